@@ -1,1 +1,0 @@
-# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
