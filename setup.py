@@ -1,9 +1,9 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Packaging in the OpenMMLab way: extras from requirements/, configs and tools in .mim.
 
-torch and the OpenMMLab packages are never requirements of the wheel: originals and forks
-share import names, and pip would overwrite one with the other. docs/install.md says how
-to choose.
+torch and the OpenMMLab packages are never requirements of the wheel: originals and
+forks share import names, and pip would overwrite one with the other. docs/install.md
+says how to choose.
 """
 
 import os

@@ -120,7 +120,7 @@ def fingerprint(groups, torch_index, python):
         A hexadecimal digest.
     """
     digest = hashlib.sha256()
-    for name in [*groups, '../setup.py', '../pyproject.toml']:
+    for name in [*groups, '../setup.py']:
         path = REQUIREMENTS / (name if '/' in name else name + '.txt')
         digest.update(name.encode() + b'\0' + path.read_bytes() + b'\0')
     digest.update('\0'.join([str(ROOT), torch_index, python]).encode())
@@ -152,9 +152,7 @@ class Environment:
     def __init__(self, folder):
         self.folder = Path(folder)
         windows = os.name == 'nt'
-        self.python = self.folder / (
-            'Scripts/python.exe' if windows else 'bin/python'
-        )
+        self.python = self.folder / ('Scripts/python.exe' if windows else 'bin/python')
 
     def ask(self, code):
         """Run ``code`` in the environment and return what it prints, or None."""
@@ -164,7 +162,7 @@ class Environment:
             [str(self.python), '-I', '-c', code],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            universal_newlines=True,
+            text=True,
             check=False,
         )
         return result.stdout.strip() if result.returncode == 0 else None
@@ -202,7 +200,7 @@ class Environment:
             [sys.executable, '-m', 'venv', '--clear', str(self.folder)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            universal_newlines=True,
+            text=True,
             check=False,
         )
         if result.returncode:
@@ -247,7 +245,7 @@ class Environment:
                 cwd=str(ROOT),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                universal_newlines=True,
+                text=True,
             )
             for line in process.stdout:
                 file.write(line)
@@ -322,11 +320,11 @@ def run(venv, groups, torch_index=''):
     Raises:
         SetupError: If it cannot be done.
     """
+    check_python()
     groups = sorted({'runtime', *groups})
     environment = Environment(Path(venv).expanduser().absolute())
     version = environment.ask('import sys; print(sys.version)')
     if version is None:
-        check_python()
         environment.create()
         version = environment.ask('import sys; print(sys.version)')
     else:
