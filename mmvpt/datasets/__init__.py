@@ -1,6 +1,20 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Datasets, samplers and transforms; nothing about models."""
 
-from . import samplers, transforms
+from .digits import export_digits
+from .fgvc import FGVC
+from .listed import ListedDataset
+from .samplers import Draw, SeededInfiniteSampler, SeededSampler
+from .transforms import SeededTransforms
+from .vtab1k import VTAB1k
 
-__all__ = ['samplers', 'transforms']
+__all__ = [
+    'FGVC',
+    'Draw',
+    'ListedDataset',
+    'SeededInfiniteSampler',
+    'SeededSampler',
+    'SeededTransforms',
+    'VTAB1k',
+    'export_digits',
+]

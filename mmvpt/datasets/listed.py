@@ -1,0 +1,294 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Datasets whose images and labels are listed in files, checked when they load."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
+from mmengine.logging import MMLogger
+from mmpretrain.datasets import BaseDataset
+
+LAYOUTS = 'docs/own_data.md shows every file layout.'
+
+
+class Entry(NamedTuple):
+    """One listed image."""
+
+    path: str  # relative to the image folder
+    label: int
+    where: str  # the place in the list, for messages
+
+
+class ListedDataset(BaseDataset):
+    """Images and labels from list files in one folder: the shared part.
+
+    A subclass says where the lists are by :meth:`read_entries`. This class checks what
+    they say (labels within the classes, files present) and can keep the decoded images
+    in memory. ``metainfo['classes']`` is always set, so the number of classes is known
+    before any list is read.
+
+    Args:
+        folder: The dataset's folder, with the lists and perhaps ``classes.txt``.
+        classes: Class names, or a file with one name per line. By default
+            ``classes.txt`` in the folder, else the numbers '0', '1', ...
+        num_classes: Number of classes (K). Needed when no names are given.
+        cache_images: Decode every image once and keep it as a uint8 array. Samples
+            are identical to uncached ones; the first step of the pipeline must be
+            ``LoadImageFromFile``.
+        metainfo: As in mmengine's ``BaseDataset``; ``metainfo['classes']`` is another
+            way to give ``classes``.
+        lazy_init: Read lists and images later, at ``full_init()``.
+        **kwargs: ``pipeline``, ``indices``, ``test_mode``, ... of mmpretrain's
+            ``BaseDataset``.
+
+    Raises:
+        FileNotFoundError: If the folder, a list or a listed image is missing.
+        ValueError: If a list is empty or malformed, a label is out of range, an image
+            cannot be decoded, or numbers of classes disagree.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        *,
+        classes: str | Sequence[str] | None = None,
+        num_classes: int | None = None,
+        cache_images: bool = False,
+        metainfo: dict | None = None,
+        lazy_init: bool = False,
+        **kwargs,
+    ) -> None:
+        self.folder = Path(folder).expanduser()
+        self.cache_images = cache_images
+        self._images: dict[str, dict] = {}  # image path -> what the loader returned
+
+        metainfo = dict(metainfo or {})
+        if classes is None:
+            classes = metainfo.get('classes')
+        metainfo['classes'] = class_names(self.folder, classes, num_classes)
+        super().__init__(
+            ann_file='',
+            metainfo=metainfo,
+            data_root=str(self.folder),
+            lazy_init=True,
+            **kwargs,
+        )
+        if cache_images:
+            self._check_cacheable()
+        if not lazy_init:
+            self.full_init()
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes (K)."""
+        return len(self._metainfo['classes'])
+
+    def read_entries(self) -> list[Entry]:
+        """Return the listed images in the order of the list."""
+        raise NotImplementedError
+
+    def image_dir(self) -> Path:
+        """Return the folder that listed paths are relative to."""
+        return self.folder
+
+    def prepare_hint(self) -> str:
+        """Return one sentence on how to get the data, for messages."""
+        return LAYOUTS
+
+    def check_folder(self) -> None:
+        """Raise FileNotFoundError if the dataset's folder is missing."""
+        if not self.folder.is_dir():
+            raise FileNotFoundError(
+                f'Data folder {str(self.folder)!r} does not exist. '
+                f'{self.prepare_hint()}'
+            )
+
+    def full_init(self) -> None:
+        """Read and check the lists; decode the images if they are to be cached."""
+        if self._fully_initialized:
+            return
+        super().full_init()
+        if self.cache_images:
+            self._fill_cache()
+
+    def load_data_list(self) -> list[dict]:
+        """Return ``dict(img_path, gt_label)`` per image, after all checks."""
+        self.check_folder()
+        entries = self.read_entries()
+        self._check_labels(entries)
+        root = self.image_dir()
+        check_files(root, entries)
+        return [
+            dict(img_path=os.path.join(root, entry.path), gt_label=entry.label)
+            for entry in entries
+        ]
+
+    def prepare_data(self, idx: int) -> dict | None:
+        """Return the sample at ``idx`` as the pipeline makes it."""
+        results = self.get_data_info(idx)
+        steps = self.pipeline.transforms
+        if steps and isinstance(steps[0], LoadImageFromFile):
+            results = self._load_image(results, steps[0])
+            steps = steps[1:]
+        for step in steps:
+            if results is None:
+                return None
+            results = step(results)
+        return results
+
+    def extra_repr(self) -> list[str]:
+        """Return the lines that ``repr`` adds."""
+        return [f'Folder: \t{self.folder}', f'Cached images: \t{len(self._images)}']
+
+    def _check_labels(self, entries: list[Entry]) -> None:
+        bad = [entry for entry in entries if not 0 <= entry.label < self.num_classes]
+        if bad:
+            raise ValueError(
+                f'{bad[0].where}: label {bad[0].label} of {bad[0].path!r} is outside '
+                f'0..{self.num_classes - 1} ({self.num_classes} classes); '
+                f'{len(bad)} of {len(entries)} entries are. Correct the list, or the '
+                'number of classes if this is an own task.'
+            )
+
+    def _load_image(self, results: dict, loader: LoadImageFromFile) -> dict | None:
+        cached = self._images.get(results['img_path'])
+        if cached is not None:
+            results.update(copy.deepcopy(cached))  # later steps may edit in place
+            return results
+        try:
+            return loader(results)
+        except Exception as error:
+            raise ValueError(
+                f'Cannot decode image {results["img_path"]!r} '
+                f'({type(error).__name__}: {error}). Replace the file, or take its '
+                'line out of the list.'
+            ) from error
+
+    def _check_cacheable(self) -> None:
+        steps = self.pipeline.transforms
+        if not steps or not isinstance(steps[0], LoadImageFromFile):
+            first = type(steps[0]).__name__ if steps else 'nothing'
+            raise ValueError(
+                'cache_images=True needs LoadImageFromFile as first step of the '
+                f'pipeline, got {first}. Reorder the pipeline or set '
+                'cache_images=False.'
+            )
+        if steps[0].to_float32:
+            raise ValueError(
+                'cache_images=True keeps uint8 images, but LoadImageFromFile has '
+                'to_float32=True. Drop it, or set cache_images=False.'
+            )
+
+    def _fill_cache(self) -> None:
+        logger = MMLogger.get_current_instance()
+        loader = self.pipeline.transforms[0]
+        start = logged = time.monotonic()
+        num_bytes = 0
+        for idx in range(len(self)):
+            path = self.get_data_info(idx)['img_path']
+            if path in self._images:
+                continue
+            loaded = self._load_image({'img_path': path}, loader)
+            if loaded is None:  # the loader ignores broken files: so does the cache
+                continue
+            del loaded['img_path']
+            image: np.ndarray = loaded['img']
+            image.setflags(write=False)
+            self._images[path] = loaded
+            num_bytes += image.nbytes
+            if time.monotonic() - logged > 5:
+                logged = time.monotonic()
+                logger.info(f'Caching images: {idx + 1}/{len(self)}')
+        logger.info(
+            f'Cached {len(self._images)} decoded images of {self.folder} '
+            f'({num_bytes / 2**20:.1f} MiB) in {time.monotonic() - start:.1f} s'
+        )
+
+
+def class_names(
+    folder: Path, classes: str | Sequence[str] | None, num_classes: int | None
+) -> tuple[str, ...]:
+    """Find the names of the classes; see :class:`ListedDataset` for the order.
+
+    Args:
+        folder: The dataset's folder.
+        classes: Names, or a file with one name per line, or None.
+        num_classes: Number of classes, or None.
+
+    Raises:
+        FileNotFoundError: If ``classes`` is a file that does not exist.
+        ValueError: If nothing gives the number of classes, or two things disagree.
+    """
+    source = 'classes'
+    if isinstance(classes, (str, os.PathLike)):
+        source = str(classes)
+        names = _read_names(Path(classes).expanduser())
+    elif classes is not None:
+        names = tuple(str(name) for name in classes)
+    elif (folder / 'classes.txt').is_file():
+        source = str(folder / 'classes.txt')
+        names = _read_names(folder / 'classes.txt')
+    elif num_classes is not None:
+        if num_classes < 1:
+            raise ValueError(f'num_classes must be at least 1, got {num_classes}.')
+        return tuple(str(i) for i in range(num_classes))
+    else:
+        raise ValueError(
+            f'The number of classes in {str(folder)!r} is unknown. Give num_classes= '
+            "or classes=[...], or put 'classes.txt' (one name per line) into the "
+            f'folder. {LAYOUTS}'
+        )
+    if num_classes is not None and len(names) != num_classes:
+        raise ValueError(
+            f'{source} has {len(names)} class names, but there are {num_classes} '
+            'classes. Make them agree.'
+        )
+    if not names:
+        raise ValueError(f'{source} holds no class name.')
+    return names
+
+
+def check_files(root: Path, entries: Iterable[Entry]) -> None:
+    """Raise FileNotFoundError if listed images are missing.
+
+    Reads every folder once instead of asking for every file, which matters on network
+    file systems.
+
+    Args:
+        root: Folder that the paths are relative to.
+        entries: The listed images.
+    """
+    listings: dict[str, set[str]] = {}
+    missing = []
+    for entry in entries:
+        path = os.path.join(root, entry.path)
+        parent, name = os.path.split(path)
+        if parent not in listings:
+            try:
+                with os.scandir(parent) as found:
+                    listings[parent] = {item.name for item in found}
+            except (FileNotFoundError, NotADirectoryError):
+                listings[parent] = set()
+        # The second look is for file systems that ignore upper and lower case.
+        if name not in listings[parent] and not os.path.exists(path):
+            missing.append((entry.where, path))
+    if missing:
+        shown = '\n'.join(f'  {where}: {path}' for where, path in missing[:3])
+        raise FileNotFoundError(
+            f'{len(missing)} listed images do not exist, the first ones are\n{shown}\n'
+            f'Unpack the images there or correct the list. {LAYOUTS}'
+        )
+
+
+def _read_names(path: Path) -> tuple[str, ...]:
+    if not path.is_file():
+        raise FileNotFoundError(f'File with class names {str(path)!r} does not exist.')
+    lines = path.read_text(encoding='utf-8-sig').splitlines()
+    return tuple(line.strip() for line in lines if line.strip())
