@@ -51,8 +51,8 @@ PIP_FAILURES = (
     ),
     (
         r'ResolutionImpossible|conflicting dependencies',
-        'The environment holds versions that mmvpt cannot be installed beside. '
-        'Leave VENV unset to get a fresh one.',
+        'The environment holds versions that do not fit each other or mmvpt '
+        '(python -m pip check lists the former). Leave VENV unset for a fresh one.',
     ),
     (
         r'Permission denied|Read-only file system',
@@ -251,7 +251,9 @@ class Environment:
                 file.write(line)
                 output.append(line)
                 # Only what takes time: big downloads and the final copying.
-                if re.match(r'\s*(Downloading|Using cached) .*\b[MG]B\b', line):
+                if re.match(
+                    r'\s*(Downloading|Using cached) .*\b(\d\d[\d.]* M|G)B\b', line
+                ):
                     print('        ' + line.strip(), flush=True)
                 elif line.startswith('Installing collected packages'):
                     count = line.count(',') + 1
@@ -263,6 +265,27 @@ class Environment:
                 f'pip could not install {what}:\n{tail}\n'
                 f'{explain(text)}\nFull output: {log}'
             )
+
+
+def missing_requirements(groups, installed):
+    """Return the lines of requirement files whose package is not installed.
+
+    Args:
+        groups: Names of the requirement files.
+        installed: Distributions to leave alone, name to version.
+    """
+
+    def plain(name):
+        return re.sub(r'[-_.]+', '-', name).lower()
+
+    present = {plain(name) for name in installed}
+    missing = []
+    for group in groups:
+        for line in (REQUIREMENTS / (group + '.txt')).read_text().splitlines():
+            line = line.split('#')[0].strip()
+            if line and plain(re.match(r'[\w.-]+', line).group()) not in present:
+                missing.append(line)
+    return missing
 
 
 def install(environment, groups, torch_index, created):
@@ -279,12 +302,12 @@ def install(environment, groups, torch_index, created):
         raise SetupError(
             f'{environment.python} has no pip. Run: {environment.python} -m ensurepip'
         )
-    hold = []
+    hold, installed = [], {}
     with_torch, with_openmmlab = True, True
     if not created:
+        say(f'{environment.folder} was made by others: nothing in it is replaced')
         installed = environment.distributions()
         installed.pop('mmvpt', None)
-        say(f'{environment.folder} was made by others: nothing in it is replaced')
         constraints = environment.folder / 'mmvpt-constraints.txt'
         constraints.write_text(
             ''.join(f'{name}=={version}\n' for name, version in installed.items())
@@ -303,9 +326,9 @@ def install(environment, groups, torch_index, created):
         torch = ['-r', str(REQUIREMENTS / 'torch.txt')]
         environment.pip('torch and torchvision', *source, *hold, *torch)
     files = (['mminstall'] if with_openmmlab else []) + list(groups)
-    names = [str(REQUIREMENTS / (name + '.txt')) for name in files]
-    arguments = [part for name in names for part in ('-r', name)]
-    environment.pip('requirements: ' + ', '.join(files), *hold, *arguments)
+    wanted = missing_requirements(files, installed)
+    if wanted:
+        environment.pip('requirements: ' + ', '.join(files), *hold, *wanted)
     environment.pip('mmvpt (editable)', '--no-deps', '-e', str(ROOT))
 
 
