@@ -1,2 +1,16 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Hooks."""
+
+from .atomic_checkpoint_hook import AtomicCheckpointHook
+from .finite_loss_hook import FiniteLossHook
+from .num_classes_hook import NumClassesHook
+from .seed_hook import SeedHook
+from .tuned_parameters_hook import TunedParametersHook
+
+__all__ = [
+    'AtomicCheckpointHook',
+    'FiniteLossHook',
+    'NumClassesHook',
+    'SeedHook',
+    'TunedParametersHook',
+]

@@ -1,0 +1,210 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Checkpoints that survive a kill, a power cut and a full disk."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process, master_only
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+
+from ...checkpoint import CheckpointError, read_checkpoint
+from ...registry import HOOKS
+from ..atomic_local_backend import TEMPORARY_SUFFIX, AtomicLocalBackend
+
+
+class _PatientBackend(AtomicLocalBackend):
+    """An atomic backend that can put off removals until the new file is complete."""
+
+    def __init__(self) -> None:
+        self.waiting: list[str] | None = None
+
+    def remove(self, filepath: str) -> None:
+        """Remove a file, or note it when removals are put off."""
+        if self.waiting is None:
+            super().remove(filepath)
+        else:
+            self.waiting.append(filepath)
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """mmengine's ``CheckpointHook`` whose files are always complete.
+
+    * A checkpoint, the best one included, is written under a temporary name, flushed
+      and renamed; ``last_checkpoint`` follows in the same way.
+    * Older files go only after the new one is complete, so ``max_keep_ckpts`` needs
+      room for one more. mmengine removes first.
+    * A write that fails, on a full disk for instance, ends the run with the name of
+      the file and of the last good checkpoint, and leaves no partial file.
+    * Temporary files of a killed run are removed at the start.
+    * mmengine saves before it validates. A resumed run repeats the validation that
+      the interruption may have cut off, so ``save_best`` misses nothing.
+
+    Arguments are those of ``CheckpointHook``. With ``backend_args`` (remote storage)
+    that backend writes the files, and atomicity is its business.
+
+    Source: subclass of mmengine's ``CheckpointHook``.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_local = self.backend_args is None and self.file_client_args is None
+        if self._is_local:
+            self.backend_args = dict(backend='mmvpt_atomic')
+
+    def before_train(self, runner: Runner) -> None:
+        """Prepare the folder and repeat a validation that may have been cut off.
+
+        Args:
+            runner: The runner.
+        """
+        super().before_train(runner)
+        if self._is_local:
+            self.file_backend = _PatientBackend()
+            self._remove_leftovers(runner)
+        self._repeat_validation(runner)
+
+    @master_only
+    def _remove_leftovers(self, runner: Runner) -> None:
+        """Remove what a kill in the middle of saving leaves behind."""
+        for folder in {Path(self.out_dir), Path(runner.work_dir)}:
+            for file in folder.glob(f'.*{TEMPORARY_SUFFIX}'):
+                self._remove(runner, file, 'cut off by an interruption')
+        kept = list(getattr(self, 'keep_ckpt_ids', ()))
+        pattern = re.escape(self.filename_tmpl).replace(r'\{\}', r'(\d+)')
+        for file in Path(self.out_dir).glob('*') if kept else ():
+            match = re.fullmatch(pattern, file.name)
+            if match and int(match.group(1)) < min(kept):
+                self._remove(runner, file, 'beyond max_keep_ckpts')
+        best = self._best_paths()
+        for key in self.key_indicators if best else ():
+            for file in Path(self.out_dir).glob(f'best_{key.replace("/", "_")}_*.pth'):
+                if str(file) not in best:
+                    self._remove(runner, file, 'no longer the best')
+
+    @staticmethod
+    def _remove(runner: Runner, file: Path, why: str) -> None:
+        runner.logger.info(f'Removing {file}: {why}.')
+        file.unlink()
+
+    def _best_paths(self) -> set[str]:
+        if not self.save_best:
+            return set()
+        if len(self.key_indicators) == 1:
+            return {str(self.best_ckpt_path)} if self.best_ckpt_path else set()
+        return {str(path) for path in self.best_ckpt_path_dict.values() if path}
+
+    @staticmethod
+    def _repeat_validation(runner: Runner) -> None:
+        loop = runner.train_loop
+        if isinstance(loop, EpochBasedTrainLoop):
+            done, end = runner.epoch, loop.max_epochs
+        elif isinstance(loop, IterBasedTrainLoop):
+            done, end = runner.iter, loop.max_iters
+        else:
+            return
+        if runner.val_loop is None or done == 0 or done < loop.val_begin:
+            return
+        if done % loop.val_interval == 0 or done == end:
+            runner.logger.info('Repeating the validation of the resumed checkpoint.')
+            runner.val_loop.run()
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        outdated = self._keep(runner, step)
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        with self._removals_last(runner):
+            runner.save_checkpoint(
+                self.out_dir,
+                name,
+                self.file_client_args,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta=meta,
+                by_epoch=self.by_epoch,
+                backend_args=self.backend_args,
+                **self.args,
+            )
+            if is_main_process():
+                AtomicLocalBackend().put_text(
+                    self.last_ckpt, Path(runner.work_dir) / 'last_checkpoint'
+                )
+                if outdated and self.file_backend.isfile(outdated):
+                    self.file_backend.remove(outdated)
+
+    def _keep(self, runner: Runner, step: int) -> str | None:
+        """Note ``step`` as kept; return the file that must go for it, if any."""
+        if self.max_keep_ckpts <= 0 or list(self.keep_ckpt_ids)[-1:] == [step]:
+            return None
+        oldest = None
+        if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+            oldest = self.filename_tmpl.format(self.keep_ckpt_ids.popleft())
+        self.keep_ckpt_ids.append(step)
+        runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        return oldest and self.file_backend.join_path(self.out_dir, oldest)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        with self._removals_last(runner):
+            super()._save_best_checkpoint(runner, metrics)
+
+    @master_only
+    def _publish_model(self, runner: Runner, ckpt_path: str) -> None:
+        checkpoint = read_checkpoint(ckpt_path)
+        checkpoint = {
+            key: value
+            for key, value in checkpoint.items()
+            if key in self.published_keys
+        }
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        data = buffer.getvalue()
+        stem = os.path.splitext(ckpt_path)[0]
+        path = f'{stem}-{hashlib.sha256(data).hexdigest()[:8]}.pth'
+        with self._removals_last(runner):
+            self.file_backend.put(data, path)
+        runner.logger.info(f'The checkpoint ({ckpt_path}) is published to {path}.')
+
+    @contextmanager
+    def _removals_last(self, runner: Runner) -> Iterator[None]:
+        """Put off the removals of the block to its end and word its write errors."""
+        backend = self.file_backend
+        if not self._is_local or backend.waiting is not None:
+            yield
+            return
+        last_good = self._last_good(runner)
+        backend.waiting = []
+        try:
+            yield
+            waiting = backend.waiting
+        except OSError as error:
+            hint = (
+                f'The last good checkpoint is {last_good}; continue with --resume.'
+                if last_good
+                else 'No checkpoint was complete before.'
+            )
+            raise CheckpointError(
+                f'could not write the checkpoint {error.filename or self.last_ckpt}: '
+                f'{error.strerror or error}. {hint} Make room on the disk, or choose '
+                'another --work-dir, a larger interval or a smaller max_keep_ckpts.'
+            ) from error
+        finally:
+            backend.waiting = None
+        for path in waiting:
+            if str(path) not in self._best_paths():
+                backend.remove(path)
+
+    @staticmethod
+    def _last_good(runner: Runner) -> str | None:
+        file = Path(runner.work_dir) / 'last_checkpoint'
+        return file.read_text().strip() if file.is_file() else None

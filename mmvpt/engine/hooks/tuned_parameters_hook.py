@@ -1,0 +1,171 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""What is tuned, what is frozen, and whether gradients arrive."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from ...registry import HOOKS
+
+
+@HOOKS.register_module()
+class TunedParametersHook(Hook):
+    """Report tuned and frozen parameters, and check that gradients arrive.
+
+    At the start it logs a table with one row per part of the model and writes the same
+    figures to ``tuned_parameters.json`` in the log folder. In the first update it
+    checks that every tuned parameter received a gradient.
+
+    Args:
+        check_gradients: Make a tuned parameter without a gradient an error.
+    """
+
+    priority = 'BELOW_NORMAL'
+
+    def __init__(self, check_gradients: bool = True) -> None:
+        self.check_gradients = check_gradients
+        self._handles: list = []
+        self._iterations_left = 0
+
+    def before_train(self, runner: Runner) -> None:
+        """Report, and start to watch gradients.
+
+        Args:
+            runner: The runner.
+
+        Raises:
+            ValueError: If nothing is tuned.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        report = self.count(model)
+        if not report['tuned']:
+            raise ValueError(
+                'every parameter of the model is frozen, there is nothing to train. '
+                'Give the backbone a prompt or a tunable part, or the model a head.'
+            )
+        self._report(runner, report)
+        if self.check_gradients:
+            self._watch(runner, model)
+
+    @staticmethod
+    def count(model: nn.Module) -> dict:
+        """Count parameters, each once, by the part of the model they belong to.
+
+        Args:
+            model: Any module.
+
+        Returns:
+            ``tuned``, ``frozen`` and ``total`` numbers, ``percent`` tuned of total,
+            ``groups`` with tuned and frozen numbers of each part, and ``tensors`` with
+            the shape of each tuned parameter.
+        """
+        groups: dict[str, dict[str, int]] = {}
+        tensors: dict[str, list[int]] = {}
+        for name, parameter in model.named_parameters():
+            parts = name.split('.')
+            depth = 2 if parts[0] == 'backbone' and len(parts) > 2 else 1
+            group = groups.setdefault('.'.join(parts[:depth]), dict(tuned=0, frozen=0))
+            group['tuned' if parameter.requires_grad else 'frozen'] += parameter.numel()
+            if parameter.requires_grad:
+                tensors[name] = list(parameter.shape)
+        tuned = sum(group['tuned'] for group in groups.values())
+        frozen = sum(group['frozen'] for group in groups.values())
+        return dict(
+            tuned=tuned,
+            frozen=frozen,
+            total=tuned + frozen,
+            percent=100 * tuned / max(1, tuned + frozen),
+            groups=groups,
+            tensors=tensors,
+        )
+
+    @staticmethod
+    @master_only
+    def _report(runner: Runner, report: dict) -> None:
+        rows = [
+            (name, f'{group["tuned"]:,}', f'{group["frozen"]:,}')
+            for name, group in report['groups'].items()
+        ]
+        rows.append(('total', f'{report["tuned"]:,}', f'{report["frozen"]:,}'))
+        table = [('part', 'tuned', 'frozen'), *rows]
+        widths = [max(len(row[i]) for row in table) for i in range(3)]
+        lines = [
+            f'{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}' for a, b, c in table
+        ]
+        lines.insert(1, '-' * len(lines[0]))
+        lines.insert(-1, '-' * len(lines[0]))
+        runner.logger.info(
+            'Parameters:\n'
+            + '\n'.join(lines)
+            + f'\n{report["percent"]:.3f} % of {report["total"]:,} are tuned.'
+        )
+        path = Path(runner.log_dir) / 'tuned_parameters.json'
+        path.write_text(json.dumps(report, indent=1) + '\n')
+
+    def _watch(self, runner: Runner, model: nn.Module) -> None:
+        self._missing = {n for n, p in model.named_parameters() if p.requires_grad}
+        # With gradient accumulation the first update may come several iterations on.
+        self._iterations_left = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+
+        def note(name: str) -> Any:
+            return lambda grad: self._missing.discard(name)
+
+        self._handles = [
+            parameter.register_hook(note(name))
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
+        ]
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Check the gradients of the first update.
+
+        Args:
+            runner: The runner.
+            batch_idx: Not used.
+            data_batch: Not used.
+            outputs: Not used.
+
+        Raises:
+            RuntimeError: If a tuned parameter received no gradient.
+        """
+        if not self._handles:
+            return
+        self._iterations_left -= 1
+        if self._missing and self._iterations_left > 0:
+            return
+        self._stop_watching()
+        if self._missing:
+            raise RuntimeError(
+                'these parameters are tuned, but no gradient reaches them: '
+                f'{", ".join(sorted(self._missing))}. Freeze them, or find out why the '
+                'loss does not depend on them (a prompt behind the last layer that is '
+                'read, an unused neck). To train anyway set '
+                "dict(type='mmvpt.TunedParametersHook', check_gradients=False)."
+            )
+
+    def after_train(self, runner: Runner) -> None:
+        """Stop watching, should training have ended before the first update.
+
+        Args:
+            runner: The runner.
+        """
+        self._stop_watching()
+
+    def _stop_watching(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
