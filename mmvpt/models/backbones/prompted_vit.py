@@ -1,0 +1,388 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""A frozen Vision Transformer with prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmcv.cnn.bricks.drop import DropPath
+from mmpretrain.models.backbones import VisionTransformer
+from mmpretrain.models.utils import resize_pos_embed
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mmvpt.models import tunable as tuning
+from mmvpt.registry import MODELS, PROMPTS
+
+from .arguments import (
+    FINAL_NORMS,
+    arch_settings,
+    check_choice,
+    check_image_size,
+    check_pooling,
+    resolve_indices,
+    single_init_cfg,
+)
+from .pretrained import check_square, check_state, load_pretrained
+from .prompted_layer import prompted_layer
+
+
+class Guide(nn.Module):
+    """Where guided layers hand their operands to whoever listens with a forward hook.
+
+    ``reads`` names the operands that the listener wants, from ``OPERANDS`` or
+    ``prompt``; with none the backbone computes none. Nothing is kept here.
+    """
+
+    reads: tuple[str, ...] = ()
+
+    def forward(self, layer: int, operands: dict[str, Tensor]) -> None:
+        """Do nothing; a forward hook sees ``layer`` and ``operands``."""
+
+
+@MODELS.register_module()
+class PromptedVisionTransformer(VisionTransformer):
+    r"""mmpretrain's ViT, frozen, with prompts; for classification and dense tasks.
+
+    Embedding, then for every layer :math:`i`: prompts :math:`P_i` from the prompt
+    module, ``[CLS, prompts, patches]`` through the layer; then pooling or feature maps.
+    State keys are mmpretrain's, plus ``prompt.*``. Only prompts and what ``tunable``
+    names have a gradient, from construction on; frozen layers stay in eval mode in
+    training but for drop-path, if the config asks for it. With ``prompt=None`` it
+    computes what mmpretrain's ``VisionTransformer`` computes.
+
+    Args:
+        arch: ``vit-ti``, ``vit-s``, ``vit-b``, ``vit-l``, ``vit-h``, a name of
+            mmpretrain's zoo (whose ``small`` is 768 wide), or a dict with
+            ``embed_dims``, ``num_layers``, ``num_heads``, ``feedforward_channels``.
+        img_size: Training image size in pixels, a multiple of the patch size. Other
+            sizes run too: the position embedding is resized and images are padded at
+            the bottom and right to whole patches.
+        patch_size: Side of a patch in pixels.
+        out_indices: Layers whose output is returned, ascending; negative counts from
+            the end. Layers behind the last one do not run.
+        out_type: ``cls_token`` one vector for each image, as ``pooling`` says, (B, C);
+            ``featmap`` (B, C, H, W), prompts and CLS stripped; ``avg_featmap`` (B, C)
+            as mmpretrain; ``raw`` (B, 1 + M + N, C), prompts after CLS.
+        prompt: Config of a prompt (registry ``PROMPTS``), or None.
+        tunable: What trains besides prompts: a preset (``none``, ``bias``, ``norm``,
+            ``cls``, ``partial-k``, ``full``), a pattern of parameter names, or a list;
+            see :func:`mmvpt.models.tunable.tune`.
+        pooling: What ``out_type='cls_token'`` returns: ``cls`` (default), or the mean
+            over ``patches``, ``prompts`` or ``prompts_and_patches`` as the last layer
+            wrote them.
+        norm_before_pool: Whether the final norm comes before the mean (DA-VPT) or
+            after it (MAE in VPT, Gated Prompt Tuning, VAPT).
+        final_norm: True or ``pretrained``: the checkpoint's, frozen; ``fresh-frozen``:
+            weight 1 and bias 0, as VPT and VAPT do for MAE; ``fresh-trained``: the
+            same, tuned; False: none.
+        drop_path_rate: Stochastic depth of the last layer, growing linearly from 0;
+            active in frozen layers too.
+        with_cp: Recompute activations of each layer in backward to save memory.
+        init_cfg: ``dict(type='Pretrained', checkpoint=..., prefix=...)`` loads weights
+            strictly: what is missing or of another shape is an error.
+        **kwargs: Further arguments of mmpretrain's ``VisionTransformer``
+            (``in_channels``, ``drop_rate``, ``qkv_bias``, ``norm_cfg``,
+            ``with_cls_token``, ``interpolate_mode``, ``layer_scale_init_value``,
+            ``patch_cfg``, ``layer_cfgs``, ``pre_norm``).
+
+    Raises:
+        ValueError: For a value that is not allowed, a tunable pattern that matches
+            nothing, or prompts behind the last layer that runs.
+    """
+
+    arch_zoo = {
+        **VisionTransformer.arch_zoo,
+        **{
+            f'vit-{name}': dict(
+                embed_dims=dims,
+                num_layers=layers,
+                num_heads=dims // head_dims,
+                feedforward_channels=4 * dims,
+            )
+            for name, dims, layers, head_dims in (
+                *(('ti', 192, 12, 64), ('s', 384, 12, 64), ('b', 768, 12, 64)),
+                *(('l', 1024, 24, 64), ('h', 1280, 32, 80)),
+            )
+        },
+    }
+
+    def __init__(
+        self,
+        arch: str | dict = 'vit-b',
+        img_size: int | tuple[int, int] = 224,
+        patch_size: int = 16,
+        out_indices: int | Sequence[int] = -1,
+        out_type: str = 'cls_token',
+        prompt: dict | None = None,
+        tunable: str | Sequence[str] = 'none',
+        pooling: str | None = None,
+        norm_before_pool: bool = True,
+        final_norm: bool | str = True,
+        drop_path_rate: float = 0.0,
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
+        **kwargs,
+    ) -> None:
+        settings = arch_settings(arch, self.arch_zoo)
+        check_choice('out_type', out_type, sorted(self.OUT_TYPES))
+        check_choice('final_norm', final_norm, FINAL_NORMS)
+        check_pooling(pooling, out_type)
+        check_image_size(img_size, patch_size)
+        if 'frozen_stages' in kwargs:
+            raise ValueError(
+                'frozen_stages is not an option here: everything is frozen but prompts '
+                "and what `tunable` names. Use tunable='partial-k' or 'full'."
+            )
+        super().__init__(
+            arch=settings,
+            img_size=img_size,
+            patch_size=patch_size,
+            out_indices=resolve_indices(out_indices, settings['num_layers']),
+            out_type=out_type,
+            final_norm=bool(final_norm),
+            drop_path_rate=drop_path_rate,
+            init_cfg=single_init_cfg(init_cfg),
+            **kwargs,
+        )
+        self.pooling = pooling or 'cls'
+        self.norm_before_pool = norm_before_pool
+        self.final_norm_source = 'pretrained' if final_norm is True else final_norm
+        self.with_cp = with_cp
+        for module in self.modules():
+            if isinstance(module, DropPath):  # a numpy float breaks torch.compile
+                module.drop_prob = float(module.drop_prob)
+
+        self._freeze(tunable)
+        self.prompt = self._build_prompt(prompt, patch_size)
+        self.guide = Guide()
+        self._register_load_state_dict_pre_hook(check_state, with_module=True)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return one output for each of ``out_indices``; shapes as ``out_type`` says.
+
+        Args:
+            inputs: Normalised images, (B, in_channels, height, width).
+        """
+        tokens, grid = self.embed(inputs)
+        outs = []
+        prompts = left = None
+        for i in range(self.out_indices[-1] + 1):
+            if self.prompt is not None:
+                patches = tokens[:, self.num_extra_tokens :]
+                prompts = self.prompt(i, patches, grid, entered=prompts, left=left)
+            tokens, left = self.run_layer(i, tokens, prompts)
+            if i in self.out_indices:
+                norm = self._final_norm(i)
+                outs.append(self.format(tokens, left, grid, norm))
+        return tuple(outs)
+
+    def embed(self, inputs: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Turn images into CLS and patch tokens with positions, (B, 1 + N, C).
+
+        Returns:
+            The tokens and the rows and columns of patches.
+
+        Raises:
+            ValueError: If the input is no batch of images with ``in_channels``
+                channels.
+        """
+        channels = self.patch_embed.projection.in_channels
+        if inputs.dim() != 4 or inputs.shape[1] != channels:
+            raise ValueError(
+                f'expected images (B, {channels}, height, width), got '
+                f'{tuple(inputs.shape)}. Convert them in the data preprocessor or set '
+                'in_channels.'
+            )
+        x, grid = self.patch_embed(inputs)
+        if self.cls_token is not None:
+            x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), dim=1)
+        x = x + resize_pos_embed(
+            self.pos_embed,
+            self.patch_resolution,
+            grid,
+            mode=self.interpolate_mode,
+            num_extra_tokens=self.num_extra_tokens,
+        )
+        return self.pre_norm(self.drop_after_pos(x)), tuple(grid)
+
+    def run_layer(
+        self, i: int, tokens: Tensor, prompts: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run layer ``i`` for the rows that are read afterwards.
+
+        Args:
+            i: Index of the layer.
+            tokens: CLS and patches, (B, 1 + N, C).
+            prompts: Prompts, (1, M, C) or (B, M, C), or None.
+
+        Returns:
+            What the layer wrote at CLS and patches, or at CLS alone, and at the
+            prompts, if that is read.
+        """
+        last = i == self.out_indices[-1]
+        pooled = self._pools_prompts and i in self.out_indices
+        keep = pooled or (self.prompt is not None and self.prompt.keeps_outputs)
+        if prompts is None or (last and not pooled):
+            keep = False
+        guide = self.guide.reads if self.training and self._is_guided(i) else ()
+        options = dict(
+            num_extra=self.num_extra_tokens,
+            cls_only=last and self.out_type == 'cls_token' and self.pooling == 'cls',
+            keep_prompts=keep,
+            mask=self.prompt is not None and self.prompt.mask,
+            temperature=None if self.prompt is None else self.prompt.temperature(i),
+            guide=tuple(name for name in guide if name != 'prompt'),
+        )
+        arguments = (self.layers[i], tokens, prompts)
+        if self.with_cp and torch.is_grad_enabled():
+            tokens, left, operands = checkpoint(
+                prompted_layer, *arguments, use_reentrant=False, **options
+            )
+        else:
+            tokens, left, operands = prompted_layer(*arguments, **options)
+        if guide:
+            if 'prompt' in guide:
+                operands['prompt'] = self.prompt.proxies(i)
+            self.guide(i, operands)
+        return tokens, left
+
+    def format(
+        self,
+        tokens: Tensor,
+        prompts: Tensor | None,
+        grid: tuple[int, int],
+        norm: nn.Module,
+    ) -> Tensor:
+        """Pool or shape what a layer wrote, as ``out_type`` says.
+
+        Args:
+            tokens: CLS and patches, (B, 1 + N, C), or CLS alone, (B, 1, C).
+            prompts: Rows at the prompts, (B, M, C), or None.
+            grid: Rows and columns of the patches.
+            norm: The norm that applies here.
+
+        Raises:
+            ValueError: If prompts are to be pooled and there are none.
+        """
+        extra = tokens[:, : self.num_extra_tokens]
+        patches = tokens[:, self.num_extra_tokens :]
+        if self.out_type == 'featmap':
+            return norm(patches).mT.unflatten(2, grid)
+        if self.out_type == 'avg_featmap':
+            return self.ln2(norm(patches).mean(dim=1))
+        if self.out_type == 'raw':
+            return norm(torch.cat([extra, *_present(prompts), patches], dim=1))
+        if self.pooling == 'cls':
+            return norm(extra[:, 0])
+        rows = {
+            'patches': [patches],
+            'prompts': _present(prompts),
+            'prompts_and_patches': [*_present(prompts), patches],
+        }[self.pooling]
+        if not rows:
+            raise ValueError("pooling='prompts' needs prompts in the last layer.")
+        x = torch.cat(rows, dim=1) if len(rows) > 1 else rows[0]
+        return norm(x).mean(dim=1) if self.norm_before_pool else norm(x.mean(dim=1))
+
+    def train(self, mode: bool = True) -> PromptedVisionTransformer:
+        """Set the mode; frozen parts stay in eval mode but for drop-path."""
+        super().train(mode)
+        if mode:
+            for module in (self.patch_embed, self.pre_norm, *self.layers):
+                if tuning.is_frozen(module):
+                    module.eval()
+                    for child in module.modules():
+                        child.training = isinstance(child, DropPath)
+            if not self.pos_embed.requires_grad:
+                self.drop_after_pos.eval()
+        return self
+
+    def init_weights(self) -> None:
+        """Initialise; with ``init_cfg`` of type ``Pretrained`` load, strictly."""
+        if self.init_cfg is None or self.init_cfg['type'] != 'Pretrained':
+            super().init_weights()
+        elif not self._is_init:
+            config = {k: v for k, v in self.init_cfg.items() if k != 'type'}
+            load_pretrained(self, **config)
+            self._is_init = True
+
+    def _prepare_pos_embed(self, state_dict, prefix, *args, **kwargs) -> None:
+        """Resize a loaded position embedding, which must be of a square grid."""
+        loaded = state_dict.get(f'{prefix}pos_embed')
+        if loaded is not None and loaded.shape != self.pos_embed.shape:
+            check_square(loaded, self.num_extra_tokens)
+        super()._prepare_pos_embed(state_dict, prefix, *args, **kwargs)
+
+    @property
+    def _pools_prompts(self) -> bool:
+        """Whether an output reads the rows at the prompts."""
+        if self.out_type == 'raw':
+            return True
+        return self.out_type == 'cls_token' and self.pooling.startswith('prompts')
+
+    def _is_guided(self, i: int) -> bool:
+        return self.prompt is not None and i in self.prompt.guided_layers
+
+    def _final_norm(self, i: int) -> nn.Module:
+        """Return mmpretrain's final norm, which follows the very last layer only."""
+        if self.final_norm and i == self.num_layers - 1:
+            return self.ln1
+        return nn.Identity()
+
+    def _freeze(self, tunable: str | Sequence[str]) -> None:
+        """Freeze all but what ``tunable`` names, and a fresh norm that is to train."""
+        tuned = tuning.tune(self, tunable, self.num_layers)
+        beyond = sorted(
+            name
+            for name in tuned
+            if name.startswith('layers.')
+            and int(name.split('.')[1]) > self.out_indices[-1]
+        )
+        if beyond:
+            raise ValueError(
+                f'tunable names {beyond[0]}, but no layer behind out_indices='
+                f'{self.out_indices} runs, so it would never get a gradient. Name '
+                'earlier layers or extend out_indices.'
+            )
+        norm_tuned = any(name.startswith('ln1.') for name in tuned)
+        if self.final_norm_source == 'fresh-trained' and not norm_tuned:
+            tuning.unfreeze(self.ln1)
+        elif self.final_norm_source == 'fresh-frozen' and norm_tuned:
+            raise ValueError(
+                f"final_norm='fresh-frozen' contradicts tunable={tunable!r}, which "
+                "names the final norm; use 'fresh-trained' or 'pretrained'."
+            )
+
+    def _build_prompt(self, config: dict | None, patch_size: int) -> nn.Module | None:
+        if config is None:
+            if self.pooling.startswith('prompts'):
+                raise ValueError(
+                    f'pooling={self.pooling!r} needs prompts, but prompt is None; use '
+                    "'patches' or 'cls'."
+                )
+            return None
+        prompt = PROMPTS.build(
+            dict(config, _scope_='mmvpt'),
+            default_args=dict(
+                embed_dims=self.embed_dims,
+                num_layers=self.num_layers,
+                patch_grid=tuple(self.patch_resolution),
+                patch_size=patch_size,
+            ),
+        )
+        last = self.out_indices[-1]
+        if max([prompt.last_layer, *prompt.guided_layers]) > last:
+            raise ValueError(
+                f'{type(prompt).__name__} has parameters or guided layers up to layer '
+                f'{max([prompt.last_layer, *prompt.guided_layers])}, but out_indices='
+                f'{self.out_indices} ends the backbone at layer {last}: they would '
+                'never get a gradient. Add the last layer to out_indices, or give an '
+                f'arch with num_layers={last + 1}.'
+            )
+        return prompt
+
+
+def _present(prompts: Tensor | None) -> list[Tensor]:
+    return [] if prompts is None else [prompts]

@@ -1,0 +1,19 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""What all tests share."""
+
+import os
+
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from mmengine.registry import DefaultScope  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def mmpretrain_scope():
+    """Build every test's objects as a config with mmpretrain's scope would."""
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        yield
