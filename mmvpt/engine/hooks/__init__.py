@@ -2,6 +2,7 @@
 """Hooks."""
 
 from .atomic_checkpoint_hook import AtomicCheckpointHook
+from .complete_weights_hook import CompleteWeightsHook
 from .finite_loss_hook import FiniteLossHook
 from .num_classes_hook import NumClassesHook
 from .seed_hook import SeedHook
@@ -9,6 +10,7 @@ from .tuned_parameters_hook import TunedParametersHook
 
 __all__ = [
     'AtomicCheckpointHook',
+    'CompleteWeightsHook',
     'FiniteLossHook',
     'NumClassesHook',
     'SeedHook',
