@@ -1,0 +1,22 @@
+# Classifier on the supervised ImageNet-21k ViT-B/16, frozen; VPT's head.
+# `prompt` and `tunable` of the backbone say what trains besides the head.
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(
+        type='mmvpt.PromptedVisionTransformer',
+        arch='vit-b',
+        img_size=224,
+        patch_size=16,
+        init_cfg=dict(
+            type='Pretrained', checkpoint='checkpoints/vit-base-p16_in21k.pth'
+        ),
+    ),
+    head=dict(
+        type='LinearClsHead',
+        num_classes=1000,
+        in_channels=768,
+        loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
+        # VPT's head: weight N(0, 2 / num_classes), bias -ln(0.99 / 0.01)
+        init_cfg=dict(type='Kaiming', layer='Linear', mode='fan_out', bias=-4.59511985),
+    ),
+)

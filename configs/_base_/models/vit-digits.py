@@ -1,0 +1,19 @@
+# The demo's small ViT: 32x32 images, 16 patches, about 200,000 parameters.
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(
+        type='mmvpt.PromptedVisionTransformer',
+        arch=dict(embed_dims=64, num_layers=4, num_heads=4, feedforward_channels=256),
+        img_size=32,
+        patch_size=8,
+        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/vit-digits.pth'),
+    ),
+    # Standardises the features, so that one learning rate suits every method.
+    neck=dict(type='ClsBatchNormNeck', input_features=64),
+    head=dict(
+        type='LinearClsHead',
+        num_classes=5,
+        in_channels=64,
+        loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
+    ),
+)

@@ -1,0 +1,15 @@
+# Bias tuning (BitFit).
+# CIFAR-100 of VTAB-1k, supervised ImageNet-21k ViT-B/16.
+# No published figure of the same protocol is known to us.
+# Run: bash tools/dist_train.sh configs/baselines/bias_vit-base-p16_in21k_vtab-cifar100.py 1
+_base_ = [
+    '../_base_/models/vit-base-p16_in21k.py',
+    '../_base_/datasets/vtab1k.py',
+    '../_base_/schedules/vpt_sgd_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(tunable='bias'),
+    head=dict(num_classes=100),
+)

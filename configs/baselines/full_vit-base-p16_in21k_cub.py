@@ -1,0 +1,15 @@
+# Full fine-tuning.
+# CUB-200-2011, supervised ImageNet-21k ViT-B/16.
+# Source: https://arxiv.org/abs/2203.12119; published: FGVC mean of five tasks 88.54.
+# Run: bash tools/dist_train.sh configs/baselines/full_vit-base-p16_in21k_cub.py 1
+_base_ = [
+    '../_base_/models/vit-base-p16_in21k.py',
+    '../_base_/datasets/fgvc.py',
+    '../_base_/schedules/adamw_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(tunable='full'),
+    head=dict(num_classes=200),
+)

@@ -1,0 +1,12 @@
+# Linear probe, trained by SGD.
+# CIFAR-100 of VTAB-1k, supervised ImageNet-21k ViT-B/16.
+# Source: https://arxiv.org/abs/2203.12119; published: top-1 63.4 on test.
+# Run: bash tools/dist_train.sh configs/baselines/linear_vit-base-p16_in21k_vtab-cifar100.py 1
+_base_ = [
+    '../_base_/models/vit-base-p16_in21k.py',
+    '../_base_/datasets/vtab1k.py',
+    '../_base_/schedules/vpt_sgd_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(head=dict(num_classes=100))

@@ -1,0 +1,23 @@
+# Head with hidden layers (VPT's MLP baseline), frozen ViT.
+# CIFAR-100 of VTAB-1k, supervised ImageNet-21k ViT-B/16.
+# No published figure of the same protocol is known to us.
+# Run: bash tools/dist_train.sh configs/baselines/mlp_vit-base-p16_in21k_vtab-cifar100.py 1
+_base_ = [
+    '../_base_/models/vit-base-p16_in21k.py',
+    '../_base_/datasets/vtab1k.py',
+    '../_base_/schedules/vpt_sgd_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    head=dict(
+        _delete_=True,
+        type='StackedLinearClsHead',
+        num_classes=100,
+        in_channels=768,
+        mid_channels=[768, 768],
+        act_cfg=dict(type='ReLU'),
+        loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
+    ),
+)
+optim_wrapper = dict(paramwise_cfg=None)

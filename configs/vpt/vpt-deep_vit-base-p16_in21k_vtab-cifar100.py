@@ -1,0 +1,15 @@
+# VPT-deep on CIFAR-100 of VTAB-1k, supervised ImageNet-21k ViT-B/16.
+# Source: https://arxiv.org/abs/2203.12119, supplementary tables; VTAB-1k protocol.
+# Published: top-1 78.8 on test (trained on all 1,000 images, mean of 5 seeds).
+# Run: bash tools/dist_train.sh configs/vpt/vpt-deep_vit-base-p16_in21k_vtab-cifar100.py 1
+_base_ = [
+    '../_base_/models/vit-base-p16_in21k.py',
+    '../_base_/datasets/vtab1k.py',
+    '../_base_/schedules/vpt_sgd_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(prompt=dict(type='DeepPrompt', num_tokens=10, drop_rate=0.1)),
+    head=dict(num_classes=100),
+)

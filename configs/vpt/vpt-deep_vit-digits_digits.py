@@ -1,0 +1,10 @@
+# VPT-deep on the demo's target task (digits 5-9), a row of `make demo`.
+# Run: python tools/train.py configs/vpt/vpt-deep_vit-digits_digits.py
+_base_ = [
+    '../_base_/models/vit-digits.py',
+    '../_base_/datasets/digits.py',
+    '../_base_/schedules/digits_adamw_30e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(backbone=dict(prompt=dict(type='DeepPrompt', num_tokens=10)))

@@ -1,0 +1,15 @@
+# VPT-shallow on CIFAR-100 of VTAB-1k, supervised ImageNet-21k ViT-B/16.
+# Source: https://arxiv.org/abs/2203.12119, supplementary tables; VTAB-1k protocol.
+# Published: top-1 77.7 on test (trained on all 1,000 images, mean of 5 seeds).
+# Run: bash tools/dist_train.sh configs/vpt/vpt-shallow_vit-base-p16_in21k_vtab-cifar100.py 1
+_base_ = [
+    '../_base_/models/vit-base-p16_in21k.py',
+    '../_base_/datasets/vtab1k.py',
+    '../_base_/schedules/vpt_sgd_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(prompt=dict(type='ShallowPrompt', num_tokens=10)),
+    head=dict(num_classes=100),
+)
