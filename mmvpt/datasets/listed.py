@@ -200,7 +200,6 @@ class ListedDataset(BaseDataset):
                 continue
             del loaded['img_path']
             image: np.ndarray = loaded['img']
-            image.setflags(write=False)
             self._images[path] = loaded
             num_bytes += image.nbytes
             if time.monotonic() - logged > 5:

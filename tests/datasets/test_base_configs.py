@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -103,25 +104,22 @@ def test_composes_with_model_and_schedule(tmp_path):
     assert cfg.model.type == 'ImageClassifier'
 
 
-def test_vtab_squashes_like_tensorflow(roots):
+def test_vtab_squashes_like_tensorflow(tmp_path):
     """Half-pixel centres and no antialiasing, as tf.image.resize."""
-    cfg = load('vtab1k', roots['vtab1k'])
-    dataset = cfg.val_dataloader.dataset
-    image = first_batch(cfg, 'val_dataloader')['inputs'][0]
-    plain = VTAB1k(
-        'cifar100',
-        'val200',
-        dataset.data_root,
-        pipeline=[dict(type='LoadImageFromFile')],
-    )[0]['img']
+    image = np.random.default_rng(0).integers(0, 256, (500, 700, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / 'image.png'), image)
+    (tmp_path / 'all.txt').write_text('image.png 0')
+    steps = Config.fromfile(BASE / 'vtab1k.py').pipeline[:2]
+    dataset = VTAB1k(None, 'all', tmp_path, num_classes=1, pipeline=steps)
     expected = torch.nn.functional.interpolate(
-        torch.from_numpy(plain).permute(2, 0, 1)[None].float(),
+        torch.from_numpy(image).permute(2, 0, 1)[None].float(),
         (224, 224),
         mode='bilinear',
         align_corners=False,
         antialias=False,
     )
-    np.testing.assert_allclose(image[None], expected, atol=1)
+    got = dataset[0]['img'].transpose(2, 0, 1)[None]
+    np.testing.assert_allclose(got, expected, atol=1)
 
 
 def test_fgvc_keeps_the_aspect_ratio(roots):
