@@ -129,3 +129,16 @@ def patch_uniform_(tokens: Tensor, patch_size: int) -> Tensor:
     bound = math.sqrt(6 / (3 * patch_size**2 + tokens.shape[-1]))
     with torch.no_grad():
         return tokens.uniform_(-bound, bound)
+
+
+def drop_for_each_image(tokens: Tensor, dropout: nn.Dropout, batch_size: int) -> Tensor:
+    """Return learned tokens (M, C) as prompts, with a dropout mask for each image.
+
+    Returns:
+        (1, M, C) where dropout is not active, so that the batch shares keys and values;
+        else (B, M, C).
+    """
+    tokens = tokens.unsqueeze(0)
+    if dropout.training and dropout.p > 0:
+        return dropout(tokens.expand(batch_size, -1, -1))
+    return tokens
