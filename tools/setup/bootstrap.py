@@ -132,7 +132,7 @@ def install(environment, groups, torch_index, created):
             ''.join(f'{name}=={version}\n' for name, version in installed.items())
         )
         hold = ['--constraint', str(constraints)]
-        with_torch = not environment.has('torch')
+        with_torch = not (environment.has('torch') and environment.has('torchvision'))
         present = [name for name in OPENMMLAB if environment.has(name)]
         with_openmmlab = not present
         if present and len(present) < len(OPENMMLAB):
@@ -144,6 +144,13 @@ def install(environment, groups, torch_index, created):
         source = ['--index-url', torch_index] if torch_index else []
         torch = ['-r', str(REQUIREMENTS / 'torch.txt')]
         environment.pip('torch and torchvision', *source, *hold, *torch)
+    if environment.ask('import torch, torchvision') is None:
+        raise SetupError(
+            f'torch and torchvision in {environment.folder} do not load together, '
+            'probably since they come from different indexes. Install both from one: '
+            f'{environment.python} -m pip install --force-reinstall torch torchvision '
+            '(--index-url ...), then run the command again'
+        )
     files = (['mminstall'] if with_openmmlab else []) + list(groups)
     wanted = missing_requirements(files, installed)
     if wanted:

@@ -184,7 +184,8 @@ class Environment:
                     print(f'        installing {count} packages', flush=True)
         if process.wait():
             text = ''.join(output)
-            tail = ''.join(output[-12:]).rstrip()
+            telling = [line for line in output if 'Retrying (Retry' not in line]
+            tail = ''.join(telling[-12:]).rstrip()
             raise SetupError(
                 f'pip could not install {what}:\n{tail}\n'
                 f'{explain(text)}\nFull output: {log}'

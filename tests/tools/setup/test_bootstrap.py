@@ -28,7 +28,14 @@ def bootstrap(monkeypatch, tmp_path):
     def pip(self, what, *arguments):
         bootstrap.calls.append((what, arguments))
 
+    real = environment.Environment.ask
+
+    def ask(self, code):
+        return '' if code == 'import torch, torchvision' else real(self, code)
+
     monkeypatch.setattr(environment.Environment, 'pip', pip)
+    monkeypatch.setattr(environment.Environment, 'ask', ask)
+    bootstrap.real_ask = real
     return bootstrap
 
 
@@ -48,7 +55,7 @@ def foreign(blank):
         path.unlink()
     for path in blank.glob('lib/python*/site-packages/fake_*'):
         shutil.rmtree(path)
-    for name in ('torch', 'mmengine'):
+    for name in ('torch', 'torchvision', 'mmengine'):
         for path in blank.glob(f'lib/python*/site-packages/{name}'):
             shutil.rmtree(path)
 
@@ -133,6 +140,7 @@ def test_failed_run_is_taken_up_again(bootstrap, foreign, monkeypatch):
 
 def test_foreign_environment_keeps_what_it_has(bootstrap, foreign):
     pretend(foreign, 'torch', '2.3.1')
+    pretend(foreign, 'torchvision', '0.18.1')
     pretend(foreign, 'mmengine', '0.10.7')
     bootstrap.run(foreign, [])
     (requirements, asked), (mmvpt, editable) = bootstrap.calls
@@ -160,3 +168,14 @@ def test_environment_without_pip_is_named(bootstrap, tmp_path):
     subprocess.run(command, check=True)
     with pytest.raises(bootstrap.SetupError, match='no pip'):
         bootstrap.run(venv, [])
+
+
+def test_torch_that_does_not_load_is_found(bootstrap, foreign, monkeypatch):
+    pretend(foreign, 'torch', '2.3.1')
+    pretend(foreign, 'torchvision', '0.99')
+    (init,) = foreign.glob('lib/python*/site-packages/torchvision/__init__.py')
+    init.write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.setattr(bootstrap.Environment, 'ask', bootstrap.real_ask)
+    with pytest.raises(bootstrap.SetupError, match='do not load together'):
+        bootstrap.run(foreign, [])
+    assert bootstrap.calls == []
