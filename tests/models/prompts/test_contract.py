@@ -1,0 +1,284 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""What every prompt must do in the backbone; a new prompt is a line in the table."""
+
+import copy
+import os
+import re
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from mmengine.registry import DefaultScope
+
+from mmvpt.models import prompts as shipped
+from mmvpt.models.backbones import PromptedVisionTransformer
+from mmvpt.models.prompts import BasePrompt
+from mmvpt.models.tunable import tuned_state
+from tests.models.naive import naive_forward
+
+#: Configs with all dropout off.
+PROMPT_CONFIGS = {
+    'shallow': dict(type='ShallowPrompt', num_tokens=3),
+    'deep': dict(type='DeepPrompt', num_tokens=3),
+    'deep-projected': dict(type='DeepPrompt', num_tokens=3, project_dims=10),
+    'gated': dict(type='GatedPrompt', num_tokens=3, gate_init=1, drop_rate=0),
+    'gated-alone': dict(
+        type='GatedPrompt', num_tokens=3, temperatures=False, drop_rate=0
+    ),
+    'adaptive': dict(
+        type='AdaptivePrompt',
+        num_tokens=3,
+        drop_rate=0,
+        conv_drop_rate=0,
+        mlp_drop_rate=0,
+    ),
+    'adaptive-paper': dict(
+        type='AdaptivePrompt',
+        num_tokens=3,
+        drop_rate=0,
+        conv_drop_rate=0,
+        mlp_drop_rate=0,
+        static_layers=0,
+        residual=False,
+        token_bias=False,
+    ),
+    'distribution-aware': dict(
+        type='DistributionAwarePrompt',
+        num_classes=7,
+        num_guided_tokens=4,
+        num_tokens=3,
+        guided_layers=[1, 2],
+    ),
+    'echo': dict(type='EchoPrompt', num_tokens=3),
+}
+PAGE = Path(__file__).parents[3] / 'docs' / 'methods' / 'add_your_own.md'
+EXAMPLE = re.search(r'```python\n(.*?)```', PAGE.read_text(), re.DOTALL)[1]
+exec(compile(EXAMPLE, str(PAGE), 'exec'), {'__name__': 'echo'})
+
+ARCH = dict(embed_dims=24, num_layers=3, num_heads=3, feedforward_channels=48)
+every_prompt = pytest.mark.parametrize('name', PROMPT_CONFIGS)
+
+
+def build(name, seed=0, **options):
+    """Build a small backbone; weights depend on the seed alone."""
+    torch.manual_seed(seed)
+    options = {**dict(arch=ARCH, img_size=32, patch_size=8), **options}
+    prompt = dict(PROMPT_CONFIGS[name], **options.pop('prompt', {}))
+    vit = PromptedVisionTransformer(prompt=prompt, **options)
+    for parameter in vit.parameters():
+        parameter.data += (0.2 if parameter.dim() > 1 else 0.1) * torch.randn(
+            parameter.shape
+        )
+    return vit
+
+
+def images(batch=2, size=(32, 32), seed=0, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, 3, *size, generator=generator).to(dtype)
+
+
+def test_every_shipped_prompt_is_in_the_table():
+    classes = {
+        name
+        for name in shipped.__all__
+        if issubclass(getattr(shipped, name), BasePrompt) and name != 'BasePrompt'
+    }
+    assert classes <= {config['type'] for config in PROMPT_CONFIGS.values()}
+
+
+def test_the_example_is_short():
+    assert EXAMPLE.count('\n') < 100
+
+
+@every_prompt
+def test_shapes(name):
+    vit = build(name)
+    seen = []
+    vit.prompt.register_forward_hook(lambda m, args, out: seen.append(out))
+    assert vit(images())[0].shape == (2, 24)
+    assert len(seen) == 3
+    for prompts in seen:
+        if prompts is not None:
+            assert prompts.dim() == 3
+            assert prompts.shape[0] in (1, 2) and prompts.shape[2] == 24
+    raw = build(name, out_type='raw')(images())[0]
+    assert raw.shape == (2, 1 + 16 + seen[-1].shape[1], 24)
+
+
+@every_prompt
+@pytest.mark.parametrize('pooling', ['cls', 'patches', 'prompts_and_patches'])
+def test_tuned_parameters_learn_and_frozen_ones_do_not(name, pooling):
+    vit = build(name, pooling=pooling, norm_before_pool=False).train()
+    before = {key: value.clone() for key, value in vit.state_dict().items()}
+    tuned = {n: p for n, p in vit.named_parameters() if p.requires_grad}
+    assert set(tuned) == {f'prompt.{n}' for n, _ in vit.prompt.named_parameters()}
+    optimizer = torch.optim.AdamW(tuned.values(), lr=0.01)
+    weight = torch.randn(24)
+    (vit(images())[0] @ weight).square().sum().backward()
+    for key, parameter in vit.named_parameters():
+        if key in tuned:
+            assert parameter.grad.isfinite().all() and parameter.grad.any(), key
+        else:
+            assert parameter.grad is None, key
+    optimizer.step()
+    vit.eval()
+    vit(images())
+    for key, parameter in vit.named_parameters():
+        assert torch.equal(parameter, before[key]) == (key not in tuned), key
+
+
+@every_prompt
+def test_save_and_load(name, tmp_path):
+    vit = build(name).eval()
+    state = tuned_state(vit, vit.state_dict())
+    assert all(key.startswith('prompt.') for key in state)
+    torch.save(state, tmp_path / 'tuned.pth')
+    other = build(name, seed=1).eval()
+    frozen = {k: v for k, v in vit.state_dict().items() if not k.startswith('prompt.')}
+    other.load_state_dict(frozen, strict=False)
+    assert not torch.equal(other(images())[0], vit(images())[0])
+    tuned = torch.load(tmp_path / 'tuned.pth', weights_only=True)
+    missing, unexpected = other.load_state_dict(tuned, strict=False)
+    assert not unexpected and not any(k.startswith('prompt.') for k in missing)
+    assert torch.equal(other(images())[0], vit(images())[0])
+
+
+@every_prompt
+def test_checkpoint_with_another_count_is_refused(name):
+    state = build(name).state_dict()
+    other = build(name, prompt=dict(num_tokens=5))
+    with pytest.raises(ValueError, match=r'prompt\.\w+ is \(.*num_tokens'):
+        other.load_state_dict(state)
+
+
+@every_prompt
+def test_checkpoint_of_another_depth_is_refused(name):
+    other = build(name, arch=dict(ARCH, num_layers=5))
+    with pytest.raises(ValueError, match='in the checkpoint|layers and the model'):
+        other.load_state_dict(build(name).state_dict())
+
+
+@every_prompt
+def test_feature_maps_at_any_image_size(name):
+    vit = build(name, out_type='featmap', out_indices=(0, 2)).train()
+    for size, grid in (((32, 32), (4, 4)), ((48, 40), (6, 5)), ((29, 37), (4, 5))):
+        outs = vit(images(size=size))
+        assert [out.shape for out in outs] == [(2, 24, *grid)] * 2
+        sum(out.square().sum() for out in outs).backward()
+    for key, parameter in vit.prompt.named_parameters():
+        assert parameter.grad.any(), key
+
+
+@every_prompt
+def test_image_alone_equals_image_in_a_batch(name):
+    vit = build(name).double()
+    batch = images(3, dtype=torch.float64)
+    alone = torch.cat([vit(image[None])[0] for image in batch])
+    torch.testing.assert_close(vit(batch)[0], alone, rtol=0, atol=1e-12)
+
+
+@every_prompt
+def test_bfloat16_autocast(name):
+    vit = build(name).train()
+    exact = vit(images())[0]
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        feature = vit(images())[0]
+    torch.testing.assert_close(feature.float(), exact, rtol=0, atol=0.15)
+    feature.float().square().sum().backward()
+    for key, parameter in vit.prompt.named_parameters():
+        assert parameter.grad.dtype == torch.float32, key
+        assert parameter.grad.isfinite().all() and parameter.grad.any(), key
+
+
+@every_prompt
+def test_deepcopy_after_a_step(name):
+    vit = build(name).train()
+    vit(images())[0].sum().backward()
+    twin = copy.deepcopy(vit)
+    assert torch.equal(twin(images())[0], vit(images())[0])
+    for parameter in twin.prompt.parameters():
+        parameter.data += 1
+    assert not torch.equal(twin(images())[0], vit(images())[0])
+
+
+@every_prompt
+@pytest.mark.parametrize(
+    'output',
+    [
+        dict(pooling='cls'),
+        dict(pooling='patches'),
+        dict(pooling='prompts', norm_before_pool=False),
+        dict(pooling='prompts_and_patches', norm_before_pool=False),
+        dict(out_type='featmap', out_indices=(1, 2)),
+        dict(out_type='raw'),
+    ],
+    ids=str,
+)
+def test_equals_the_plain_full_token_way(name, output):
+    vit = build(name, **output).double().train()
+    for size in ((32, 32), (48, 40)):
+        batch = images(size=size, dtype=torch.float64)
+        fast, plain = vit(batch), naive_forward(vit, batch)
+        parameters = list(vit.prompt.parameters())
+        grads = []
+        for outs in (fast, plain):
+            generator = torch.Generator().manual_seed(0)
+            loss = sum(
+                (y * torch.randn(y.shape, generator=generator).double()).sum()
+                for y in outs
+            )
+            grads.append(torch.autograd.grad(loss, parameters))
+        for a, b in zip(fast, plain):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+        top = max(float(grad.abs().max()) for grad in grads[1])
+        for a, b in zip(*grads):
+            torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10 * top)
+
+
+def gradients(model, vit, batch):
+    """Mean-loss gradients of the prompt's parameters."""
+    feature = model(batch)[0]
+    weight = torch.cos(torch.arange(feature.shape[1])).to(feature)
+    (feature @ weight).square().mean().backward()
+    return {n: p.grad.clone() for n, p in vit.prompt.named_parameters()}
+
+
+def run_rank(rank, port, path):
+    """Compute gradients of half a batch for every prompt under DDP."""
+    torch.set_num_threads(1)
+    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    dist.init_process_group('gloo', rank=rank, world_size=2)
+    found = {}
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        for name in PROMPT_CONFIGS:
+            vit = build(name, seed=rank).double().train()  # rank 0's weights win
+            model = torch.nn.parallel.DistributedDataParallel(vit)
+            half = images(4, dtype=torch.float64)[2 * rank : 2 * rank + 2]
+            found[name] = gradients(model, vit, half)
+    if rank == 0:
+        torch.save(found, path)
+    dist.destroy_process_group()
+
+
+def test_two_processes_equal_one(tmp_path):
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    path = tmp_path / 'gradients.pth'
+    mp.spawn(run_rank, args=(port, path), nprocs=2)
+    found = torch.load(path, weights_only=True)
+    for name in PROMPT_CONFIGS:
+        vit = build(name).double().train()
+        expected = gradients(vit, vit, images(4, dtype=torch.float64))
+        top = max(float(grad.abs().max()) for grad in expected.values())
+        for key, grad in expected.items():
+            torch.testing.assert_close(
+                found[name][key],
+                grad,
+                rtol=1e-8,
+                atol=1e-10 * top,
+                msg=lambda text, name=name, key=key: f'{name}.{key}: {text}',
+            )
