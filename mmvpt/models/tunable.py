@@ -13,6 +13,20 @@ from torch import Tensor, nn
 BIAS_PARTS = ('query', 'key', 'value')
 _PART = re.compile(r'(.+\.attn)\.qkv\.bias\.(query|key|value)')
 
+_DAVPT_PLUS = [
+    'layers.*.attn.qkv.bias.key',
+    'layers.*.attn.qkv.bias.value',
+    'cls_token',
+]
+_DAVPT_RELEASED = [
+    *_DAVPT_PLUS,
+    'patch_embed.projection.bias',
+    'layers.*.attn.proj.bias',
+    'layers.*.ffn.layers.1.bias',
+    'layers.*.ln1.*',
+    'layers.*.ln2.bias',
+]
+
 
 class TunedBias(nn.Module):
     """Tuned parts that are added to a frozen fused query-key-value bias.
@@ -44,7 +58,9 @@ def expand_preset(preset: str, num_layers: int) -> list[str]:
 
     ``none`` nothing; ``bias`` every bias (BitFit); ``norm`` weights and biases of all
     norms; ``cls`` the class token; ``partial-k`` the last k layers and the final norm;
-    ``full`` everything. A string that is none of them is a pattern itself.
+    ``davpt+`` key and value biases and the class token (DA-VPT+); ``davpt-released``
+    the larger set of DA-VPT's released configs; ``full`` everything. A string that is
+    none of them is a pattern itself.
 
     Raises:
         ValueError: If k of ``partial-k`` is not between 1 and ``num_layers``.
@@ -55,6 +71,8 @@ def expand_preset(preset: str, num_layers: int) -> list[str]:
         'norm': ['**.ln1.*', '**.ln2.*'],
         'cls': ['cls_token'],
         'full': ['**'],
+        'davpt+': _DAVPT_PLUS,
+        'davpt-released': _DAVPT_RELEASED,
     }
     if preset in presets:
         return presets[preset]
@@ -101,9 +119,10 @@ def tune(host: nn.Module, tunable: str | Iterable[str], num_layers: int) -> set[
             if not hits:
                 raise ValueError(
                     f'tunable pattern {pattern!r} matches no parameter. Allowed: the '
-                    "presets 'none', 'bias', 'norm', 'cls', 'partial-k', 'full', and "
-                    f'names such as {", ".join(names[:4])}, ... with * for one '
-                    'component and ** for several.'
+                    "presets 'none', 'bias', 'norm', 'cls', 'partial-k', 'davpt+', "
+                    "'davpt-released', 'full', and names such as "
+                    f'{", ".join(names[:4])}, ... with * '
+                    'for one component and ** for several.'
                 )
             chosen |= hits
     for name, parameter in host.named_parameters():

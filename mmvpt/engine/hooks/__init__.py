@@ -4,15 +4,19 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .complete_weights_hook import CompleteWeightsHook
 from .finite_loss_hook import FiniteLossHook
+from .metric_guidance_hook import MetricGuidanceHook
 from .num_classes_hook import NumClassesHook
 from .seed_hook import SeedHook
+from .semantic_mapping_hook import SemanticMappingHook
 from .tuned_parameters_hook import TunedParametersHook
 
 __all__ = [
     'AtomicCheckpointHook',
     'CompleteWeightsHook',
     'FiniteLossHook',
+    'MetricGuidanceHook',
     'NumClassesHook',
     'SeedHook',
+    'SemanticMappingHook',
     'TunedParametersHook',
 ]

@@ -1,0 +1,119 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Class means and the k-means that groups classes."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+NORMALIZE = ('layer', 'l2', 'none')
+
+
+def add_to_classes(
+    sums: Tensor, counts: Tensor, features: Tensor, classes: Tensor
+) -> None:
+    """Add features to the sums of their classes, in place.
+
+    With one class for each image the cost does not depend on the number of classes,
+    and the result is the same in every run, also on GPUs (no atomic additions).
+
+    Args:
+        sums: Sums of features, float64 (num_classes, C).
+        counts: Numbers of features, (num_classes,).
+        features: (B, C).
+        classes: The class of each image, (B,), -1 for images that do not count; or
+            which classes it has, bool (B, num_classes): it then counts for each.
+    """
+    features = features.to(sums.dtype)
+    if classes.dim() == 2:
+        sums += classes.to(sums.dtype).mT @ features
+        counts += classes.sum(dim=0)
+        return
+    counted = classes >= 0
+    classes = classes.clamp(min=0)
+    same = (classes[:, None] == classes) & counted
+    # Images of one class write the same values, so their order does not matter.
+    sums[classes] = sums[classes] + same.to(sums.dtype) @ features
+    counts[classes] = counts[classes] + same.sum(dim=1)
+
+
+def class_means(sums: Tensor, counts: Tensor) -> Tensor:
+    """Return means (num_classes, C), zero for a class without features."""
+    return sums / counts.clamp(min=1)[:, None]
+
+
+def normalize_rows(rows: Tensor, normalize: str = 'layer') -> Tensor:
+    """Normalise each row of (R, C).
+
+    Args:
+        rows: The rows.
+        normalize: ``layer``: mean 0 and variance 1 (eps 1e-5), which makes cosines
+            Pearson correlations; ``l2``: length 1; ``none``: as they are.
+
+    Raises:
+        ValueError: If ``normalize`` is something else.
+    """
+    if normalize == 'layer':
+        return F.layer_norm(rows, rows.shape[-1:])
+    if normalize == 'l2':
+        return F.normalize(rows, dim=-1)
+    if normalize != 'none':
+        raise ValueError(f'normalize must be one of {NORMALIZE}, got {normalize!r}')
+    return rows
+
+
+def cosine_kmeans(
+    rows: Tensor,
+    num_clusters: int,
+    centroids: Tensor | None = None,
+    max_iters: int = 20,
+    tolerance: float = 1e-4,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    r"""Group rows by k-means with cosine similarity.
+
+    Each row goes to the centroid with the largest cosine (of equals the first); a
+    centroid becomes the mean of its rows, not normalised again; one without rows stays
+    where it is. It ends when the centroids move by less than ``tolerance`` together,
+    :math:`\sum_k \|c_k - c'_k\|`. The assignment returned always belongs to the
+    centroids returned (in DA-VPT's released code not after ``max_iters``).
+
+    Args:
+        rows: (R, C), already normalised as wanted.
+        num_clusters: Number of centroids.
+        centroids: Where to start, (num_clusters, C); by default from random rows.
+        max_iters: At most so many steps.
+        tolerance: See above.
+        generator: Draws the random rows.
+
+    Returns:
+        The cluster of each row, (R,), and the centroids, (num_clusters, C).
+
+    Raises:
+        ValueError: If there are fewer rows than clusters to start from.
+    """
+    if centroids is None:
+        if len(rows) < num_clusters:
+            raise ValueError(
+                f'k-means needs at least {num_clusters} classes with images to start '
+                f'{num_clusters} clusters, got {len(rows)}. Use fewer prompts.'
+            )
+        order = torch.randperm(len(rows), generator=generator)
+        centroids = rows[order[:num_clusters].to(rows.device)]
+    for _ in range(max_iters):
+        clusters = nearest(rows, centroids)
+        members = F.one_hot(clusters, num_clusters).to(rows.dtype)
+        sizes = members.sum(dim=0)[:, None]
+        means = members.mT @ rows / sizes.clamp(min=1)
+        moved = torch.where(sizes > 0, means, centroids)
+        if (moved - centroids).norm(dim=1).sum() < tolerance:
+            return clusters, centroids
+        centroids = moved
+    return nearest(rows, centroids), centroids
+
+
+def nearest(rows: Tensor, centroids: Tensor) -> Tensor:
+    """Return the index of the centroid (M, C) with the largest cosine, (R,)."""
+    cosines = F.normalize(rows, dim=-1) @ F.normalize(centroids, dim=-1).mT
+    return cosines.argmax(dim=1)
