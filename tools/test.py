@@ -77,6 +77,7 @@ def merge_args(config: Config, args: argparse.Namespace) -> Config:
         args: The parsed command line.
     """
     launch.choose_work_dir(config, args.config, args.work_dir)
+    launch.name_experiment(config, args.config)
     for field in ('test_dataloader', 'test_cfg', 'test_evaluator'):
         if config.get(field) is None:
             raise SystemExit(f'test.py: error: {args.config} has no {field}')

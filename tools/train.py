@@ -79,6 +79,7 @@ def merge_args(config: Config, args: argparse.Namespace) -> Config:
         args: The parsed command line.
     """
     launch.choose_work_dir(config, args.config, args.work_dir)
+    launch.name_experiment(config, args.config)
     if args.no_validate:
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
     if args.amp:

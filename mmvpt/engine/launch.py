@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import linecache
 import os
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, DictAction
 
+_RUNS = itertools.count()
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -94,6 +96,21 @@ def choose_work_dir(config: Config, config_path: str, work_dir: str | None) -> N
         config.work_dir = work_dir
     elif config.get('work_dir') is None:
         config.work_dir = str(Path('work_dirs') / Path(config_path).stem)
+
+
+def name_experiment(config: Config, config_path: str) -> None:
+    """Give every run of a process a name of its own.
+
+    mmengine names the logger and the stores of scalars after config and second, so two
+    short runs in one process would share them.
+
+    Args:
+        config: Changed in place, unless it has a name.
+        config_path: Path of the config.
+    """
+    run = next(_RUNS)
+    name = Path(config_path).stem + (f'-{run}' if run else '')
+    config.experiment_name = config.get('experiment_name') or name
 
 
 def set_dataloader_defaults(

@@ -1,6 +1,7 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """A training of a second: 32x32 images of 3 classes, a ViT of width 32, depth 2."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from mmengine.config import Config
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ('a', 'b', 'c')
 NUM_TRAIN = 24
+_RUNS = itertools.count()
 
 
 def write_data(root, num_train=NUM_TRAIN, num_val=9):
@@ -68,6 +70,8 @@ def config(data_root, **changes):
     cfg = Config(
         dict(
             base,
+            # mmengine names loggers after this and the second
+            experiment_name=f'miniature-{next(_RUNS)}',
             model=dict(
                 type='ImageClassifier',
                 backbone=dict(

@@ -1,2 +1,6 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Training loops."""
+"""Loops."""
+
+from .converged_probe_loop import ConvergedProbeLoop
+
+__all__ = ['ConvergedProbeLoop']
