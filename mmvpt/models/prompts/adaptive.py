@@ -202,7 +202,8 @@ class AdaptivePrompt(BasePrompt):
         norm, weights = self.norms[a], self.linear_map(a, grid)
         normed = F.layer_norm(patches, norm.normalized_shape, eps=norm.eps)
         if len(weights) == 1:
-            tokens = weights[0] @ normed
+            # Not `@`, which would copy all patches to fold the batch into one product.
+            tokens = torch.bmm(weights.expand(len(normed), -1, -1), normed)
         else:
             tokens = torch.einsum('cmn,bnc->bmc', weights, normed)
         tokens = tokens * norm.weight + weights.sum(-1).mT * norm.bias
