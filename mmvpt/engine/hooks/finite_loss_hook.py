@@ -58,7 +58,11 @@ class FiniteLossHook(Hook):
         Raises:
             FloatingPointError: If a loss noted so far is not finite.
         """
-        losses = {key: value for key, value in (outputs or {}).items() if 'loss' in key}
+        losses = {
+            key: value.detach() if isinstance(value, Tensor) else value
+            for key, value in (outputs or {}).items()
+            if 'loss' in key
+        }
         self._pending.append((runner.iter, losses))
         saves = self._saves_after_this_iteration(runner)
         if saves or self.every_n_train_iters(runner, self.interval):
