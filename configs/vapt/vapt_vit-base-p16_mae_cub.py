@@ -1,0 +1,22 @@
+# VAPT on CUB-200-2011, MAE ViT-B/16.
+# Source: https://arxiv.org/abs/2501.18936 and its released code.
+# Published: nothing for this data and backbone.
+# The paper has no such row; sweep lr and weight_decay on val.
+# Run: bash tools/dist_train.sh configs/vapt/vapt_vit-base-p16_mae_cub.py 1
+_base_ = [
+    '../_base_/models/vit-base-p16_mae.py',
+    '../_base_/datasets/fgvc.py',
+    '../_base_/schedules/vpt_sgd_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        prompt=dict(type='AdaptivePrompt', num_tokens=10, init='released'),
+        pooling='prompts_and_patches',
+        norm_before_pool=False,
+        final_norm='fresh-frozen',
+    ),
+    head=dict(num_classes=200),
+)
+optim_wrapper = dict(optimizer=dict(lr=5.0, weight_decay=0.001))
