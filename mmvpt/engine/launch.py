@@ -187,6 +187,8 @@ def distributed(config: Config, launcher: str, local_rank: int = 0) -> Iterator[
         config.model_wrapper_cfg = wrapper
     try:
         yield
+        # Let nobody take the store away while others still talk.
+        torch.distributed.barrier()
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

@@ -1,0 +1,315 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""tools/train.py and tools/test.py, in the process and as programs."""
+
+import importlib.util
+import json
+import os
+import pickle
+import types
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import CheckpointLoader
+
+from mmvpt.checkpoint import CheckpointError, read_checkpoint
+from mmvpt.engine import launch
+from tests.engine.miniature import ROOT, run_tool, write_config
+
+
+def tool(name):
+    path = ROOT / 'tools' / f'{name}.py'
+    spec = importlib.util.spec_from_file_location(f'{name}_tool', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+train_tool, test_tool = tool('train'), tool('test')
+
+
+@pytest.fixture(autouse=True)
+def restore_loaders():
+    schemes = dict(CheckpointLoader._schemes)
+    yield
+    CheckpointLoader._schemes.clear()
+    CheckpointLoader._schemes.update(schemes)
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A config, and a work dir it was trained in."""
+    root = tmp_path_factory.mktemp('trained')
+    config = write_config(root)
+    train_tool.main([str(config), '--work-dir', str(root / 'run')])
+    return config, root / 'run'
+
+
+def train(config, work_dir, *options):
+    return train_tool.main([str(config), '--work-dir', str(work_dir), *options])
+
+
+def merged(tmp_path, *options, **config):
+    """Return the config that train.py builds the runner from."""
+    config.setdefault('default_scope', 'mmpretrain')
+    config.setdefault('train_dataloader', dict(num_workers=2))
+    config.setdefault('optim_wrapper', dict(type='OptimWrapper'))
+    args = train_tool.parse_args([str(tmp_path / 'name.py'), *options])
+    return train_tool.merge_args(Config(config), args)
+
+
+def test_work_dir_comes_from_the_line_the_config_or_its_name(tmp_path):
+    assert merged(tmp_path).work_dir == os.path.join('work_dirs', 'name')
+    assert merged(tmp_path, work_dir='a').work_dir == 'a'
+    assert merged(tmp_path, '--work-dir', 'b', work_dir='a').work_dir == 'b'
+
+
+def test_dataloader_defaults(tmp_path):
+    loader = merged(tmp_path).train_dataloader
+    assert loader.persistent_workers and loader.collate_fn.type == 'default_collate'
+    loader = merged(tmp_path, '--no-persistent-workers').train_dataloader
+    assert not loader.persistent_workers
+    loader = merged(tmp_path, train_dataloader=dict(num_workers=0)).train_dataloader
+    assert not loader.persistent_workers and not loader.pin_memory
+    loader = merged(tmp_path, default_scope='mmseg').train_dataloader
+    assert loader == dict(num_workers=2)
+    loader = merged(tmp_path, '--no-pin-memory', default_scope='mmseg').train_dataloader
+    assert loader.pin_memory is False
+
+
+def test_no_validate(tmp_path):
+    config = merged(tmp_path, '--no-validate', val_cfg=dict(), val_dataloader=dict())
+    assert config.val_cfg is None and config.val_dataloader is None
+
+
+def test_amp(tmp_path, monkeypatch):
+    wrapper = merged(tmp_path, '--amp').optim_wrapper
+    if not torch.cuda.is_available():
+        assert wrapper.type == 'mmvpt.AutocastOptimWrapper'
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    wrapper = merged(tmp_path, '--amp').optim_wrapper
+    assert wrapper == dict(type='AmpOptimWrapper', loss_scale='dynamic')
+    with pytest.raises(SystemExit, match='but the config has Own'):
+        merged(tmp_path, '--amp', optim_wrapper=dict(type='Own'))
+
+
+def test_auto_scale_lr(tmp_path):
+    scale = dict(enable=False, base_batch_size=256)
+    config = merged(tmp_path, '--auto-scale-lr', auto_scale_lr=scale)
+    assert config.auto_scale_lr.enable
+    with pytest.raises(SystemExit, match='auto_scale_lr=dict'):
+        merged(tmp_path, '--auto-scale-lr')
+
+
+def test_overwrite_and_resume_exclude_each_other(capsys):
+    with pytest.raises(SystemExit) as error:
+        train_tool.parse_args(['c.py', '--resume', '--overwrite'])
+    assert error.value.code == 2
+    assert 'give one of them' in capsys.readouterr().err
+
+
+def test_fresh_run_in_a_used_work_dir(trained):
+    config, work_dir = trained
+    with pytest.raises(FileExistsError, match='--resume.*--work-dir.*--overwrite'):
+        train(config, work_dir)
+    before = (work_dir / 'epoch_2.pth').stat().st_mtime_ns
+    train(config, work_dir, '--overwrite')
+    assert (work_dir / 'epoch_2.pth').stat().st_mtime_ns != before
+
+
+def test_resume_from_a_path(trained, tmp_path):
+    config, work_dir = trained
+    runner = train(config, tmp_path, '--resume', str(work_dir / 'epoch_1.pth'))
+    assert runner.epoch == 2
+    one = read_checkpoint(work_dir / 'epoch_2.pth')['state_dict']
+    other = read_checkpoint(tmp_path / 'epoch_2.pth')['state_dict']
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_resume_without_checkpoint_starts_afresh(trained, tmp_path):
+    assert train(trained[0], tmp_path, '--resume').epoch == 2
+
+
+def test_amp_trains(trained, tmp_path):
+    train(trained[0], tmp_path, '--amp', '--no-validate')
+    assert (tmp_path / 'epoch_2.pth').exists()
+
+
+def test_metrics_go_to_a_file(trained, tmp_path):
+    config, work_dir = trained
+    out = tmp_path / 'metrics.json'
+    args = [str(config), str(work_dir / 'epoch_2.pth'), '--work-dir', str(tmp_path)]
+    metrics = test_tool.main([*args, '--out', str(out), '--out-item', 'metrics'])
+    assert json.loads(out.read_text()) == metrics
+    assert 0 <= metrics['accuracy/top1'] <= 100
+
+
+def test_predictions_and_pictures(trained, tmp_path):
+    config, work_dir = trained
+    out, pictures = tmp_path / 'out.pkl', tmp_path / 'pictures'
+    args = [str(config), str(work_dir / 'epoch_2.pth'), '--work-dir', str(tmp_path)]
+    test_tool.main([*args, '--out', str(out), '--show-dir', str(pictures)])
+    assert len(pickle.loads(out.read_bytes())) == 9
+    assert len(list(pictures.rglob('*.png'))) == 9
+
+
+def test_flips(trained, tmp_path):
+    config, work_dir = trained
+    args = [str(config), str(work_dir / 'epoch_2.pth'), '--work-dir', str(tmp_path)]
+    assert 'accuracy/top1' in test_tool.main([*args, '--tta'])
+    with pytest.raises(SystemExit, match='leave one of them out'):
+        test_tool.main([*args, '--tta', '--show-dir', str(tmp_path)])
+
+
+def test_segmentation_options():
+    config = Config(
+        dict(
+            default_scope='mmseg',
+            work_dir='w',
+            model=dict(type='EncoderDecoder'),
+            default_hooks=dict(visualization=dict(type='SegVisualizationHook')),
+            visualizer=dict(type='SegLocalVisualizer'),
+            test_dataloader=dict(dataset=dict(pipeline=['plain'])),
+            test_cfg=dict(type='TestLoop'),
+            test_evaluator=dict(type='IoUMetric'),
+            tta_model=dict(type='SegTTAModel'),
+            tta_pipeline=['augmented'],
+        )
+    )
+    options = ['--show-dir', 'pics', '--tta', '--out', 'maps']
+    config = test_tool.merge_args(
+        config, test_tool.parse_args(['c.py', 'x.pth', *options])
+    )
+    assert config.default_hooks.visualization.draw
+    assert config.visualizer.save_dir == 'pics'
+    assert config.test_evaluator.output_dir == 'maps'
+    assert config.model.type == 'SegTTAModel'
+    assert config.model.module.type == 'EncoderDecoder'
+    assert config.test_dataloader.dataset.pipeline == ['augmented']
+    assert 'collate_fn' not in config.test_dataloader
+
+
+def test_checkpoint_of_another_config(trained, tmp_path):
+    config, work_dir = trained
+    checkpoint = read_checkpoint(work_dir / 'epoch_2.pth')
+    del checkpoint['state_dict']['head.fc.bias']
+    torch.save(checkpoint, tmp_path / 'other.pth')
+    args = [str(config), str(tmp_path / 'other.pth'), '--work-dir', str(tmp_path)]
+    with pytest.raises(CheckpointError, match=r'lacks head\.fc\.bias'):
+        test_tool.main(args)
+
+
+def test_out_needs_an_ending(capsys):
+    with pytest.raises(SystemExit):
+        test_tool.parse_args(['c', 'x', '--out', 'a.pkl', '--out-item', 'metrics'])
+    assert 'must end in .json' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        test_tool.parse_args(['c', 'x', '--out-item', 'metrics'])
+    assert '--out-item needs --out' in capsys.readouterr().err
+
+
+def test_mistake_is_one_message(tmp_path):
+    """As a program, without PYTHONPATH and installation."""
+    ended = run_tool('nothere.py')
+    assert ended.returncode == 1
+    message = ended.stderr.strip().splitlines()[-1]
+    assert message.startswith('train.py: error: config nothere.py does not exist')
+    assert 'Traceback' not in ended.stderr
+
+
+def test_malicious_checkpoint_does_not_run(trained, tmp_path):
+    class Malicious:
+        def __reduce__(self):
+            return os.system, (f'touch {tmp_path}/ran',)
+
+    torch.save({'state_dict': {}, 'x': Malicious()}, tmp_path / 'bad.pth')
+    args = (trained[0], tmp_path / 'bad.pth', '--work-dir', tmp_path)
+    ended = run_tool(*args, tool='test.py')
+    assert ended.returncode == 1
+    assert 'system, which would run as code' in ended.stderr.splitlines()[-1]
+    assert 'Traceback' not in ended.stderr
+    assert not (tmp_path / 'ran').exists()
+
+
+def fail_in(module, body):
+    """Call a function whose code seems to lie in a file; return the error."""
+    namespace = {}
+    exec(compile(body, module, 'exec'), namespace)
+    try:
+        namespace['fail']()
+    except Exception as error:
+        return error
+
+
+def test_only_our_own_errors_are_explained():
+    try:
+        launch.load_config('nothere.py')
+    except FileNotFoundError as error:
+        assert launch.explain(error).startswith('config nothere.py does not exist')
+        wrapped = RuntimeError(f'class X: {error}')
+        wrapped.__cause__ = error
+        assert launch.explain(wrapped) == str(wrapped)
+        other = RuntimeError('something else')
+        other.__context__ = error
+        assert launch.explain(other) is None
+    try:
+        launch.process_rank('unknown')  # a bug inside the package
+    except KeyError as error:
+        assert launch.explain(error) is None
+    assert (
+        launch.explain(fail_in('x.py', 'def fail():\n    raise ValueError(1)')) is None
+    )
+
+
+def test_errors_of_workers_are_explained(trained, tmp_path):
+    config, _ = trained
+    broken = tmp_path / 'data'
+    broken.mkdir()
+    source = config.parent / 'data'
+    for path in source.rglob('*'):
+        target = broken / path.relative_to(source)
+        if path.is_dir():
+            target.mkdir()
+        else:
+            target.write_bytes(path.read_bytes())
+    (broken / 'images/train800_5.png').write_bytes(b'no image')
+    options = [
+        f'train_dataloader.dataset.data_root={broken}',
+        'train_dataloader.num_workers=1',
+    ]
+    with pytest.raises(Exception) as error:
+        train(config, tmp_path / 'run', '--cfg-options', *options)
+    message = launch.explain(error.value)
+    assert message and 'train800_5.png' in message and 'Traceback' not in message
+
+
+def test_interrupt_is_no_traceback(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit, match='continue with --resume'):
+        launch.run_tool(interrupted)
+
+
+def test_bug_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        launch.run_tool(lambda: 1 / 0)
+
+
+def test_names_of_runs_differ(tmp_path):
+    names = {merged(tmp_path).experiment_name for _ in range(3)}
+    assert len(names) == 3
+
+
+def test_processes_of_slurm_and_mpi(monkeypatch):
+    env = types.SimpleNamespace(environ={})
+    monkeypatch.setattr(launch, 'os', env)
+    env.environ.update(SLURM_PROCID='3', SLURM_NTASKS='4', SLURM_LOCALID='1')
+    env.environ['MASTER_ADDR'] = 'node0'
+    assert launch.process_rank('slurm') == 3
+    launch._name_processes('slurm')
+    assert [env.environ[k] for k in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')] == list('341')
+    mpi = dict(RANK='1', SIZE='2', LOCAL_RANK='0')
+    env.environ.update({f'OMPI_COMM_WORLD_{k}': v for k, v in mpi.items()})
+    launch._name_processes('mpi')
+    assert [env.environ[k] for k in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')] == list('120')
