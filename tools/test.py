@@ -94,7 +94,7 @@ def merge_args(config: Config, args: argparse.Namespace) -> Config:
     if args.show or args.show_dir:
         _show(config, args)
     if args.tta:
-        _augment(config)
+        _augment(config, bool(args.show or args.show_dir))
     if args.out and args.out_item != 'metrics':
         _set_out(config, args.out)
     launch.set_dataloader_defaults(config, not args.no_pin_memory)
@@ -117,10 +117,15 @@ def _show(config: Config, args: argparse.Namespace) -> None:
     config.default_hooks.visualization = hook
 
 
-def _augment(config: Config) -> None:
+def _augment(config: Config, pictures: bool) -> None:
     """Set up test-time augmentation."""
     pipeline = config.test_dataloader.dataset.pipeline
     if config.get('default_scope') == 'mmpretrain':
+        if pictures:
+            raise SystemExit(
+                'test.py: error: mmpretrain draws single images, not the copies of '
+                '--tta; leave one of them out'
+            )
         config.setdefault('tta_model', dict(type='mmpretrain.AverageClsScoreTTA'))
         flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
         transforms = [flips, [copy.deepcopy(pipeline[-1])]]
