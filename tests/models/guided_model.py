@@ -6,6 +6,7 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmvpt.engine.hooks import MetricGuidanceHook
+from mmvpt.models.backbones import PromptedVisionTransformer
 
 
 class Model(nn.Module):
@@ -41,3 +42,22 @@ def guided_losses(backbone, images, labels, **options):
 def metric_loss(*args, **options):
     """Return the sum of what a hook adds, a scalar."""
     return torch.stack(list(guided_losses(*args, **options).values())).sum()
+
+
+def random_backbone(mask, **prompt):
+    """Return a backbone with layers 0 and 2 guided, everything random."""
+    torch.manual_seed(0)
+    prompt = {**dict(num_classes=6, num_guided_tokens=4, num_tokens=2), **prompt}
+    vit = PromptedVisionTransformer(
+        dict(embed_dims=12, num_layers=3, num_heads=3, feedforward_channels=24),
+        img_size=32,
+        patch_size=8,
+        prompt=dict(
+            type='DistributionAwarePrompt', guided_layers=(0, 2), mask=mask, **prompt
+        ),
+    )
+    for parameter in vit.parameters():
+        nn.init.normal_(parameter, std=0.4)
+    # Prompt 3 has no class: it never has a positive.
+    vit.prompt.class_to_prompt.copy_(torch.tensor([0, 2, 1, 0, 2, 2]))
+    return vit

@@ -278,7 +278,14 @@ class MetricGuidanceHook(Hook):
                     self._compare(record, *operands, targets, classes.dim() == 2)
                     for _, record in records
                 ]
-                losses[f'loss_metric_{name}'] = weight * sum(values) / len(values)
+                loss = weight * sum(values) / len(values)
+                if torch.is_grad_enabled() and not loss.requires_grad:
+                    raise RuntimeError(
+                        f'loss_metric_{name} has no gradient. If activation_'
+                        'checkpointing names the backbone, remove it there and set '
+                        'with_cp=True in the backbone instead.'
+                    )
+                losses[f'loss_metric_{name}'] = loss
         return losses
 
     def _compare(
