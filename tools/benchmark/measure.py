@@ -1,0 +1,190 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Counted operations, interleaved times and peak memory of subjects."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+if __name__ == '__main__':  # how the memory of one cell is measured
+    sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+from tools.benchmark.subjects import Setting, Subject, differences  # noqa: E402
+
+PACKAGES = ('torch', 'mmcv', 'mmengine', 'mmpretrain', 'timm')
+
+
+def count_operations(name: str, setting: Setting) -> int:
+    """Count the floating-point operations of matrix products and convolutions.
+
+    Forward and, for training, backward; no optimizer step. Attention counts as its
+    matrix products, each once, whatever kernel would run.
+
+    Args:
+        name: The subject.
+        setting: The cell. The device is not used: nothing is computed, but for
+            guidance, which autocast keeps from running without a device.
+    """
+    device = 'cpu' if name == 'da-vpt-guided' else 'meta'
+    setting = dataclasses.replace(setting, device=device, dtype='fp32')
+    subject = Subject(name, setting)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        subject.count()
+    return counter.get_total_flops()
+
+
+def prepare(names: list[str], setting: Setting) -> tuple[list[Subject], dict]:
+    """Build subjects that share frozen weights, and compare what must be equal.
+
+    Args:
+        names: The subjects.
+        setting: The cell.
+
+    Returns:
+        The subjects and, by method, :func:`differences` from its full-token way.
+    """
+    subjects: dict[str, Subject] = {}
+    frozen = None
+    for name in names:
+        subjects[name] = Subject(name, setting, frozen)
+        if frozen is None:
+            frozen = subjects[name].frozen_state() or None
+    checks = {}
+    for name, subject in subjects.items():
+        plain = subjects.get(f'{name}/full-token')
+        if plain is not None and not (setting.drop_rate and setting.mode == 'train'):
+            checks[name] = differences(subject, plain)
+    return list(subjects.values()), checks
+
+
+def measure_times(
+    subjects: list[Subject], repeats: int, warmup: int
+) -> dict[str, dict[str, list[float]]]:
+    """Run all subjects in turn, again and again, so that load hits all alike.
+
+    Args:
+        subjects: Who runs. The number of threads is set as their setting says.
+        repeats: Rounds that are measured.
+        warmup: Rounds before them that are not.
+
+    Returns:
+        By subject ``wall`` and ``processor``, seconds of every round.
+    """
+    torch.set_num_threads(subjects[0].setting.threads)
+    times = {s.name: dict(wall=[], processor=[]) for s in subjects}
+    for turn in range(warmup + repeats):
+        for subject in subjects:
+            synchronize(subject.setting.device)
+            wall, processor = time.perf_counter(), time.process_time()
+            subject.run()
+            synchronize(subject.setting.device)
+            wall = time.perf_counter() - wall
+            processor = time.process_time() - processor
+            if turn >= warmup:
+                times[subject.name]['wall'].append(wall)
+                times[subject.name]['processor'].append(processor)
+    return times
+
+
+def measure_memory(name: str, setting: Setting) -> dict[str, int]:
+    """Measure one cell in a process of its own.
+
+    Args:
+        name: The subject.
+        setting: The cell.
+
+    Returns:
+        In bytes, on the CPU ``before`` (resident after all imports) and ``peak``
+        (largest resident set); on a GPU ``peak`` (largest allocation).
+    """
+    cell = json.dumps([name, dataclasses.asdict(setting)])
+    out = subprocess.run(
+        [sys.executable, __file__, cell], stdout=subprocess.PIPE, check=True, text=True
+    )
+    return json.loads(out.stdout.splitlines()[-1])
+
+
+def memory_here(name: str, setting: Setting, runs: int = 2) -> dict[str, int]:
+    """Build and run a subject in this process, and say what it took.
+
+    Args:
+        name: The subject.
+        setting: The cell.
+        runs: How often it runs; what the optimizer keeps exists after the first.
+    """
+    torch.set_num_threads(setting.threads)
+    before = resident('VmRSS') if setting.device == 'cpu' else 0
+    subject = Subject(name, setting)
+    for _ in range(runs):
+        subject.run()
+    if setting.device != 'cpu':
+        synchronize(setting.device)
+        return dict(peak=torch.cuda.max_memory_allocated())
+    return dict(before=before, peak=resident('VmHWM'))
+
+
+def resident(field: str) -> int:
+    """Read a size from Linux's account of this process, in bytes.
+
+    Not from ``getrusage``, whose maximum includes the process that started this one.
+
+    Args:
+        field: ``VmRSS`` for now, ``VmHWM`` for the most so far.
+    """
+    status = Path('/proc/self/status').read_text()
+    return int(re.search(rf'^{field}:\s+(\d+) kB$', status, re.M)[1]) * 1024
+
+
+def synchronize(device: str) -> None:
+    """Wait for the GPU, if there is one in play."""
+    if device.startswith('cuda'):
+        torch.cuda.synchronize()
+
+
+def describe_machine(device: str) -> dict:
+    """Describe processor, memory, GPU and versions."""
+    info = Path('/proc/cpuinfo')
+    model = re.search(r'model name\s*: (.*)', info.read_text() if info.exists() else '')
+    pages = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    versions = {'python': platform.python_version()}
+    for name in PACKAGES:
+        for distribution in (name, f'onedl-{name}', f'{name}-lite'):
+            try:
+                versions[distribution] = metadata.version(distribution)
+                break
+            except metadata.PackageNotFoundError:
+                pass
+    return dict(
+        processor=model[1] if model else platform.processor(),
+        cores=available_cores(),
+        instructions=torch.backends.cpu.get_cpu_capability(),
+        memory_gib=round(pages / 2**30, 1),
+        system=f'{platform.system()} {platform.machine()}',
+        gpu=torch.cuda.get_device_name() if device.startswith('cuda') else None,
+        versions=versions,
+    )
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+if __name__ == '__main__':
+    subject_name, options = json.loads(sys.argv[1])
+    print(json.dumps(memory_here(subject_name, Setting(**options))))

@@ -1,0 +1,137 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Medians, least values, ratios and the table of a benchmark run."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+MEBI = 2**20
+
+
+def add_ratios(rows: dict[str, dict], references: Sequence[str]) -> None:
+    """Add to each row its medians, least values and ratios.
+
+    Args:
+        rows: By subject; changed in place.
+        references: Subjects; those that are not there are left out.
+    """
+    for name, row in rows.items():
+        for clock, values in row.get('seconds', {}).items():
+            row[clock] = dict(median=statistics.median(values), least=min(values))
+        row['ratios'] = {}
+        others = {'full-token': f'{name}/full-token', **{n: n for n in references}}
+        for label, other in others.items():
+            if other in rows and other != name:
+                row['ratios'][label] = ratios(row, rows[other])
+
+
+def ratios(row: dict, other: dict) -> dict:
+    """Return the ratios of one subject to another.
+
+    The median ratio of times is that of the ratios within each round, where both met
+    the same load; the least one is that of the least values.
+
+    Args:
+        row: What was measured of a subject.
+        other: What was measured of the one it is compared with.
+    """
+    found = {}
+    if 'operations' in row:
+        found['operations'] = row['operations'] / other['operations']
+    for clock, values in row.get('seconds', {}).items():
+        theirs = other['seconds'][clock]
+        found[clock] = dict(
+            median=statistics.median(a / b for a, b in zip(values, theirs)),
+            least=min(values) / min(theirs),
+        )
+    if 'memory' in row:
+        found['memory'] = net(row['memory']) / net(other['memory'])
+    return found
+
+
+def net(memory: dict[str, int]) -> int:
+    """Return peak memory without what the interpreter and its imports hold."""
+    return memory['peak'] - memory.get('before', 0)
+
+
+def markdown(result: dict) -> str:
+    """Return the report as Markdown.
+
+    Args:
+        result: What the JSON file holds.
+    """
+    machine = result['machine']
+    versions = ', '.join(f'{k} {v}' for k, v in machine['versions'].items())
+    loads = ' to '.join(f'{result[k][0]:.1f}' for k in ('load_before', 'load_after'))
+    gpu = f'{machine["gpu"]}; ' if machine['gpu'] else ''
+    lines = [
+        f'`{result["command"]}`',
+        '',
+        f'{result["date"]}. {gpu}{machine["processor"]}, {machine["cores"]} cores, '
+        f'{machine["instructions"]}, {machine["memory_gib"]} GiB, {machine["system"]}. '
+        f'Load over one minute {loads}. {versions}.',
+    ]
+    for group in result['groups']:
+        lines += ['', *group_table(group)]
+    return '\n'.join(lines) + '\n'
+
+
+def group_table(group: dict) -> list[str]:
+    """Return the lines of one group: what it is, the table, how equal they are.
+
+    Args:
+        group: Setting, checks and rows.
+    """
+    setting, rows = group['setting'], group['rows']
+    labels = list(dict.fromkeys(label for row in rows for label in row['ratios']))
+    columns = {'subject': lambda row: row['subject']}
+    if 'operations' in rows[0]:
+        columns['GFLOP'] = lambda row: f'{row["operations"] / 1e9:.1f}'
+    if 'seconds' in rows[0]:
+        for clock in ('wall', 'processor'):
+            columns[f'{clock} ms'] = lambda row, clock=clock: pair(row[clock], 1e3, 1)
+    if 'memory' in rows[0]:
+        columns['peak MiB'] = lambda row: f'{net(row["memory"]) / MEBI:.0f}'
+    for label in labels:
+        for key in ('operations', 'wall', 'processor', 'memory'):
+            if any(key in row['ratios'].get(label, ()) for row in rows):
+                columns[f'{key} / {label}'] = lambda row, at=(label, key): ratio(
+                    row, *at
+                )
+    lines = [
+        f'**{setting["mode"]}**, {setting["arch"]}, {setting["image_size"]} pixels, '
+        f'B = {setting["batch_size"]}, M = {setting["num_tokens"]}, '
+        f'{setting["dtype"]}, {setting["device"]}, threads: {setting["threads"]}',
+        '',
+        '| ' + ' | '.join(columns) + ' |',
+        '| --- ' + '| ---: ' * (len(columns) - 1) + '|',
+    ]
+    for row in rows:
+        lines.append('| ' + ' | '.join(cell(row) for cell in columns.values()) + ' |')
+    if 'seconds' in rows[0]:
+        lines += ['', 'Times and their ratios: median (least).']
+    if group['checks']:
+        most = max(max(found.values()) for found in group['checks'].values())
+        lines += ['', f'Full-token ways compute the same to {most:.0e}, relative.']
+    return lines
+
+
+def ratio(row: dict, label: str, key: str) -> str:
+    """Format one ratio of a row, or nothing where there is none.
+
+    Args:
+        row: A row of a group.
+        label: What the ratio refers to.
+        key: ``operations``, ``wall``, ``processor`` or ``memory``.
+    """
+    value = row['ratios'].get(label, {}).get(key)
+    if value is None:
+        return ''
+    return pair(value, 1, 3) if isinstance(value, dict) else f'{value:.3f}'
+
+
+def pair(value: dict[str, float], factor: float, digits: int) -> str:
+    """Format a median and, in brackets, the least value."""
+    median, least = (factor * value[key] for key in ('median', 'least'))
+    return f'{median:.{digits}f} ({least:.{digits}f})'
