@@ -10,5 +10,5 @@ _base_ = [
 
 model = dict(backbone=dict(tunable='full'))
 
-# a tenth of the head's learning rate for the ViT, chosen on validation images
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))))
+# 0.001 for the ViT
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.0333))))

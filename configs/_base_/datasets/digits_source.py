@@ -10,8 +10,8 @@ train_pipeline = [
     dict(type='Resize', scale=(32, 32), interpolation='bilinear', backend='cv2'),
     dict(
         type='mmvpt.SeededTransforms',
-        # shifts by up to 3 pixels; the background is 0
-        transforms=[dict(type='RandomCrop', crop_size=32, padding=3)],
+        # shifts by up to two pixels; the background is 0
+        transforms=[dict(type='RandomCrop', crop_size=32, padding=2)],
     ),
     dict(type='PackInputs'),
 ]

@@ -4,7 +4,7 @@
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='mmvpt.TunedOptimWrapperConstructor',
-    optimizer=dict(type='AdamW', lr=0.01, weight_decay=0.0),
+    optimizer=dict(type='AdamW', lr=0.03, weight_decay=0.0),
 )
 param_scheduler = dict(
     type='mmvpt.WarmupCosineLR', warmup=3, by_epoch=True, convert_to_iter_based=True
