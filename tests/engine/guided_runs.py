@@ -1,6 +1,8 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Trainings of a second with DA-VPT's hooks: 9 classes, a ViT of depth 3."""
 
+import copy
+
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
@@ -144,6 +146,7 @@ def config(work_dir, **changes):
             env_cfg=dict(dist_cfg=dict(backend='gloo')),
         )
     )
+    changes = copy.deepcopy(changes)  # merging takes things out of them
     cfg.merge_from_dict({key.replace('__', '.'): v for key, v in changes.items()})
     return cfg
 
