@@ -1,0 +1,158 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""The speed benchmark runs, reports, and counts what can be counted exactly."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from tools.benchmark import measure, speed
+from tools.benchmark.full_token import FullTokenViT
+from tools.benchmark.report import markdown, ratios
+from tools.benchmark.subjects import (
+    BARE,
+    FULL,
+    FULL_TOKEN,
+    METHODS,
+    Setting,
+    Subject,
+    differences,
+    subject_names,
+)
+
+TINY = Setting(arch='vit-ti', image_size=64, batch_size=2, num_tokens=3)
+OPTIONS = '--arch vit-ti --image-size 64 --batch-size 2 --num-tokens 3 --threads 1'
+
+
+def test_smoke(tmp_path):
+    command = (
+        f'{OPTIONS} --measure operations time --repeats 2 --warmup 0 '
+        '--methods vpt-deep da-vpt-guided --against full-token bare-timm full'
+    )
+    result = speed.main([*command.split(), '--out', str(tmp_path / 'speed')])
+    assert json.loads((tmp_path / 'speed.json').read_text()) == json.loads(
+        json.dumps(result)
+    )
+    assert {'command', 'date', 'machine', 'load_before', 'load_after'} < set(result)
+    train, infer = result['groups']
+    assert train['setting'] == dataclasses.asdict(TINY)
+    assert infer['setting']['mode'] == 'infer'
+    subjects = [row['subject'] for row in train['rows']]
+    plain = ['vpt-deep', 'vpt-deep/full-token', 'bare-timm']
+    assert subjects == [*plain[:2], 'da-vpt-guided', 'bare-timm', 'full']
+    assert [row['subject'] for row in infer['rows']] == plain
+    assert set(train['checks']) == set(infer['checks']) == {'vpt-deep'}
+    for group in result['groups']:
+        for row in group['rows']:
+            assert row['operations'] > 0
+            assert len(row['seconds']['wall']) == len(row['seconds']['processor']) == 2
+            assert ('full-token' in row['ratios']) == (row['subject'] == 'vpt-deep')
+    table = (tmp_path / 'speed.md').read_text()
+    assert table == markdown(result)
+    for row in train['rows']:
+        assert f'\n| {row["subject"]} |' in table
+    assert 'operations / full-token' in table and 'wall / vpt-deep' in table
+
+
+def test_subjects():
+    names = subject_names('train', list(METHODS), ['full-token', *BARE, *FULL])
+    assert set(names) == {*METHODS, *FULL_TOKEN, *BARE, *FULL}
+    names = subject_names('infer', list(METHODS), ['full-token', *BARE, *FULL])
+    assert set(names) == {*METHODS, *FULL_TOKEN, *BARE} - {'da-vpt-guided'}
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        ('--reference vapt --methods vpt-deep', 'vapt is not measured'),
+        ('--num-tokens 0', 'at least 1'),
+    ],
+)
+def test_refuses(options, message, capsys):
+    with pytest.raises(SystemExit):
+        speed.parse_args(options.split())
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('method', FULL_TOKEN.values())
+def test_full_token_way_is_checked(method):
+    ours, plain = Subject(method, TINY), Subject(f'{method}/full-token', TINY)
+    assert isinstance(plain.model.backbone, FullTokenViT)
+    found = differences(ours, plain)
+    assert set(found) == {'output', 'gradient'} and max(found.values()) < 1e-4
+    with torch.no_grad():
+        plain.model.backbone.vit.prompt.tokens.neg_()
+    with pytest.raises(RuntimeError, match='one of them is wrong'):
+        differences(ours, plain)
+
+
+def test_frozen_weights_are_shared_and_tuned_ones_are_not():
+    first, second, full = measure.prepare(['vpt-deep', 'gated', 'full'], TINY)[0]
+
+    def address(subject, name):
+        return subject.model.backbone.get_parameter(name).data_ptr()
+
+    name = 'layers.3.attn.qkv.weight'
+    assert address(first, name) == address(second, name) != address(full, name)
+    assert address(first, 'prompt.tokens') != address(second, 'prompt.tokens')
+    before = first.model.backbone.prompt.tokens.clone()
+    first.run()
+    assert not torch.equal(first.model.backbone.prompt.tokens, before)
+
+
+def count(name, **changes):
+    setting = dict(arch='vit-s', batch_size=8)
+    return measure.count_operations(name, Setting(**{**setting, **changes}))
+
+
+@pytest.mark.parametrize('mode', ['train', 'infer'])
+def test_counted_operations_of_a_plain_layer(mode):
+    """Forward by hand for timm's ViT; training takes three times that, but for the
+    gradient of the images, which nobody needs."""
+    n, c, layers, b, k = 196, 384, 12, 8, 200
+    embed = 2 * n * c * 768
+    layer = 2 * (n + 1) * 12 * c * c + 4 * (n + 1) ** 2 * c
+    forward = b * (embed + layers * layer + 2 * c * k)
+    name = 'full-timm' if mode == 'train' else 'bare-timm'
+    expected = 3 * forward - b * embed if mode == 'train' else forward
+    assert count(name, mode=mode) == expected
+
+
+@pytest.mark.parametrize('tokens, most', [(10, 0.89), (50, 0.745), (100, 0.63)])
+def test_deep_prompts_save_operations(tokens, most):
+    ours, plain = (
+        count(name, num_tokens=tokens) for name in ('vpt-deep', 'vpt-deep/full-token')
+    )
+    assert ours / plain <= most
+
+
+@pytest.mark.parametrize('method', FULL_TOKEN.values())
+@pytest.mark.parametrize('mode', ['train', 'infer'])
+def test_no_method_takes_more_operations_than_the_plain_way(method, mode):
+    for tokens in (1, 100):
+        options = dict(mode=mode, num_tokens=tokens, arch='vit-ti')
+        assert count(method, **options) < count(f'{method}/full-token', **options)
+
+
+def test_memory_of_a_process_of_its_own():
+    held = torch.ones(2**26)  # 256 MiB here, which must not count there
+    memory = measure.measure_memory('vpt-deep', TINY)
+    assert 0 < memory['before'] < memory['peak']
+    assert memory['peak'] - memory['before'] < held.nbytes
+
+
+def test_ratios():
+    row = dict(
+        operations=3,
+        seconds=dict(wall=[1.0, 4.0, 9.0]),
+        memory=dict(before=100, peak=130),
+    )
+    other = dict(
+        operations=4,
+        seconds=dict(wall=[2.0, 4.0, 6.0]),
+        memory=dict(before=90, peak=150),
+    )
+    assert ratios(row, other) == dict(
+        operations=0.75, wall=dict(median=1.0, least=0.5), memory=0.5
+    )
