@@ -13,6 +13,8 @@ from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 from torch.utils.data import Dataset
 
+from mmvpt.engine.guided import unwrapped
+
 NUM_CLASSES = 9
 
 
@@ -73,7 +75,7 @@ class Witness(Hook):
         self.losses.append({k: float(v) for k, v in outputs.items()})
 
     def after_train_epoch(self, runner):
-        prompt = runner.model.backbone.prompt
+        prompt = unwrapped(runner.model).backbone.prompt
         self.maps.append(prompt.class_to_prompt.tolist())
 
 

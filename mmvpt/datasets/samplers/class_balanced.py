@@ -27,7 +27,9 @@ def gt_labels(dataset: Sized) -> np.ndarray:
         labels = dataset.get_gt_labels()
     elif hasattr(dataset, 'get_data_info'):
         infos = (dataset.get_data_info(i) for i in range(len(dataset)))
-        labels = np.array([info.get('gt_label', -1) for info in infos])
+        found = [info.get('gt_label', -1) for info in infos]
+        single = all(np.ndim(label) == 0 for label in found)
+        labels = np.array(found if single else [])
     else:
         labels = np.array([])
     if labels.shape != (len(dataset),) or labels.dtype.kind not in 'iu':
