@@ -11,4 +11,6 @@ _base_ = [
 model = dict(backbone=dict(tunable='full'))
 
 # 0.001 for the ViT
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.0333))))
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.0333)))
+)

@@ -7,7 +7,9 @@ model = dict(
         arch=dict(embed_dims=64, num_layers=4, num_heads=4, feedforward_channels=256),
         img_size=32,
         patch_size=8,
-        init_cfg=dict(type='Pretrained', checkpoint='work_dirs/demo/pretrain/epoch_15.pth'),
+        init_cfg=dict(
+            type='Pretrained', checkpoint='work_dirs/demo/pretrain/epoch_15.pth'
+        ),
     ),
     # Standardises the features, so that one learning rate suits every method.
     neck=dict(type='ClsBatchNormNeck', input_features=64),

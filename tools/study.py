@@ -1,0 +1,104 @@
+#!/usr/bin/env python
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Compare methods fairly: an equal search on validation data each, then several seeds.
+
+For each method every point of its grid is trained once and the best on the validation
+split is taken (ties: the first). With it the method is trained with every seed and
+tested once per seed, at the end. Finished runs are kept: the command can be repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from mmengine.config import Config  # noqa: E402
+
+from tools import runs  # noqa: E402
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the study."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('space', help='methods and grids, e.g. configs/_base_/search/*')
+    parser.add_argument('--out', help='folder of results [work_dirs/study/<space>]')
+    parser.add_argument('--methods', nargs='+', help='only these')
+    parser.add_argument('--workers', type=int, default=min(2, os.cpu_count() or 1))
+    args = parser.parse_args(argv)
+    os.chdir(ROOT)
+    space = Config.fromfile(args.space)
+    unknown = set(args.methods or ()) - set(space.methods)
+    if unknown:
+        parser.error(f'{args.space} has {list(space.methods)}, not {sorted(unknown)}')
+    methods = {
+        name: method
+        for name, method in space.methods.items()
+        if not args.methods or name in args.methods
+    }
+    out = Path(args.out or f'work_dirs/study/{Path(args.space).stem}')
+    with runs.pool(args.workers) as pool:
+        best = search(pool, methods, out)
+        jobs = itertools.product(methods, space.seeds)
+        futures = {}
+        for name, seed in jobs:
+            run = runs.Run(
+                methods[name].config,
+                f'{out}/{name}/seed{seed}',
+                {**best[name], 'randomness.seed': seed},
+            )
+            futures[pool.submit(runs.execute, run, keep=True)] = (name, f'seed {seed}')
+        results = dict(runs.collect(futures))
+    table = report(methods, best, results)
+    (out / 'results.md').write_text(table)
+    print('\n' + table)
+
+
+def search(pool, methods: dict, out: Path) -> dict[str, dict]:
+    """Return the options of the best point of each method's grid."""
+    futures, points = {}, {}
+    for name, method in methods.items():
+        grid = method.get('grid', {})
+        for i, values in enumerate(itertools.product(*grid.values())):
+            options = dict(zip(grid, values))
+            run = runs.Run(
+                method.config, f'{out}/{name}/search{i}', options, test=False
+            )
+            points[name, i] = options
+            futures[pool.submit(runs.execute, run, keep=True)] = (name, i)
+    found = dict(runs.collect(futures))
+    best = {}
+    for name in methods:
+        mine = [key for key in points if key[0] == name]
+        best[name] = points[max(mine, key=lambda key: (found[key].val, -key[1]))]
+    return best
+
+
+def report(methods: dict, best: dict, results: dict) -> str:
+    """Return the table: one row for each method, mean ± spread over the seeds."""
+    rows = [
+        ('method', 'tuned parameters', 's', 'val top-1 %', 'test top-1 %', 'chosen')
+    ]
+    for name in methods:
+        mine = [result for (method, _), result in results.items() if method == name]
+        rows.append(
+            (
+                name,
+                f'{mine[0].tuned:,}',
+                f'{sum(r.seconds for r in mine) / len(mine):.0f}',
+                runs.mean_and_spread([r.val for r in mine]),
+                runs.mean_and_spread([r.test for r in mine]),
+                ', '.join(f'{k.split(".")[-1]}={v}' for k, v in best[name].items()),
+            )
+        )
+    return runs.markdown(rows)
+
+
+if __name__ == '__main__':
+    main()
