@@ -103,9 +103,9 @@ def cosine_kmeans(
         centroids = rows[order[:num_clusters].to(rows.device)]
     for _ in range(max_iters):
         clusters = nearest(rows, centroids)
-        members = F.one_hot(clusters, num_clusters).to(rows.dtype)
-        sizes = members.sum(dim=0)[:, None]
-        means = members.mT @ rows / sizes.clamp(min=1)
+        sizes = clusters.bincount(minlength=num_clusters)[:, None]
+        sums = torch.zeros_like(centroids).index_add_(0, clusters, rows)
+        means = sums / sizes.clamp(min=1)
         moved = torch.where(sizes > 0, means, centroids)
         if (moved - centroids).norm(dim=1).sum() < tolerance:
             return clusters, centroids
@@ -115,5 +115,5 @@ def cosine_kmeans(
 
 def nearest(rows: Tensor, centroids: Tensor) -> Tensor:
     """Return the index of the centroid (M, C) with the largest cosine, (R,)."""
-    cosines = F.normalize(rows, dim=-1) @ F.normalize(centroids, dim=-1).mT
-    return cosines.argmax(dim=1)
+    # The length of a row does not change which of its cosines is largest.
+    return (rows @ F.normalize(centroids, dim=-1).mT).argmax(dim=1)

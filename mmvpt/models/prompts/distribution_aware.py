@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmvpt.registry import PROMPTS
 
-from .base import BasePrompt, positive, rate
+from .base import BasePrompt, drop_for_each_image, positive, rate
 
 NORMALIZE = ('none', 'l2', 'layer')
 MAPPINGS = ('kmeans', 'auto', 'identity', 'balanced')
@@ -155,11 +155,8 @@ class DistributionAwarePrompt(BasePrompt):
         learned = self._learned(i)
         if learned is None:
             return None
-        prompts = self._normalized(learned).unsqueeze(0)
-        if self.training and self.dropout.p > 0:
-            # Every image gets a mask of its own.
-            return self.dropout(prompts.expand(patches.shape[0], -1, -1))
-        return prompts
+        tokens = self._normalized(learned)
+        return drop_for_each_image(tokens, self.dropout, len(patches))
 
     def proxies(self, i: int) -> Tensor:
         """Return the normalised prompts of guided layer ``i``, (M, C)."""
