@@ -28,6 +28,10 @@ METHODS = {
     'linear probe, converged': 'baselines/linear-converged',
     'VPT-shallow': 'vpt/vpt-shallow',
     'VPT-deep': 'vpt/vpt-deep',
+    'Gated Prompt Tuning': 'gatedvpt/gatedvpt',
+    'VAPT': 'vapt/vapt',
+    'DA-VPT': 'davpt/davpt',
+    'DA-VPT+': 'davpt/davpt-plus',
     'full fine-tuning': 'baselines/full',
 }
 #: The row that others are compared with.
