@@ -10,10 +10,6 @@ methods = {
     'linear probe, converged': dict(
         config='configs/baselines/linear-converged_vit-mini_fashion1k.py'
     ),
-    'bias': dict(
-        config='configs/baselines/bias_vit-mini_fashion1k.py',
-        grid={'optim_wrapper.optimizer.lr': [0.001, 0.003, 0.01, 0.03]},
-    ),
     'VPT-deep': dict(
         config='configs/vpt/vpt-deep_vit-mini_fashion1k.py',
         grid={**_lr, f'{_prompt}.num_tokens': [10, 20]},
