@@ -271,11 +271,11 @@ class MetricGuidanceHook(Hook):
         losses = dict(output)
         if 'loss' in losses and 'loss_cls' not in losses:
             losses['loss_cls'] = losses.pop('loss')
-        device = targets.device.type
+        device, several = targets.device.type, classes.dim() == 2
         with torch.autocast(device, enabled=False):
-            for name, (weight, *operands) in self.terms.items():
+            for name, (weight, operand, proxies) in self.terms.items():
                 values = [
-                    self._compare(record, *operands, targets, classes.dim() == 2)
+                    self._compare(record, operand, proxies, targets, several)
                     for _, record in records
                 ]
                 loss = weight * sum(values) / len(values)

@@ -105,7 +105,7 @@ class SemanticMappingHook(Hook):
         self.interval = interval
         self.by_epoch = by_epoch
         self.begin = begin
-        self.first_pass = dict(
+        self.first_pass: dict[str, Any] = dict(
             samples_per_class=samples_per_class,
             pipeline=pipeline,
             batch_size=batch_size,
@@ -115,8 +115,8 @@ class SemanticMappingHook(Hook):
         self.max_iters = max_iters
         self.tolerance = tolerance
         self.released = released
-        self._prompt = None
-        self._handle = None
+        self._prompt: Any = None
+        self._handle: Any = None
         self._features: list[Tensor] = []
 
     def before_train(self, runner: Runner) -> None:
