@@ -31,7 +31,8 @@ CONFIGS = sorted(
     if '_base_' not in path.relative_to(ROOT / 'configs').parts
 )
 
-
+#: Classes of the folders that are a task themselves.
+CLASSES = {'digits-source': 20, 'digits-target-seed0': 5, 'fashion_1k': 10}
 BUILT = {}
 
 
@@ -57,8 +58,8 @@ def miniature(tmp_path_factory):
             elif dataset.task is not None:
                 make_vtab1k(root, dataset.task)
             else:
-                source = 'source' in str(dataset.data_root)
-                folder = make_vtab1k(root, None, 20 if source else 5, size=(8, 8))
+                classes = CLASSES[Path(dataset.data_root).name]
+                folder = make_vtab1k(root, None, classes, size=(8, 8))
                 for old, new in (('train800', 'train'), ('val200', 'val')):
                     text = (folder / f'{old}.txt').read_text()
                     (folder / f'{new}.txt').write_text(text)
@@ -106,6 +107,13 @@ def build_data(dataloader, model, miniature):
     )
     if isinstance(sampler, DefaultSampler):
         assert not sampler.shuffle
+    if 'batch_sampler' in dataloader:
+        size = dataloader.batch_size
+        batches = DATA_SAMPLERS.build(
+            copy.deepcopy(dataloader.batch_sampler),
+            default_args=dict(sampler=sampler, batch_size=size),
+        )
+        assert len(next(iter(batches))) == size
     sample = dataset[next(iter(sampler))]
     size = model.backbone.img_size
     assert sample['inputs'].shape == (3, *size)

@@ -1,0 +1,11 @@
+# DA-VPT on the MAE ViT-B/16: the final norm, then the mean over patches and prompts.
+_base_ = ['./davpt_vit-base-p16_augreg-in21k.py']
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(checkpoint='checkpoints/vit-base-p16_mae.pth'),
+        pooling='prompts_and_patches',
+        norm_before_pool=True,
+        final_norm='pretrained',
+    )
+)

@@ -1,0 +1,33 @@
+# DA-VPT on CIFAR-100 of VTAB-1k, MAE ViT-B/16.
+# Source: https://arxiv.org/abs/2505.23694, Table 1, and its released code.
+# Published: mean of the 7 Natural tasks 62.14 (best epoch on test).
+# From the released mae_cifar100.yaml: tokens, guided layers, loss weights,
+# drop-path, optimizer. It tunes biases and more; this tunes prompts and head alone,
+# compares tokens and groups classes as the paper says (defaults of the hooks).
+# It asks for layer 5 alone by a key that its code does not read; so 5-11.
+# Run: bash tools/dist_train.sh configs/davpt/davpt_vit-base-p16_mae_vtab-cifar100.py 1
+_base_ = [
+    '../_base_/models/davpt_vit-base-p16_mae.py',
+    '../_base_/datasets/vtab1k_davpt.py',
+    '../_base_/schedules/davpt_adamw_100e.py',
+    '../_base_/davpt_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        prompt=dict(
+            num_classes=100,
+            num_guided_tokens=10,
+            num_tokens=0,
+            guided_layers=list(range(5, 12)),
+            mask=False,
+        ),
+        drop_path_rate=0.1,
+    ),
+    head=dict(num_classes=100),
+)
+optim_wrapper = dict(
+    optimizer=dict(lr=0.001, weight_decay=5.0),
+    paramwise_cfg=dict(custom_keys={'head.fc.weight': dict(decay_mult=0.1)}),
+)
+default_hooks = dict(metric_guidance=dict(visual_weight=0.01, cls_weight=0.1))
