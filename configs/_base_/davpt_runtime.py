@@ -1,7 +1,9 @@
 # default_runtime.py and the two hooks of DA-VPT, by name, so that a config or the
 # command line changes one value of them: default_hooks.metric_guidance.cls_weight=0.1.
-# Loss weights and scale are per task. default_hooks.metric_guidance=None trains without
-# metric losses. The released runs use mixed precision: --amp.
+# Loss weights and scale are per task, and those of the released files go with the
+# operands that their code compares (released=True). With default_runtime.py in its place
+# the same prompts train without metric losses. The released runs use mixed precision:
+# add --amp.
 _base_ = ['./default_runtime.py']
 
 default_hooks = dict(

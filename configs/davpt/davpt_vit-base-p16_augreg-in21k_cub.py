@@ -3,7 +3,7 @@
 # Published: top-1 90.2, mean of the five FGVC tasks 91.22 (best epoch on test).
 # From the released vitb_cub200.yaml: tokens, guided layers, loss weights,
 # drop-path, optimizer. It tunes biases and more; this tunes prompts and head alone,
-# compares tokens and groups classes as the paper says (defaults of the hooks).
+# and compares tokens and groups classes as the paper says: sweep the weights on val.
 # Run: bash tools/dist_train.sh configs/davpt/davpt_vit-base-p16_augreg-in21k_cub.py 1
 _base_ = [
     '../_base_/models/davpt_vit-base-p16_augreg-in21k.py',

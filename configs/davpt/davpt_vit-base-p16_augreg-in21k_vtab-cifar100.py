@@ -3,7 +3,7 @@
 # Published: mean of the 7 Natural tasks 80.25 (best epoch on test).
 # From the released vitb_cifar100.yaml: tokens, guided layers, loss weights,
 # drop-path, optimizer. It tunes biases and more; this tunes prompts and head alone,
-# compares tokens and groups classes as the paper says (defaults of the hooks).
+# and compares tokens and groups classes as the paper says: sweep the weights on val.
 # It asks for 5 guided layers from 3 on by a key that its code does not read; so 3-11.
 # Run: bash tools/dist_train.sh configs/davpt/davpt_vit-base-p16_augreg-in21k_vtab-cifar100.py 1
 _base_ = [

@@ -3,7 +3,7 @@
 # Published: mean of the five FGVC tasks 82.17 (best epoch on test).
 # From the released mae_cub200.yaml: tokens, guided layers, loss weights,
 # drop-path, optimizer. It tunes biases and more; this tunes prompts and head alone,
-# compares tokens and groups classes as the paper says (defaults of the hooks).
+# and compares tokens and groups classes as the paper says: sweep the weights on val.
 # Run: bash tools/dist_train.sh configs/davpt/davpt_vit-base-p16_mae_cub.py 1
 _base_ = [
     '../_base_/models/davpt_vit-base-p16_mae.py',

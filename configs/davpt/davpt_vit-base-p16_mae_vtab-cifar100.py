@@ -3,7 +3,7 @@
 # Published: mean of the 7 Natural tasks 62.14 (best epoch on test).
 # From the released mae_cifar100.yaml: tokens, guided layers, loss weights,
 # drop-path, optimizer. It tunes biases and more; this tunes prompts and head alone,
-# compares tokens and groups classes as the paper says (defaults of the hooks).
+# and compares tokens and groups classes as the paper says: sweep the weights on val.
 # It asks for layer 5 alone by a key that its code does not read; so 5-11.
 # Run: bash tools/dist_train.sh configs/davpt/davpt_vit-base-p16_mae_vtab-cifar100.py 1
 _base_ = [

@@ -3,7 +3,7 @@
 # Published: mean of the 7 Natural tasks 74.24 (best epoch on test).
 # From the released moco_cifar100.yaml: tokens, guided layers, loss weights,
 # drop-path, optimizer. It tunes biases and more; this tunes prompts and head alone,
-# compares tokens and groups classes as the paper says (defaults of the hooks).
+# and compares tokens and groups classes as the paper says: sweep the weights on val.
 # Run: bash tools/dist_train.sh configs/davpt/davpt_vit-base-p16_mocov3_vtab-cifar100.py 1
 _base_ = [
     '../_base_/models/davpt_vit-base-p16_mocov3.py',
