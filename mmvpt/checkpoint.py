@@ -177,7 +177,9 @@ def _read_safetensors(path: Path, map_location: Any) -> dict:
 
 
 def _corrupt(path: Path, error: Exception) -> CheckpointError:
-    reason = (str(error).splitlines() or [''])[0] or type(error).__name__
+    # torch adds a paragraph of guesses to the first sentence.
+    reason = (str(error).splitlines() or [''])[0].split('. ')[0].rstrip('.')
+    reason = reason or type(error).__name__
     return CheckpointError(
         f'{path} ({path.stat().st_size} bytes) is truncated or not a checkpoint: '
         f'{reason}. Fetch or save it again; a run can be resumed from an earlier file.'

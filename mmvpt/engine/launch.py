@@ -16,7 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
+
+from .config_mistakes import OptionAction, explain_config_mistake, merge_options
 
 _RUNS = itertools.count()
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -31,7 +33,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionAction,
         metavar='KEY=VALUE',
         help='change the config, for instance model.head.num_classes=10. Lists are '
         'written key="[a,b]", without blanks.',
@@ -67,7 +69,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not a config file.
+        ValueError: If it is not a config file, or an option does not fit it.
     """
     file = Path(path)
     if not file.is_file():
@@ -78,9 +80,19 @@ def load_config(path: str, options: dict | None = None) -> Config:
         )
     if file.suffix not in ('.py', '.json', '.yaml', '.yml'):
         raise ValueError(f'config {path} must end in .py, .json, .yaml or .yml')
-    config = Config.fromfile(path)
+    try:
+        config = Config.fromfile(path)
+    except SyntaxError as error:
+        raise ValueError(
+            f'config {path} or a file of its _base_ is not valid Python: {error}'
+        ) from error
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f'config {path}: {error.filename} of its _base_ does not exist. Paths in '
+            '_base_ are relative to the file they stand in.'
+        ) from error
     if options:
-        config.merge_from_dict(options)
+        merge_options(config, options)
     return config
 
 
@@ -219,10 +231,11 @@ def _name_processes(launcher: str) -> None:
 
 
 def explain(error: BaseException) -> str | None:
-    """Word an error that mmvpt raised on purpose; None for everything else.
+    """Word an error that is the user's; None for everything else.
 
-    On purpose means: the innermost line of its traceback is a ``raise`` in this
-    package, here or in a data-loading worker, or it wraps such an error.
+    These are errors that mmvpt raises on purpose: the innermost line of the traceback
+    is a ``raise`` in this package, here or in a data-loading worker, or it wraps such
+    an error. And unknown types and keys in configs.
 
     Args:
         error: The error.
@@ -230,6 +243,9 @@ def explain(error: BaseException) -> str | None:
     message = str(error.args[0]) if error.args else str(error)
     if 'Original Traceback' in message:
         return _explain_worker(message)
+    mistake = explain_config_mistake(error)
+    if mistake is not None:
+        return mistake
     frames = traceback.extract_tb(error.__traceback__)
     if frames and _is_our_raise(frames[-1].filename, frames[-1].lineno):
         return message
@@ -241,9 +257,9 @@ def explain(error: BaseException) -> str | None:
     return None
 
 
-def _is_our_raise(filename: str, line: int) -> bool:
+def _is_our_raise(filename: str, line: int | None) -> bool:
     ours = _PACKAGE in Path(filename).resolve().parents
-    return ours and linecache.getline(filename, line).lstrip().startswith('raise')
+    return ours and linecache.getline(filename, line or 0).lstrip().startswith('raise')
 
 
 def _explain_worker(message: str) -> str | None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 import os
 import re
@@ -54,10 +55,21 @@ class AtomicCheckpointHook(CheckpointHook):
     that backend writes the files, and atomicity is its business.
 
     Source: subclass of mmengine's ``CheckpointHook``.
+
+    Raises:
+        TypeError: For an unknown argument, which mmengine would notice only when the
+            first checkpoint is due.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        allowed = inspect.signature(Runner.save_checkpoint).parameters
+        for key in self.args:
+            if key not in allowed:
+                name = type(self).__name__
+                raise TypeError(
+                    f'{name}.__init__() got an unexpected keyword argument {key!r}'
+                )
         self._is_local = self.backend_args is None and self.file_client_args is None
         if self._is_local:
             self.backend_args = dict(backend='mmvpt_atomic')

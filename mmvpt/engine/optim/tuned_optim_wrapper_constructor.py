@@ -13,6 +13,12 @@ from torch.nn import Parameter
 
 from ...registry import OPTIM_WRAPPER_CONSTRUCTORS
 
+# What mmengine's constructor reads; it ignores every other key of paramwise_cfg.
+_OPTIONS = {
+    *('custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult'),
+    *('flat_decay_mult', 'dwconv_decay_mult', 'dcn_offset_lr_mult', 'bypass_duplicate'),
+}
+
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class TunedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
@@ -38,7 +44,8 @@ class TunedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             The wrapper with its optimizer.
 
         Raises:
-            ValueError: If nothing is tuned or a custom key matches nothing.
+            ValueError: If nothing is tuned, an option is unknown or a custom key
+                matches nothing.
         """
         if is_model_wrapper(model):
             model = model.module
@@ -47,6 +54,7 @@ class TunedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             raise ValueError(
                 'every parameter of the model is frozen, there is nothing to optimise.'
             )
+        self._check_options()
         self._check_custom_keys(model, tuned)
         params: list = list(tuned.values())
         if self.paramwise_cfg:
@@ -75,6 +83,14 @@ class TunedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         """
         if any(p.requires_grad for p in module.parameters()):
             super().add_params(params, module, prefix, is_dcn_module)
+
+    def _check_options(self) -> None:
+        unknown = sorted(set(self.paramwise_cfg) - _OPTIONS)
+        if unknown:
+            raise ValueError(
+                f'optim_wrapper.paramwise_cfg has no option {unknown[0]!r}; options '
+                f'are {", ".join(sorted(_OPTIONS))}.'
+            )
 
     def _check_custom_keys(self, model: nn.Module, tuned: dict[str, Parameter]) -> None:
         keys = self.paramwise_cfg.get('custom_keys', {})

@@ -6,15 +6,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 POOLINGS = ('cls', 'patches', 'prompts_and_patches', 'prompts')
+PRETRAINED_KEYS = ('checkpoint', 'prefix', 'map_location')
 FINAL_NORMS = (True, False, 'pretrained', 'fresh-frozen', 'fresh-trained')
 
 
 def single_init_cfg(init_cfg: dict | list | None) -> dict | None:
-    """Unwrap a list of one, after which mmpretrain would redraw the positions."""
-    if isinstance(init_cfg, (list, tuple)) and len(init_cfg) == 1:
-        return init_cfg[0]
+    """Unwrap a list of one, after which mmpretrain would redraw the positions.
+
+    The keys of type ``Pretrained`` are checked here, not when weights are loaded.
+    """
     if isinstance(init_cfg, (list, tuple)):
-        raise ValueError(f'init_cfg must be one dict, got {len(init_cfg)} of them.')
+        if len(init_cfg) != 1:
+            raise ValueError(f'init_cfg must be one dict, got {len(init_cfg)} of them.')
+        init_cfg = init_cfg[0]
+    if init_cfg is None:
+        return None
+    if not isinstance(init_cfg, dict) or 'type' not in init_cfg:
+        raise ValueError(f"init_cfg must be a dict with a 'type', got {init_cfg!r}.")
+    if init_cfg['type'] == 'Pretrained':
+        unknown = sorted(set(init_cfg) - {'type', *PRETRAINED_KEYS})
+        if unknown or 'checkpoint' not in init_cfg:
+            wrong = f'has the unknown key {unknown[0]!r}' if unknown else 'lacks it'
+            raise ValueError(
+                "init_cfg of type 'Pretrained' takes checkpoint and, if needed, prefix "
+                f'and map_location; this one {wrong}: {dict(init_cfg)}.'
+            )
     return init_cfg
 
 
@@ -40,6 +56,10 @@ def check_pooling(pooling: str | None, out_type: str) -> None:
 def check_image_size(img_size: int | tuple[int, int], patch_size: int) -> None:
     """Raise unless the training image is made of whole patches."""
     sides = (img_size,) if isinstance(img_size, int) else tuple(img_size)
+    if len(sides) > 2 or not all(isinstance(side, int) for side in sides):
+        raise ValueError(
+            f'img_size must be one integer or (height, width), got {img_size!r}.'
+        )
     for side in sides:
         if side < patch_size or side % patch_size:
             raise ValueError(
@@ -69,8 +89,8 @@ def arch_settings(arch: str | dict, zoo: dict) -> dict:
 def resolve_indices(indices: int | Sequence[int], num_layers: int) -> list[int]:
     """Return ascending layer indices from 0, in a list of our own."""
     given = [indices] if isinstance(indices, int) else list(indices)
-    resolved = [i + num_layers if i < 0 else i for i in given]
-    valid = all(0 <= i < num_layers for i in resolved)
+    resolved = [i + num_layers if isinstance(i, int) and i < 0 else i for i in given]
+    valid = all(isinstance(i, int) and 0 <= i < num_layers for i in resolved)
     if not valid or not resolved or resolved != sorted(set(resolved)):
         raise ValueError(
             f'out_indices must be ascending layers between {-num_layers} and '
