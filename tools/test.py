@@ -24,6 +24,8 @@ from mmengine.runner import Runner  # noqa: E402
 from mmvpt.checkpoint import use_safe_loading  # noqa: E402
 from mmvpt.engine import launch  # noqa: E402
 
+PICKLES = ('.pkl', '.pickle')
+
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line.
@@ -144,7 +146,7 @@ def _set_out(config: Config, out: str) -> None:
         evaluators = config.test_evaluator
         for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
             evaluator.output_dir = out
-    elif not out.endswith(('.pkl', '.pickle')):
+    elif not out.endswith(PICKLES):
         raise SystemExit(
             f'test.py: error: --out must end in .pkl for predictions, got {out}; for '
             'metrics add --out-item metrics'
@@ -168,7 +170,8 @@ def main(argv: Sequence[str] | None = None) -> dict:
             runner = RUNNERS.build(config)
         else:
             runner = Runner.from_cfg(config)
-        if args.out and args.out_item != 'metrics' and args.out.endswith('.pkl'):
+        to_pickle = args.out and args.out.endswith(PICKLES)
+        if to_pickle and args.out_item != 'metrics':
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
         metrics = runner.test()
         if args.out_item == 'metrics' and is_main_process():

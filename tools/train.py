@@ -135,7 +135,12 @@ def set_start(config: Config, args: argparse.Namespace) -> None:
             config.load_from = str(last)
     elif args.resume is not None:
         config.resume, config.load_from = True, args.resume
-    elif not config.get('resume') and launch.process_rank(args.launcher) == 0:
+    if config.get('resume'):
+        config.custom_hooks = [
+            *(config.get('custom_hooks') or []),
+            dict(type='mmvpt.CompleteWeightsHook'),
+        ]
+    elif launch.process_rank(args.launcher) == 0:
         work_dir.clear_for_fresh_run(config.work_dir, args.overwrite)
 
 

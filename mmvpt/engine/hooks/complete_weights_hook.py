@@ -1,5 +1,5 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Nothing that was trained is missing from the checkpoint that is tested."""
+"""A checkpoint that is tested or resumed holds this model, no less and no more."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from ...registry import HOOKS
 
 @HOOKS.register_module()
 class CompleteWeightsHook(Hook):
-    """Refuse a checkpoint that lacks tuned weights or has others in their place.
+    """Refuse a checkpoint that lacks tuned weights, or has others or more of them.
 
-    mmengine logs such weights and goes on with random ones, which is right for
-    ``load_from`` and wrong for a test; ``tools/test.py`` adds this hook.
+    mmengine logs such weights and goes on, with random ones or without prompts. That is
+    right for ``load_from`` and wrong for a test or when a run is resumed;
+    ``tools/test.py`` and ``tools/train.py --resume`` add this hook.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -27,13 +28,22 @@ class CompleteWeightsHook(Hook):
             checkpoint: What was read.
 
         Raises:
-            CheckpointError: If a tuned weight is missing or of another shape.
+            CheckpointError: If a tuned weight is missing or of another shape, or the
+                checkpoint has weights of a backbone or prompt that the model lacks.
         """
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
         state = checkpoint.get('state_dict', checkpoint)
         state = {name.removeprefix('module.'): value for name, value in state.items()}
+        own = model.state_dict()
+        unknown = [n for n in state if n.startswith('backbone.') and n not in own]
+        if unknown:
+            raise CheckpointError(
+                f'the checkpoint holds {", ".join(unknown[:3])}'
+                f'{" ..." * (len(unknown) > 3)}, which the model of this config lacks. '
+                'Give the config it was trained with (prompt, tunable, depth).'
+            )
         for name, parameter in model.named_parameters():
             if name not in state:
                 if parameter.requires_grad:
