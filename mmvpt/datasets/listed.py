@@ -15,6 +15,8 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.logging import MMLogger
 from mmpretrain.datasets import BaseDataset
 
+from .whole_image import is_cut_off
+
 LAYOUTS = 'docs/own_data.md shows every file layout.'
 
 
@@ -162,6 +164,12 @@ class ListedDataset(BaseDataset):
         if cached is not None:
             results.update(copy.deepcopy(cached))  # later steps may edit in place
             return results
+        path = results['img_path']
+        if is_cut_off(path):
+            raise ValueError(
+                f'Image {path!r} ({os.path.getsize(path)} bytes) is cut off: its end '
+                'is missing. Fetch it again, or take its line out of the list.'
+            )
         try:
             return loader(results)
         except Exception as error:
