@@ -1,7 +1,7 @@
 # `make test` and `make demo` do all their own set-up; `make help` lists the rest.
 #   PYTHON       interpreter that creates the environment
 #   VENV         environment to create or to use, e.g. VENV=$$CONDA_PREFIX
-#   TORCH_INDEX  index for torch, e.g. https://download.pytorch.org/whl/cpu
+#   TORCH_INDEX  index for torch, e.g. the one for the CPU that PyTorch's page names
 #   ARGS         passed on, e.g. make test ARGS='-k prompts -x'
 PYTHON ?= python3
 VENV ?= .venv

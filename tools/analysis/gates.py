@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Read which layers' prompts a tuned Gated Prompt Tuning model selects.
 
@@ -10,13 +11,19 @@ one model):
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-import numpy as np
-from torch import Tensor
+ROOT = Path(__file__).resolve().parents[2]
+if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installation
+    sys.path.insert(0, str(ROOT))
 
-from mmvpt.checkpoint import read_checkpoint
-from mmvpt.models.prompts.gated import selection_ratio
+import numpy as np  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from mmvpt.checkpoint import read_checkpoint  # noqa: E402
+from mmvpt.engine.launch import run_tool  # noqa: E402
+from mmvpt.models.prompts.gated import selection_ratio  # noqa: E402
 
 
 def read_gates(checkpoint: str) -> dict[str, np.ndarray]:
@@ -96,4 +103,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

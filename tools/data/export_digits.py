@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Export scikit-learn's handwritten digits for the demo, in VTAB-1k layout."""
 
@@ -5,8 +6,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
-from mmvpt.datasets import export_digits
+ROOT = Path(__file__).resolve().parents[2]
+if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installation
+    sys.path.insert(0, str(ROOT))
+
+from mmvpt.datasets import export_digits  # noqa: E402
 
 
 def main() -> None:

@@ -62,8 +62,8 @@ def check_space(folder, torch_index, free=None):
         raise SetupError(
             f'{free / 1e9:.1f} GB are free in {folder}, an installation takes about '
             f'{needed} GB. Free some space, name another disk (VENV=/big/disk/venv), '
-            'or leave out the GPU libraries '
-            '(TORCH_INDEX=https://download.pytorch.org/whl/cpu).'
+            'or leave out the GPU libraries: TORCH_INDEX=<index URL for the CPU>, see '
+            'docs/install.md.'
         )
 
 
@@ -164,7 +164,7 @@ def run(venv, groups, torch_index=''):
     Args:
         venv: Its folder; created if absent.
         groups: Names of requirement files, ``runtime`` is always among them.
-        torch_index: Index that torch comes from; PyPI if empty.
+        torch_index: Index that torch comes from; pip's default if empty.
 
     Raises:
         SetupError: If it cannot be done.
@@ -201,7 +201,7 @@ def main():
         '--torch-index',
         default='',
         metavar='URL',
-        help='package index for torch and torchvision (default: PyPI)',
+        help='package index for torch and torchvision (default: that of pip)',
     )
     parser.add_argument(
         'groups', nargs='*', help='requirements/*.txt to install besides runtime'
