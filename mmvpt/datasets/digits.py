@@ -90,7 +90,8 @@ def _source(
     images: np.ndarray, digits: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, list[str]], list[str]]:
     """Return image files, lists and class names of the source task."""
-    files, lists = {}, {'train': [], 'val': [], 'trainval': []}
+    files = {}
+    lists: dict[str, list[str]] = {'train': [], 'val': [], 'trainval': []}
     for count, scan in enumerate(np.flatnonzero(digits < 5)):
         split = 'val' if count % 10 == 9 else 'train'
         for turn, degrees in enumerate(ROTATIONS):
@@ -112,7 +113,8 @@ def _target(
 ) -> tuple[dict[str, np.ndarray], dict[str, list[str]], list[str]]:
     """Return image files, lists and class names of a target task."""
     generator = np.random.default_rng(seed)
-    files, lists = {}, {'train800': [], 'val200': [], 'test': []}
+    files = {}
+    lists: dict[str, list[str]] = {'train800': [], 'val200': [], 'test': []}
     for digit in range(5, 10):
         scans = generator.permutation(np.flatnonzero(digits == digit))
         for place, scan in enumerate(scans):

@@ -46,7 +46,7 @@ def by_class(dataset: Sized) -> list[list[int]]:
     """Return the indices of each class that has images, in order of labels."""
     labels = gt_labels(dataset)
     order = np.argsort(labels, kind='stable')
-    starts = np.flatnonzero(np.diff(labels[order])) + 1
+    starts: np.ndarray = np.flatnonzero(np.diff(labels[order])) + 1
     return [part.tolist() for part in np.split(order, starts)]
 
 
