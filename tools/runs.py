@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -42,7 +43,20 @@ class Result:
 def pool(workers: int) -> ProcessPoolExecutor:
     """Return worker processes that do not share the parent's state."""
     os.environ.setdefault('OMP_NUM_THREADS', '1')  # runs side by side, a core each
-    return ProcessPoolExecutor(workers, get_context('spawn'))
+    return ProcessPoolExecutor(
+        workers, get_context('spawn'), initializer=_end_with, initargs=(os.getpid(),)
+    )
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the parent has ended, even if it was killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def execute(run: Run, keep: bool = False) -> Result:
