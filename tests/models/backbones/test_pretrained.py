@@ -1,10 +1,13 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Loading weights: strict, and with messages that say what to do."""
 
+import os
+
 import pytest
 import torch
 from mmengine.runner import load_checkpoint
 
+from mmvpt.checkpoint import CheckpointError
 from mmvpt.models.backbones import PromptedVisionTransformer
 
 ARCH = dict(embed_dims=24, num_layers=3, num_heads=3, feedforward_channels=48)
@@ -61,6 +64,14 @@ def test_a_list_of_one_init_cfg_keeps_the_positions(source, tmp_path):
     assert torch.equal(vit.pos_embed, source.pos_embed)
 
 
+def test_weights_are_loaded_once(source, tmp_path):
+    """A second ``init_weights``, of a model around it, keeps what was trained since."""
+    vit = build(save(tmp_path / 'a.pth', source.state_dict()))
+    vit.cls_token.data.zero_()
+    vit.init_weights()
+    assert not vit.cls_token.any()
+
+
 def test_positions_are_resized(source, tmp_path):
     path = save(tmp_path / 'a.pth', source.state_dict())
     assert build(path, img_size=64).pos_embed.shape == (1, 65, 24)
@@ -113,6 +124,25 @@ def test_foreign_names_are_explained(tmp_path):
 def test_missing_file(tmp_path):
     with pytest.raises(Exception, match='none.pth'):
         build(tmp_path / 'none.pth')
+
+
+class Malicious:
+    """Code in a checkpoint that leaves a trace when it runs."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_no_code_of_the_file_runs(source, tmp_path):
+    """Whatever tool builds the backbone: ours prepare mmengine, others do not."""
+    state = dict(source.state_dict(), extra=Malicious(tmp_path / 'ran'))
+    path = save(tmp_path / 'a.pth', state)
+    with pytest.raises(CheckpointError, match='mkdir, which would run as code'):
+        build(path)
+    assert not (tmp_path / 'ran').exists()
 
 
 def test_load_checkpoint_of_mmengine_is_guarded_too(source, tmp_path):

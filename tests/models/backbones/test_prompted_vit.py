@@ -120,9 +120,15 @@ def test_equals_the_plain_full_token_way(prompt, output):
                 )
 
 
-@pytest.mark.parametrize(
-    'extra', [{}, dict(layer_scale_init_value=0.1), dict(pre_norm=True)]
-)
+EXTRAS = [
+    {},
+    dict(layer_scale_init_value=0.1),
+    dict(pre_norm=True),
+    dict(out_indices=[0, 1]),  # the final norm belongs to layer 2 alone
+]
+
+
+@pytest.mark.parametrize('extra', EXTRAS, ids=str)
 @pytest.mark.parametrize('out_type', ['cls_token', 'featmap', 'avg_featmap', 'raw'])
 def test_without_prompt_equals_mmpretrain(out_type, extra):
     options = dict(img_size=32, patch_size=8, out_type=out_type, **extra)
@@ -143,13 +149,18 @@ def test_without_class_token():
 
 
 def test_activation_checkpointing_changes_nothing():
+    """But that layers run again in backward, once each."""
     images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
-    grads = []
+    grads, runs = [], []
     for with_cp in (False, True):
         vit = build(prompt=DEEP, with_cp=with_cp)
+        count = []
+        vit.layers[1].ln2.register_forward_hook(lambda *_, c=count: c.append(1))
         vit(images)[0].sum().backward()
         grads.append(vit.prompt.tokens.grad)
+        runs.append(len(count))
     assert torch.equal(*grads)
+    assert runs == [1, 2]
 
 
 @pytest.mark.parametrize('mask', [False, True])
@@ -231,6 +242,32 @@ def test_modes():
     assert torch.equal(vit(images)[0], vit(images)[0])  # the frozen ViT has none
     full = build(drop_rate=0.5, tunable='full').train()
     assert not torch.equal(full(images)[0], full(images)[0])
+
+
+@pytest.mark.parametrize(
+    ('options', 'draws'),
+    [
+        (dict(drop_rate=0.5, tunable=['pos_embed']), 'the positions'),
+        (dict(layer_cfgs=dict(attn_drop_rate=0.5), tunable='full'), 'attention'),
+        (dict(layer_cfgs=dict(drop_rate=0.5), tunable='full'), 'layers'),
+    ],
+)
+def test_dropout_of_tuned_parts(options, draws):
+    vit = build(**options)
+    images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    assert not torch.equal(vit.train()(images)[0], vit(images)[0]), draws
+    assert torch.equal(vit.eval()(images)[0], vit(images)[0]), draws
+    options = {k: v for k, v in options.items() if k != 'tunable'}
+    frozen = build(**options).train()
+    assert torch.equal(frozen(images)[0], frozen(images)[0]), draws
+
+
+@pytest.mark.parametrize('name', ['proj_drop', 'out_drop'])
+def test_dropout_behind_attention(name):
+    vit = build(tunable='full').train()
+    setattr(vit.layers[0].attn, name, nn.Dropout(0.5))
+    images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    assert not torch.equal(vit(images)[0], vit(images)[0])
 
 
 def test_drop_path_acts_in_frozen_layers_only_when_asked_for():
