@@ -22,6 +22,7 @@ LAYERS = (
     'mmvpt.version',
     'mmvpt.registry',
     'mmvpt.checkpoint',
+    'mmvpt.weights',
     'mmvpt.models.tunable',
     'mmvpt.models.losses',
     'mmvpt.models.prompts',
@@ -196,6 +197,19 @@ def test_python_files():
             problems.append(f'{name}: name it for what it does')
         if re.search(r'(^|_)(utils?|helpers?|misc)$', path.stem):
             problems.append(f'{name}: name it for what it does')
+    assert not problems, '\n'.join(problems)
+
+
+def test_programs_run_from_a_checkout():
+    """Without installation and PYTHONPATH: they name the tree before they import it."""
+    problems = []
+    for path in python_files('tools'):
+        text = path.read_text()
+        ours = re.search(r'^(from|import) (mmvpt|tools)\b', text, re.MULTILINE)
+        if "__name__ == '__main__'" not in text or not ours:
+            continue
+        if 'sys.path.insert(0, str(ROOT))' not in text[: ours.start()]:
+            problems.append(f'{path.relative_to(ROOT)}: put ROOT into sys.path first')
     assert not problems, '\n'.join(problems)
 
 

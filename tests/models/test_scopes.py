@@ -20,7 +20,9 @@ config = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(type='SegDataPreProcessor', size=(32, 32)),
     backbone=BACKBONE,
-    neck=dict(type='MultiLevelNeck', in_channels=[24, 24], out_channels=24, scales=[2, 1]),
+    neck=dict(
+        type='MultiLevelNeck', in_channels=[24, 24], out_channels=24, scales=[2, 1]
+    ),
     decode_head=dict(
         type='FCNHead', in_channels=24, in_index=0, channels=8, num_convs=1,
         num_classes=3, norm_cfg=dict(type='BN'),

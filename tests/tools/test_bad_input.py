@@ -16,15 +16,9 @@ from mmvpt.checkpoint import read_checkpoint
 from mmvpt.engine import launch
 from tests.engine.hooks.test_atomic_checkpoint_hook import disk_with_room_for
 from tests.engine.miniature import write_config
-from tests.tools.test_tools import (  # noqa: F401
-    restore_loaders,
-    test_tool,
-    train_tool,
-    trained,
-)
+from tests.tools.programs import test_tool, train_tool
 
 MAINS = {'train.py': train_tool.main, 'test.py': test_tool.main}
-del train_tool, test_tool  # pytest would collect the second one
 
 
 @pytest.fixture

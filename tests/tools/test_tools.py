@@ -1,7 +1,6 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """tools/train.py and tools/test.py, in the process and as programs."""
 
-import importlib.util
 import json
 import os
 import pickle
@@ -10,39 +9,11 @@ import types
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.runner import CheckpointLoader
 
 from mmvpt.checkpoint import CheckpointError, read_checkpoint
 from mmvpt.engine import launch
-from tests.engine.miniature import ROOT, run_tool, write_config
-
-
-def tool(name):
-    path = ROOT / 'tools' / f'{name}.py'
-    spec = importlib.util.spec_from_file_location(f'{name}_tool', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-train_tool, test_tool = tool('train'), tool('test')
-
-
-@pytest.fixture(autouse=True)
-def restore_loaders():
-    schemes = dict(CheckpointLoader._schemes)
-    yield
-    CheckpointLoader._schemes.clear()
-    CheckpointLoader._schemes.update(schemes)
-
-
-@pytest.fixture(scope='module')
-def trained(tmp_path_factory):
-    """A config, and a work dir it was trained in."""
-    root = tmp_path_factory.mktemp('trained')
-    config = write_config(root)
-    train_tool.main([str(config), '--work-dir', str(root / 'run')])
-    return config, root / 'run'
+from tests.engine.miniature import run_tool
+from tests.tools.programs import test_tool, train_tool
 
 
 def train(config, work_dir, *options):
@@ -151,6 +122,15 @@ def test_predictions_and_pictures(trained, tmp_path):
     test_tool.main([*args, '--out', str(out), '--show-dir', str(pictures)])
     assert len(pickle.loads(out.read_bytes())) == 9
     assert len(list(pictures.rglob('*.png'))) == 9
+
+
+@pytest.mark.parametrize('ending', ['pkl', 'pickle'])
+def test_predictions_go_to_either_ending(trained, tmp_path, ending):
+    config, work_dir = trained
+    out = tmp_path / 'new' / f'out.{ending}'
+    args = [str(config), str(work_dir / 'epoch_2.pth'), '--work-dir', str(tmp_path)]
+    test_tool.main([*args, '--out', str(out)])
+    assert len(pickle.loads(out.read_bytes())) == 9
 
 
 def test_flips(trained, tmp_path):
