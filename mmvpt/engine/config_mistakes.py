@@ -146,10 +146,9 @@ def _explain_type(message: str, build: FrameType) -> str | None:
     registry = scope.get('registry')
     if _TYPE_MISSING in message:
         keys = ', '.join(key for key in scope['cfg'] if key != '_scope_')
-        known = _similar('', _names(registry)) if registry else ''
         return (
             f'a config of {registry.name if registry else "an object"} has no key '
-            f"'type'; it has {keys or 'no keys'}.{known}"
+            f"'type'; it has {keys or 'no keys'}."
         )
     if not isinstance(registry, Registry) or 'is not in the' not in message:
         return None
@@ -204,7 +203,5 @@ def _options(cls: Any) -> list[str]:
 
 
 def _similar(name: str, known: Iterable[str]) -> str:
-    if not name:
-        return ''
     close = difflib.get_close_matches(name, sorted(known), n=2)
     return f' Did you mean {" or ".join(map(repr, close))}?' if close else ''

@@ -242,7 +242,7 @@ class ConvergedProbeLoop(BaseLoop):
                 )
             if best is None or score > best[0]:
                 best = (score, l2, weight, bias)
-        _, l2, weight, bias = best
+        _, l2, weight, bias = best  # type: ignore[misc]  # self.l2 is not empty
         self.runner.logger.info(f'Probe: l2={l2:g} is chosen.')
         if len(self.l2) > 1 and l2 in (self.l2[0], self.l2[-1]):
             self.runner.logger.warning(

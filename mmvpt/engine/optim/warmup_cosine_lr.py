@@ -76,14 +76,13 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         """
         if not by_epoch:
             raise ValueError('convert_to_iter_based needs by_epoch=True')
-        return cls(
-            *args,
+        kwargs.update(
             warmup=warmup * epoch_length,
             begin=begin * epoch_length,
             end=end * epoch_length,
             by_epoch=False,
-            **kwargs,
         )
+        return cls(*args, **kwargs)
 
     def factor(self, step: int) -> float:
         """Return f(t).

@@ -247,7 +247,7 @@ class AdaptivePrompt(BasePrompt):
         reduce = self.reduce if shared else self.reduce[a]
         expand = self.expand if shared else self.expand[a]
         hidden = ACTIVATIONS[self.activation](reduce(tokens))
-        out = expand(self.hidden_dropout(hidden))
+        out = expand(self.hidden_dropout(hidden))  # type: ignore[misc]
         if self.scales is not None:
             out = out * self.scales[0 if shared else a]
         return tokens + out if self.residual else out
