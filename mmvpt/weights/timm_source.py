@@ -1,0 +1,81 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Reading a Vision Transformer from timm by its name there."""
+
+from __future__ import annotations
+
+from mmvpt.checkpoint import CheckpointError
+
+from .architecture import ConversionError
+from .files import Source
+from .normalization import Normalization
+
+TIMM_PREFIXES = ('timm://', 'timm:')
+
+
+def read_timm(name: str, pretrained: bool = True) -> tuple[Source, dict]:
+    """Build a model of timm and take its weights.
+
+    Args:
+        name: ``timm:NAME`` or ``timm://NAME``, NAME as in ``timm.list_models``.
+        pretrained: Whether timm fetches the weights or draws random ones.
+
+    Returns:
+        The weights, and what only the model tells: ``num_heads``, ``norm_eps``,
+        ``activation`` and ``normalization``.
+
+    Raises:
+        ConversionError: If timm has no such model, it is no plain ViT, or its
+            activation is neither GELU nor QuickGELU.
+        CheckpointError: If timm is not installed or cannot fetch the weights.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise CheckpointError(f'{name} needs timm: pip install timm') from error
+    plain = name
+    for prefix in TIMM_PREFIXES:
+        plain = plain.removeprefix(prefix)
+    if plain.split('.')[0] not in timm.list_models(module='vision_transformer'):
+        near = timm.list_models(f'*{plain.split(".")[0]}*', module='vision_transformer')
+        raise ConversionError(
+            f'timm {timm.__version__} has no Vision Transformer {plain!r}'
+            + (f'; similar: {", ".join(near[:5])}' if near else '')
+            + '.'
+        )
+    try:
+        model = timm.create_model(plain, pretrained=pretrained)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f'timm could not provide {plain}: {error}. Without network, fetch the file '
+            'elsewhere and convert it.'
+        ) from error
+    return Source(model.state_dict(), None, {}, f'timm:{plain}'), facts_of(model)
+
+
+def facts_of(model) -> dict:
+    """Return what a ViT of timm knows and its weights do not say.
+
+    Raises:
+        ConversionError: For another class, or another activation.
+    """
+    from timm.models.vision_transformer import VisionTransformer
+
+    if type(model) is not VisionTransformer:
+        raise ConversionError(
+            f'{type(model).__name__} of timm is no plain VisionTransformer.'
+        )
+    block = model.blocks[0]
+    act = block.mlp.act
+    name = {'GELU': 'gelu', 'QuickGELU': 'quick_gelu'}.get(type(act).__name__)
+    if name is None or getattr(act, 'approximate', 'none') != 'none':
+        raise ConversionError(f'the activation {act} of timm is not supported.')
+    config = model.pretrained_cfg
+    normal = None
+    if config.get('mean') and config.get('std'):
+        normal = Normalization.of_unit_range(config['mean'], config['std'])
+    return dict(
+        num_heads=block.attn.num_heads,
+        norm_eps=block.norm1.eps,
+        activation=name,
+        normalization=normal,
+    )
