@@ -1,9 +1,11 @@
 # DA-VPT on CUB-200-2011, MAE ViT-B/16.
 # Source: https://arxiv.org/abs/2505.23694, Table 1, and its released code.
 # Published: mean of the five FGVC tasks 82.17 (best epoch on test).
-# From the released mae_cub200.yaml: tokens, guided layers, loss weights,
-# drop-path, optimizer. It tunes biases and more; this tunes prompts and head alone,
-# and compares tokens and groups classes as the paper says: sweep the weights on val.
+# Protocol: FGVC, train on train, select on val.
+# From the released mae_cub200.yaml: tokens, guided layers, loss weights, drop-path,
+# optimizer. It tunes biases and more; this tunes prompts and head alone, and compares
+# tokens and groups classes as the paper says: sweep the weights on val.
+# Written by tools/zoo.py from the tables in configs/_base_/zoo.
 # Run: bash tools/dist_train.sh configs/davpt/davpt_vit-base-p16_mae_cub.py 1
 _base_ = [
     '../_base_/models/davpt_vit-base-p16_mae.py',

@@ -1,9 +1,11 @@
 # DA-VPT on CUB-200-2011, MoCo v3 ViT-B/16.
 # Source: https://arxiv.org/abs/2505.23694, Table 1, and its released code.
 # Published: mean of the five FGVC tasks 85.02 (best epoch on test).
-# From the released moco_cub200.yaml: tokens, guided layers, loss weights,
-# drop-path, optimizer. It tunes biases and more; this tunes prompts and head alone,
-# and compares tokens and groups classes as the paper says: sweep the weights on val.
+# Protocol: FGVC, train on train, select on val.
+# From the released moco_cub200.yaml: tokens, guided layers, loss weights, drop-path,
+# optimizer. It tunes biases and more; this tunes prompts and head alone, and compares
+# tokens and groups classes as the paper says: sweep the weights on val.
+# Written by tools/zoo.py from the tables in configs/_base_/zoo.
 # Run: bash tools/dist_train.sh configs/davpt/davpt_vit-base-p16_mocov3_cub.py 1
 _base_ = [
     '../_base_/models/davpt_vit-base-p16_mocov3.py',
@@ -15,10 +17,7 @@ _base_ = [
 model = dict(
     backbone=dict(
         prompt=dict(
-            num_classes=200,
-            num_guided_tokens=20,
-            num_tokens=40,
-            normalize='l2',
+            num_classes=200, num_guided_tokens=20, num_tokens=40, normalize='l2'
         )
     ),
     head=dict(num_classes=200),

@@ -1,9 +1,12 @@
 # DA-VPT on CIFAR-100 of VTAB-1k, MoCo v3 ViT-B/16.
 # Source: https://arxiv.org/abs/2505.23694, Table 1, and its released code.
 # Published: mean of the 7 Natural tasks 74.24 (best epoch on test).
-# From the released moco_cifar100.yaml: tokens, guided layers, loss weights,
-# drop-path, optimizer. It tunes biases and more; this tunes prompts and head alone,
-# and compares tokens and groups classes as the paper says: sweep the weights on val.
+# Protocol: VTAB-1k, tune on train800, select on val200; the final model trains on all
+# 1,000 images (docs/model_zoo.md).
+# From the released moco_cifar100.yaml: tokens, guided layers, loss weights, drop-path,
+# optimizer. It tunes biases and more; this tunes prompts and head alone, and compares
+# tokens and groups classes as the paper says: sweep the weights on val.
+# Written by tools/zoo.py from the tables in configs/_base_/zoo.
 # Run: bash tools/dist_train.sh configs/davpt/davpt_vit-base-p16_mocov3_vtab-cifar100.py 1
 _base_ = [
     '../_base_/models/davpt_vit-base-p16_mocov3.py',

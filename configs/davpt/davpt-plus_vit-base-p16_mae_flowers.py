@@ -1,0 +1,12 @@
+# DA-VPT+ on Oxford Flowers-102, MAE ViT-B/16.
+# Source: https://arxiv.org/abs/2505.23694, Table 1, and its released code.
+# Published: mean of the five FGVC tasks 83.20 (best epoch on test).
+# Protocol: FGVC, train on train, select on val.
+# Also tunes biases of keys and values and the class token, as the paper says.
+# mae_flowers.yaml tunes biases of values, projections, MLP outputs and second norms.
+# All else is the config below.
+# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Run: bash tools/dist_train.sh configs/davpt/davpt-plus_vit-base-p16_mae_flowers.py 1
+_base_ = ['./davpt_vit-base-p16_mae_flowers.py']
+
+model = dict(backbone=dict(tunable='davpt+'))

@@ -1,0 +1,211 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""DA-VPT and DA-VPT+: the released files, read as their code reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .source import Code
+from .tables import (
+    BACKBONES,
+    PROTOCOLS,
+    TASKS,
+    Config,
+    Task,
+    data_settings,
+    figures,
+    file_name,
+    read_table,
+    zoo_config,
+)
+
+FOLDER = 'davpt'
+NAME = 'DA-VPT'
+TITLE = 'DA-VPT: Semantic-Guided Visual Prompt Tuning for Vision Transformers'
+URL = 'https://arxiv.org/abs/2505.23694'
+TECHNIQUES = ['Visual prompt tuning', 'Metric learning', 'AdamW']
+README = 'docs/methods/davpt.md'
+METHODS = {'davpt': 'DA-VPT', 'davpt-plus': 'DA-VPT+'}
+
+LAYERS = 12
+#: Batch and images per class of configs/_base_/datasets/*_davpt.py.
+BATCH, PER_CLASS = 32, 2
+#: What configs/_base_/models/davpt_*.py set: drop-path and mask.
+MODELS = {
+    'augreg-in21k': (0.0, True),
+    'mae': (0.0, True),
+    'mocov3': (0.1, False),
+}
+#: Columns of the table that are text or true or false; the others are numbers.
+TEXTS = ('file', 'backbone', 'task', 'vpt_norm')
+SOURCE = f'Source: {URL}, Table 1, and its released code.'
+
+
+def released_files() -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
+    """Return the values of the released files, and remarks on them, by file."""
+    files = {}
+    for row in read_table('davpt'):
+        files[row['file']] = {
+            key: text if key in TEXTS else _number(text) for key, text in row.items()
+        }
+    notes: dict[str, list[str]] = {}
+    for row in read_table('davpt_notes'):
+        if row['key']:
+            files[row['file']][row['key']] = _number(row['value'])
+        if row['note']:
+            notes.setdefault(row['file'], []).append(row['note'])
+    return files, notes
+
+
+def configs() -> Iterator[Config]:
+    """Yield every config of the method."""
+    files, notes = released_files()
+    own = {(row['backbone'], row['task']): (row, '') for row in files.values()}
+    borrowed = {
+        (row['backbone'], row['task']): (files[row['file']], row['why'])
+        for row in read_table('davpt_borrowed')
+    }
+    recipes = {**own, **borrowed}
+    for backbone in MODELS:
+        for task in TASKS.values():
+            row, why = recipes[backbone, task.name]
+            remarks = notes.get(row['file'], [])
+            yield _prompts_alone(backbone, task, row, why, remarks)
+            yield _with_biases(backbone, task, row)
+
+
+def _number(text: str) -> float | int | bool:
+    if text in ('True', 'False'):
+        return text == 'True'
+    return int(text) if text.isdigit() else float(text)
+
+
+def _head(method: str, backbone: str, task: Task) -> list[str]:
+    return [
+        f'{METHODS[method]} on {task.title}, {BACKBONES[backbone]}.',
+        SOURCE,
+        figures(method, backbone, task, 'best epoch on test'),
+        f'Protocol: {PROTOCOLS[task.benchmark]}.',
+    ]
+
+
+def _prompts_alone(
+    backbone: str, task: Task, row: dict[str, Any], why: str, remarks: list[str]
+) -> Config:
+    """Return the config of DA-VPT, which tunes prompts and head."""
+    file = f'{row["file"]}.yaml'
+    taken = 'tokens, guided layers, loss weights, drop-path, optimizer'
+    if why:
+        origin = f'Not a released recipe, {why}: {taken} of the nearest, {file}.'
+    else:
+        origin = f'From the released {file}: {taken}.'
+    head = [
+        *_head('davpt', backbone, task),
+        f'{origin} It tunes biases and more; this tunes prompts and head alone, and '
+        'compares tokens and groups classes as the paper says: sweep the weights on '
+        'val.',
+        *remarks,
+    ]
+    datasets = {'fgvc': 'fgvc', 'vtab': 'vtab1k'}
+    bases = [
+        f'models/davpt_vit-base-p16_{backbone}',
+        f'datasets/{datasets[task.benchmark]}_davpt',
+        'schedules/davpt_adamw_100e',
+        'davpt_runtime',
+    ]
+    settings = dict(
+        model=dict(
+            backbone=_backbone(backbone, task, row),
+            head=dict(num_classes=task.num_classes),
+        ),
+        **_data(task, row),
+        **_schedule(row),
+        default_hooks=dict(metric_guidance=_guidance(row)),
+    )
+    return zoo_config(FOLDER, 'davpt', backbone, task, head, bases, settings)
+
+
+def _with_biases(backbone: str, task: Task, row: dict[str, Any]) -> Config:
+    """Return the config of DA-VPT+, which adds biases and the class token."""
+    tuned = ['keys'] if row['bias_k'] else []
+    tuned += ['values', 'projections', 'MLP outputs', 'second norms']
+    biases = f'{", ".join(tuned[:-1])} and {tuned[-1]}'
+    more = ['the first norms'] if row['norm_norm1'] else []
+    more += ['the class token'] if row['train_cls'] else []
+    also = f'; and {" and ".join(more)}' if more else ''
+    head = [
+        *_head('davpt-plus', backbone, task),
+        'Also tunes biases of keys and values and the class token, as the paper says. '
+        f'{row["file"]}.yaml tunes biases of {biases}{also}.',
+        'All else is the config below.',
+    ]
+    bases = [f'./{file_name("davpt", backbone, task)}.py']
+    settings = dict(model=dict(backbone=dict(tunable='davpt+')))
+    return zoo_config(FOLDER, 'davpt-plus', backbone, task, head, bases, settings)
+
+
+def _backbone(backbone: str, task: Task, row: dict[str, Any]) -> dict[str, Any]:
+    drop_path, mask = MODELS[backbone]
+    prompt = dict(
+        num_classes=task.num_classes,
+        num_guided_tokens=row['proxy_prompt_len'],
+        num_tokens=row['num_prompts'],
+    )
+    first = row['proxy_prompt_start_idx']
+    if LAYERS - first > 3:
+        prompt['guided_layers'] = Code(f'list(range({first}, {LAYERS}))')
+    elif LAYERS - first > 1:
+        prompt['guided_layers'] = tuple(range(first, LAYERS))
+    if task.num_classes < row['proxy_prompt_len']:
+        prompt['mapping'] = 'auto'
+    if row['vpt_norm'] != 'none':
+        prompt['normalize'] = row['vpt_norm']
+    if not row['init_divide_by8']:
+        prompt['init_divisor'] = 1.0
+    if row['mask'] != mask:
+        prompt['mask'] = row['mask']
+    settings: dict[str, Any] = dict(prompt=prompt)
+    if row['drop_path'] != drop_path:
+        settings['drop_path_rate'] = row['drop_path']
+    return settings
+
+
+def _data(task: Task, row: dict[str, Any]) -> dict[str, Any]:
+    settings = data_settings(task)
+    loader = {}
+    if row['batch_size'] != BATCH:
+        loader['batch_size'] = row['batch_size']
+    loader.update(settings.get('train_dataloader', {}))
+    if row['samples_per_class'] != PER_CLASS:
+        loader['batch_sampler'] = dict(samples_per_class=row['samples_per_class'])
+    settings.pop('train_dataloader', None)
+    return {'train_dataloader': loader, **settings} if loader else settings
+
+
+def _schedule(row: dict[str, Any]) -> dict[str, Any]:
+    decay, head_decay = row['weight_decay'], row['wd_head']
+    keys = {'head.fc.weight': float(f'{head_decay / decay:.10g}') if decay else 1.0}
+    if not decay:  # the optimizer's is then that of the head
+        decay = head_decay
+        keys['backbone'] = 0.0
+    custom = {name: dict(decay_mult=factor) for name, factor in keys.items()}
+    settings: dict[str, Any] = dict(
+        optim_wrapper=dict(
+            optimizer=dict(lr=row['lr'], weight_decay=decay),
+            paramwise_cfg=dict(custom_keys=custom),
+        )
+    )
+    if (row['warmup_lr'], row['min_lr']) != (1e-8, 1e-9):
+        settings['param_scheduler'] = dict(
+            warmup_lr=row['warmup_lr'], eta_min=row['min_lr']
+        )
+    return settings
+
+
+def _guidance(row: dict[str, Any]) -> dict[str, Any]:
+    settings = dict(
+        visual_weight=row['vpt_loss_weight'], cls_weight=row['cls_loss_weight']
+    )
+    scale = row['loss_vpt_scale_ratio']
+    return settings if scale == 5 else dict(settings, loss=dict(scale=scale))
