@@ -1,7 +1,10 @@
 # VAPT on CIFAR-100 of VTAB-1k, supervised ImageNet-21k ViT-B/16.
 # Source: https://arxiv.org/abs/2501.18936 and its released code.
 # Published: mean of the 7 Natural tasks 81.43.
-# lr, weight_decay and num_tokens as released; sweep the first two on val.
+# Protocol: VTAB-1k, tune on train800, select on val200; the final model trains on all
+# 1,000 images (docs/model_zoo.md).
+# lr, weight_decay, num_tokens as released; sweep the first two on val.
+# Written by tools/zoo.py from the tables in configs/_base_/zoo.
 # Run: bash tools/dist_train.sh configs/vapt/vapt_vit-base-p16_in21k_vtab-cifar100.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_in21k.py',

@@ -1,7 +1,10 @@
 # VAPT on CUB-200-2011, MoCo v3 ViT-B/16.
 # Source: https://arxiv.org/abs/2501.18936 and its released code.
-# Published: nothing for this data and backbone.
-# The paper has no such row; sweep lr and weight_decay on val.
+# Published: no figure of this method, task and backbone known to us.
+# Protocol: FGVC, train on train, select on val.
+# The paper has no such row: lr, weight_decay and num_tokens are placeholders, from
+# where the search of the released code starts; sweep them on val.
+# Written by tools/zoo.py from the tables in configs/_base_/zoo.
 # Run: bash tools/dist_train.sh configs/vapt/vapt_vit-base-p16_mocov3_cub.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_mocov3.py',

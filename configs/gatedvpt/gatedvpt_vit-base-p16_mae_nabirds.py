@@ -1,0 +1,26 @@
+# Gated Prompt Tuning on NABirds, MAE ViT-B/16.
+# Source: https://arxiv.org/abs/2306.05067, Tables 1 and 5.
+# Published: top-1 67.26, mean of the five FGVC tasks 73.39 (one seed).
+# Protocol: FGVC, train on train, select on val.
+# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Run: bash tools/dist_train.sh configs/gatedvpt/gatedvpt_vit-base-p16_mae_nabirds.py 1
+_base_ = [
+    '../_base_/models/vit-base-p16_mae.py',
+    '../_base_/datasets/fgvc.py',
+    '../_base_/schedules/gatedvpt_sgd_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        prompt=dict(type='GatedPrompt', num_tokens=100, gate_init=5, drop_rate=0.1),
+        pooling='prompts_and_patches',
+        norm_before_pool=False,
+        final_norm='pretrained',
+    ),
+    head=dict(num_classes=555),
+)
+train_dataloader = dict(dataset=dict(name='nabirds'))
+val_dataloader = dict(dataset=dict(name='nabirds'))
+test_dataloader = dict(dataset=dict(name='nabirds'))
+optim_wrapper = dict(optimizer=dict(lr=0.5))
