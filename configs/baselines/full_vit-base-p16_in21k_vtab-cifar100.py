@@ -1,6 +1,9 @@
-# Full fine-tuning.
-# CIFAR-100 of VTAB-1k, supervised ImageNet-21k ViT-B/16.
-# Source: https://arxiv.org/abs/2203.12119; published: top-1 68.9 on test.
+# Full fine-tuning, on CIFAR-100 of VTAB-1k, supervised ImageNet-21k ViT-B/16.
+# Source: https://arxiv.org/abs/2203.12119, supplementary tables.
+# Published: top-1 68.9, mean of the 7 Natural tasks 75.88.
+# Protocol: VTAB-1k, tune on train800, select on val200; the final model trains on all
+# 1,000 images (docs/model_zoo.md); lr and weight_decay are swept on val.
+# Written by tools/zoo.py from the tables in configs/_base_/zoo.
 # Run: bash tools/dist_train.sh configs/baselines/full_vit-base-p16_in21k_vtab-cifar100.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_in21k.py',
@@ -9,7 +12,4 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-model = dict(
-    backbone=dict(tunable='full'),
-    head=dict(num_classes=100),
-)
+model = dict(backbone=dict(tunable='full'), head=dict(num_classes=100))

@@ -1,6 +1,8 @@
-# Converged linear probe (L-BFGS, L2 chosen on validation).
-# CUB-200-2011, supervised ImageNet-21k ViT-B/16.
-# No published figure of the same protocol is known to us.
+# Converged linear probe (L-BFGS, L2 chosen on validation), on CUB-200-2011, supervised
+# ImageNet-21k ViT-B/16.
+# Published: no figure of this method, task and backbone known to us.
+# Protocol: FGVC, train on train, select on val; fits once.
+# Written by tools/zoo.py from the tables in configs/_base_/zoo.
 # Run: python tools/train.py configs/baselines/linear-converged_vit-base-p16_in21k_cub.py
 _base_ = [
     '../_base_/models/vit-base-p16_in21k.py',

@@ -1,6 +1,10 @@
-# Linear probe, trained by SGD.
-# CIFAR-100 of VTAB-1k, supervised ImageNet-21k ViT-B/16.
-# Source: https://arxiv.org/abs/2203.12119; published: top-1 63.4 on test.
+# Linear probe, trained by SGD, on CIFAR-100 of VTAB-1k, supervised ImageNet-21k
+# ViT-B/16.
+# Source: https://arxiv.org/abs/2203.12119, supplementary tables.
+# Published: top-1 63.4, mean of the 7 Natural tasks 68.93.
+# Protocol: VTAB-1k, tune on train800, select on val200; the final model trains on all
+# 1,000 images (docs/model_zoo.md); lr and weight_decay are swept on val.
+# Written by tools/zoo.py from the tables in configs/_base_/zoo.
 # Run: bash tools/dist_train.sh configs/baselines/linear_vit-base-p16_in21k_vtab-cifar100.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_in21k.py',

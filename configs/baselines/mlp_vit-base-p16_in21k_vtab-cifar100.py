@@ -1,6 +1,9 @@
-# Head with hidden layers (VPT's MLP baseline), frozen ViT.
-# CIFAR-100 of VTAB-1k, supervised ImageNet-21k ViT-B/16.
-# No published figure of the same protocol is known to us.
+# Head with hidden layers (VPT's MLP baseline), on CIFAR-100 of VTAB-1k, supervised
+# ImageNet-21k ViT-B/16.
+# Published: no figure of this method, task and backbone known to us.
+# Protocol: VTAB-1k, tune on train800, select on val200; the final model trains on all
+# 1,000 images (docs/model_zoo.md); lr and weight_decay are swept on val.
+# Written by tools/zoo.py from the tables in configs/_base_/zoo.
 # Run: bash tools/dist_train.sh configs/baselines/mlp_vit-base-p16_in21k_vtab-cifar100.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_in21k.py',
@@ -18,6 +21,6 @@ model = dict(
         mid_channels=[768, 768],
         act_cfg=dict(type='ReLU'),
         loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
-    ),
+    )
 )
 optim_wrapper = dict(paramwise_cfg=None)

@@ -1,6 +1,10 @@
 # VPT-shallow on CUB-200-2011, supervised ImageNet-21k ViT-B/16.
-# Source: https://arxiv.org/abs/2203.12119, supplementary tables; FGVC protocol.
-# Published: FGVC mean of five tasks 84.62; lr and weight_decay are swept on val.
+# Source: https://arxiv.org/abs/2203.12119, supplementary tables.
+# Published: mean of the five FGVC tasks 84.62.
+# Protocol: FGVC, train on train, select on val.
+# num_tokens is a placeholder: sweep it too; sweep lr and weight_decay on val (see the
+# schedule).
+# Written by tools/zoo.py from the tables in configs/_base_/zoo.
 # Run: bash tools/dist_train.sh configs/vpt/vpt-shallow_vit-base-p16_in21k_cub.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_in21k.py',
@@ -13,3 +17,4 @@ model = dict(
     backbone=dict(prompt=dict(type='ShallowPrompt', num_tokens=10)),
     head=dict(num_classes=200),
 )
+train_dataloader = dict(batch_size=128)

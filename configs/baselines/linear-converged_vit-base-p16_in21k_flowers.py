@@ -1,0 +1,17 @@
+# Converged linear probe (L-BFGS, L2 chosen on validation), on Oxford Flowers-102,
+# supervised ImageNet-21k ViT-B/16.
+# Published: no figure of this method, task and backbone known to us.
+# Protocol: FGVC, train on train, select on val; fits once.
+# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Run: python tools/train.py configs/baselines/linear-converged_vit-base-p16_in21k_flowers.py
+_base_ = [
+    '../_base_/models/vit-base-p16_in21k.py',
+    '../_base_/datasets/fgvc.py',
+    '../_base_/schedules/probe_lbfgs.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(head=dict(num_classes=102))
+train_dataloader = dict(dataset=dict(name='flowers'))
+val_dataloader = dict(dataset=dict(name='flowers'))
+test_dataloader = dict(dataset=dict(name='flowers'))

@@ -1,0 +1,17 @@
+# Linear probe, trained by SGD, on Stanford Cars, supervised ImageNet-21k ViT-B/16.
+# Source: https://arxiv.org/abs/2203.12119, supplementary tables.
+# Published: mean of the five FGVC tasks 79.32.
+# Protocol: FGVC, train on train, select on val; lr and weight_decay are swept on val.
+# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Run: bash tools/dist_train.sh configs/baselines/linear_vit-base-p16_in21k_cars.py 1
+_base_ = [
+    '../_base_/models/vit-base-p16_in21k.py',
+    '../_base_/datasets/fgvc.py',
+    '../_base_/schedules/vpt_sgd_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(head=dict(num_classes=196))
+train_dataloader = dict(dataset=dict(name='cars'))
+val_dataloader = dict(dataset=dict(name='cars'))
+test_dataloader = dict(dataset=dict(name='cars'))

@@ -1,0 +1,28 @@
+# Head with hidden layers (VPT's MLP baseline), on NABirds, supervised ImageNet-21k
+# ViT-B/16.
+# Published: no figure of this method, task and backbone known to us.
+# Protocol: FGVC, train on train, select on val; lr and weight_decay are swept on val.
+# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Run: bash tools/dist_train.sh configs/baselines/mlp_vit-base-p16_in21k_nabirds.py 1
+_base_ = [
+    '../_base_/models/vit-base-p16_in21k.py',
+    '../_base_/datasets/fgvc.py',
+    '../_base_/schedules/vpt_sgd_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    head=dict(
+        _delete_=True,
+        type='StackedLinearClsHead',
+        num_classes=555,
+        in_channels=768,
+        mid_channels=[768, 768],
+        act_cfg=dict(type='ReLU'),
+        loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
+    )
+)
+train_dataloader = dict(dataset=dict(name='nabirds'))
+val_dataloader = dict(dataset=dict(name='nabirds'))
+test_dataloader = dict(dataset=dict(name='nabirds'))
+optim_wrapper = dict(paramwise_cfg=None)
