@@ -120,3 +120,9 @@ def test_final_norm_sources():
     ]
     for source in ('fresh-frozen', 'pretrained', True):
         assert tuned_names(build('none', final_norm=source)) == []
+
+
+@pytest.mark.parametrize('name', ['partial-1x', 'partial-', 'Partial-1', 'biases'])
+def test_nearly_a_preset(name):
+    with pytest.raises(ValueError, match=f"'{name}' matches no parameter"):
+        build(name)

@@ -201,11 +201,11 @@ def test_operands_are_computed_only_when_read_in_training():
     images = torch.randn(1, 3, 32, 32, dtype=torch.float64)
     vit.train()(images)
     assert not records
-    vit.guide.reads = ('cls',)
+    vit.guide.reads = ('patch_key',)
     vit.eval()(images)
     assert not records
     vit.train()(images)
-    assert [set(record) for record in records] == [{'cls'}] * 3
+    assert [set(record) for record in records] == [{'patch_key'}] * 3
 
 
 def test_frozen_stays_frozen_and_tuned_gets_a_gradient():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mmvpt.models.backbones import PromptedVisionTransformer
+from mmvpt.models.prompts import ShallowPrompt
 from tests.models.golden import golden_backbone, load_golden
 
 GOLDEN = load_golden('vpt_golden')
@@ -145,3 +146,22 @@ def test_bad_arguments(options, message):
     for kind in ('ShallowPrompt', 'DeepPrompt'):
         with pytest.raises(ValueError, match=message):
             PromptedVisionTransformer(arch(), prompt=dict(type=kind, **options))
+
+
+def test_projection_is_drawn_from_a_normal_distribution():
+    host = dict(embed_dims=400, num_layers=2, patch_grid=(2, 2), patch_size=8)
+    weight = ShallowPrompt(num_tokens=1, project_dims=300, **host).projection.weight
+    std = (2 / 400) ** 0.5
+    assert abs(weight.std() / std - 1) < 0.02
+    assert weight.abs().max() > 3 * std  # a uniform one ends at 1.73
+
+
+def test_shallow_prompts_serve_a_backbone_that_ends_early():
+    arch = dict(embed_dims=24, num_layers=3, num_heads=3, feedforward_channels=48)
+    options = dict(out_type='featmap', out_indices=(0, 1), img_size=32, patch_size=8)
+    shallow = dict(type='ShallowPrompt', num_tokens=2)
+    PromptedVisionTransformer(arch, prompt=shallow, **options)
+    with pytest.raises(ValueError, match='never get a gradient'):
+        PromptedVisionTransformer(
+            arch, prompt=dict(shallow, type='DeepPrompt'), **options
+        )
