@@ -4,7 +4,8 @@
 
 For each method every point of its grid is trained once and the best on the validation
 split is taken (ties: the first). With it the method is trained with every seed and
-tested once per seed, at the end. Finished runs are kept: the command can be repeated.
+tested once per seed, at the end; with ``test = False`` in the space it is not. Finished
+runs are kept: the command can be repeated.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 methods[name].config,
                 f'{out}/{name}/seed{seed}',
                 {**best[name], 'randomness.seed': seed},
+                test=space.get('test', True),
             )
             futures[pool.submit(runs.execute, run, keep=True)] = (name, f'seed {seed}')
         results = dict(runs.collect(futures))
@@ -65,37 +67,48 @@ def search(pool, methods: dict, out: Path) -> dict[str, dict]:
     futures, points = {}, {}
     for name, method in methods.items():
         grid = method.get('grid', {})
-        for i, values in enumerate(itertools.product(*grid.values())):
-            options = dict(zip(grid, values))
+        choices = list(itertools.product(*grid.values()))
+        for i, values in enumerate(choices):
+            points[name, i] = options = dict(zip(grid, values))
+            if len(choices) == 1:
+                continue
             run = runs.Run(
                 method.config, f'{out}/{name}/search{i}', options, test=False
             )
-            points[name, i] = options
             futures[pool.submit(runs.execute, run, keep=True)] = (name, i)
     found = dict(runs.collect(futures))
     best = {}
     for name in methods:
         mine = [key for key in points if key[0] == name]
-        best[name] = points[max(mine, key=lambda key: (found[key].val, -key[1]))]
+        if len(mine) > 1:
+            mine.sort(key=lambda key: (-found[key].val, key[1]))
+        best[name] = points[mine[0]]
     return best
 
 
 def report(methods: dict, best: dict, results: dict) -> str:
     """Return the table: one row for each method, mean ± spread over the seeds."""
-    rows = [
-        ('method', 'tuned parameters', 's', 'val top-1 %', 'test top-1 %', 'chosen')
+    tested = all(result.test is not None for result in results.values())
+    head = [
+        'method',
+        'tuned parameters',
+        's',
+        'val top-1 %',
+        'test top-1 %',
+        'settings',
     ]
+    rows = [[cell for cell in head if tested or cell != 'test top-1 %']]
     for name in methods:
         mine = [result for (method, _), result in results.items() if method == name]
         rows.append(
-            (
+            [
                 name,
                 f'{mine[0].tuned:,}',
                 f'{sum(r.seconds for r in mine) / len(mine):.0f}',
                 runs.mean_and_spread([r.val for r in mine]),
-                runs.mean_and_spread([r.test for r in mine]),
+                *([runs.mean_and_spread([r.test for r in mine])] if tested else []),
                 ', '.join(f'{k.split(".")[-1]}={v}' for k, v in best[name].items()),
-            )
+            ]
         )
     return runs.markdown(rows)
 
