@@ -1,0 +1,113 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""VPT's json splits of the FGVC sets, with the images from anywhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..source import Source
+from ..task import Item, Pools, RefusedError, Task
+
+SPLITS = ('train', 'val', 'test')
+
+
+def has_json(source: Source) -> bool:
+    """Tell whether train.json is in the source or in the folder beside it."""
+    return source.splits is not None or source.has('train.json')
+
+
+def parse_json(task: Task, source: Source) -> Pools:
+    """Read train.json, val.json and test.json and find their images.
+
+    Raises:
+        RefusedError: If a file is missing, is not ``{"path": class id}``, holds another
+            number of classes, lists a path twice, or names an image that is missing.
+    """
+    contents = {split: _read(task, source, split) for split in SPLITS}
+    ids = sorted(set(contents['train'].values()))
+    if len(ids) != task.num_classes:
+        raise RefusedError(
+            f'train.json has {len(ids)} classes, {task.name} has {task.num_classes}. '
+            'Take the json files of this task.'
+        )
+    for split in ('val', 'test'):
+        strange = set(contents[split].values()) - set(ids)
+        if strange:
+            raise RefusedError(
+                f'{split}.json has class id {min(strange)}, which train.json lacks. '
+                'Take all three from one source.'
+            )
+    for a, b in (('train', 'val'), ('train', 'test'), ('val', 'test')):
+        twice = contents[a].keys() & contents[b].keys()
+        if twice:
+            raise RefusedError(f'{min(twice)!r} is both in {a}.json and in {b}.json.')
+    labels = {class_id: label for label, class_id in enumerate(ids)}
+    prefix = _prefix(source, list(contents['train']))
+    items = {}
+    for split, content in contents.items():
+        missing = [path for path in content if prefix + path not in source]
+        if missing:
+            raise source.refuse(
+                f'{split}.json: {len(missing)} of {len(content)} images are missing, '
+                f'the first is {missing[0]!r},'
+            )
+        items[split] = [
+            Item(path, path, labels[class_id], source.reader(prefix + path))
+            for path, class_id in content.items()
+        ]
+    return Pools(
+        items,
+        kind="images with VPT's json files",
+        final=True,
+        official=True,
+        split_note="VPT's json files",
+    )
+
+
+def _read(task: Task, source: Source, split: str) -> dict[str, int]:
+    if source.splits is None:
+        where = source.locate(f'{split}.json')
+        content = source.read(where)
+    else:
+        file = Path(source.splits) / f'{split}.json'
+        if not file.is_file():
+            raise RefusedError(
+                f'{file} does not exist: --splits is the folder with the train.json, '
+                f'val.json and test.json that VPT published for {task.name}.'
+            )
+        where, content = str(file), file.read_bytes()
+    try:
+        entries = json.loads(content.decode('utf-8-sig'))
+    except ValueError as error:
+        raise RefusedError(f'{where} is not valid JSON: {error}.') from error
+    if not isinstance(entries, dict) or not entries:
+        raise RefusedError(
+            f'{where} is not an object {{"relative image path": class id}}.'
+        )
+    found = {}
+    for path, class_id in entries.items():
+        if path.startswith('/') or '..' in path.split('/'):
+            raise RefusedError(f'{where}: {path!r} leaves the image folder.')
+        try:
+            found[path] = int(class_id)
+        except (TypeError, ValueError):
+            raise RefusedError(
+                f'{where}: class id {class_id!r} of {path!r} is not an integer.'
+            ) from None
+    return found
+
+
+def _prefix(source: Source, paths: list[str]) -> str:
+    """Return what stands before the listed paths in the source."""
+    found = [name[: -len(paths[0])] for name in _ending(source, paths[0])]
+    found = [p for p in found if all(p + path in source for path in paths)]
+    if not found:
+        raise source.refuse(
+            f'train.json: the images are missing, the first is {paths[0]!r},'
+        )
+    return found[0]
+
+
+def _ending(source: Source, path: str) -> list[str]:
+    return [n for n in source.names if n == path or n.endswith('/' + path)]

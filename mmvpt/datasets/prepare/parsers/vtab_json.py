@@ -1,0 +1,84 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""VPT's ``vtab_trainval_splits.json``: which 800 and 200 images, by file name."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from ..selection import cut, listed, shuffled
+from ..source import Source
+from ..task import Pools, RefusedError, Task
+
+# The names of that file, where they differ from ours. Caltech101 is not usable: it
+# lists 'image_0001.jpg', which every class has.
+NAMES = {
+    'cifar100': 'cifar(num_classes=100)',
+    'retinopathy': 'diabetic_retinopathy(config="btgraham-300")',
+    'kitti': 'kitti(task="closest_vehicle_distance")',
+    'clevr_dist': 'clevr(task="closest_object_distance")',
+    'clevr_count': 'clevr(task="count_all")',
+}
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Keys of the training and validation images."""
+
+    train: list[str]
+    val: list[str]
+
+
+def read_lists(task: Task, source: Source) -> Lists | None:
+    """Return the published lists given with ``--splits``, None if there are none."""
+    if source.splits is None or (task.name == 'sun397' and source.splits.is_dir()):
+        return None
+    if not source.splits.is_file():
+        raise RefusedError(
+            f'--splits {str(source.splits)!r}: {task.name} takes the file '
+            'vtab_trainval_splits.json, if any.'
+        )
+    try:
+        content = json.loads(source.splits.read_text(encoding='utf-8-sig'))
+        entry = content[NAMES.get(task.name, task.name)]
+        return Lists(list(map(str, entry['train'])), list(map(str, entry['val'])))
+    except ValueError as error:
+        raise RefusedError(f'{source.splits} is not valid JSON: {error}.') from error
+    except (KeyError, TypeError) as error:
+        raise RefusedError(
+            f'{source.splits} has no lists for {task.name} ({error}). Leave --splits '
+            'out: the lists are rebuilt from the raw data.'
+        ) from error
+
+
+def apply_lists(task: Task, pools: Pools, source: Source) -> Pools:
+    """Take train800 and val200 from the published lists if they are given.
+
+    Raises:
+        RefusedError: If ``--splits`` has nothing for the task, or images are missing.
+    """
+    lists = read_lists(task, source)
+    if lists is None:
+        return pools
+    if task.name == 'caltech101':
+        raise RefusedError(
+            'The published lists of Caltech101 hold bare names such as '
+            "'image_0001.jpg', which every class has. Leave --splits out."
+        )
+    key = task.options.get('list_key', str)
+    parts = {part: shuffled(part, items) for part, items in pools.items.items()}
+    splits = {}
+    for split, keys, where in (
+        ('train800', lists.train, task.rule.train),
+        ('val200', lists.val, task.rule.val),
+    ):
+        pool = [item._replace(key=key(item.key)) for item in cut(where, parts)]
+        splits[split] = listed(keys, pool, str(source.splits), task.name)
+    splits['test'] = cut(task.rule.test, parts)
+    return pools._replace(
+        items=splits,
+        final=True,
+        official=task.official,
+        split_note=f'{source.splits.name} as published with VPT; test: '
+        f'{task.split_note}',
+    )

@@ -1,0 +1,90 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""What a task to prepare is, and what a parser of raw data hands on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from .source import Source
+
+
+class RefusedError(ValueError):
+    """The source is not what it should be; the message says what to do."""
+
+
+class Item(NamedTuple):
+    """One labelled image on its way to the output."""
+
+    key: str  # what the published split calls it
+    name: str  # path of the file in the output, below its split's folder
+    label: int
+    read: Callable[[], bytes]  # returns the output file's content
+
+
+class Pools(NamedTuple):
+    """What a parser found: the images of each published part of the raw data."""
+
+    items: Mapping[str, Sequence[Item]]  # part, such as 'train' -> its images
+    kind: str  # the kind of source, for the origin file
+    classes: Sequence[str] | None = None  # class names in the order of the labels
+    final: bool = False  # the parts are the task's splits already, in their order
+    stored: bool = False  # the items are in TFDS's order already
+    official: bool | None = None  # overrides Task.official; None leaves it
+    split_note: str = ''  # overrides Task.split_note
+
+
+class Rule(NamedTuple):
+    """Where VTAB-1k takes its lists from: parts or shares of them, 'train[90%:]'."""
+
+    train: str
+    val: str
+    test: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: where it is written, how it is read, what is expected of it.
+
+    Args:
+        name: Name on the command line.
+        group: 'natural', 'specialized', 'structured' (VTAB-1k), 'fgvc' or
+            'segmentation'.
+        folder: Output folder below ``--out``.
+        num_classes: Number of classes (K).
+        counts: Split -> images in it.
+        parse: Reads the raw data.
+        archives: Name patterns of the published archives. Those found in a source
+            folder are read as if they were unpacked where they lie.
+        wants: The expected source in one sentence, for messages and the docs.
+        homepage: Where the data comes from.
+        terms: Terms of use in one sentence.
+        rule: VTAB-1k's lists in terms of the published parts.
+        official: Whether the splits are the published ones if made from raw data.
+        split_note: How the splits are made from raw data.
+        unverified: Splits whose count was recalled, not read from a source.
+        options: What else the parser needs to know.
+    """
+
+    name: str
+    group: str
+    folder: str
+    num_classes: int
+    counts: Mapping[str, int]
+    parse: Callable[[Source, Task], Pools]
+    archives: tuple[str, ...]
+    wants: str
+    homepage: str
+    terms: str
+    rule: Rule | None = None
+    official: bool = True
+    split_note: str = 'as published with the data'
+    unverified: tuple[str, ...] = ()
+    options: Mapping = field(default_factory=dict)
+
+    @property
+    def layout(self) -> str:
+        """Layout of the output: 'vtab-1k', 'fgvc' or 'segmentation'."""
+        return self.group if self.group in ('fgvc', 'segmentation') else 'vtab-1k'

@@ -1,0 +1,158 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Write a task's files aside, then put them in place by one rename."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from .images import size as decoded_size
+from .layouts import Plan
+from .task import RefusedError, Task
+
+SUMS = 'SHA256SUMS'
+ORIGIN = 'origin.json'
+
+
+class Workplace:
+    """A hidden folder beside the output, where a task is put together.
+
+    A run that was killed leaves it; the next run with the same source goes on with the
+    files that are complete. Anything else starts over.
+
+    Args:
+        target: The task's final folder.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.folder = target.parent / f'.prepare-{target.name}'
+        self.result = self.folder / 'result'
+        self.scratch = self.folder / 'scratch'
+
+    def resume(self, fingerprint: str) -> bool:
+        """Keep what an earlier run wrote from the same source; drop anything else.
+
+        Returns:
+            Whether there is something to go on with.
+        """
+        mark = self.folder / 'source'
+        same = mark.is_file() and mark.read_text() == fingerprint
+        if not same and self.result.exists():
+            shutil.rmtree(self.result)
+        self.result.mkdir(parents=True, exist_ok=True)
+        if not same:
+            mark.write_text(fingerprint)
+        return same
+
+    def finish(self) -> None:
+        """Move the result to its place."""
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        if self.target.exists():
+            raise RefusedError(f'{self.target} exists already; nothing is overwritten.')
+        self.result.rename(self.target)
+        self.remove()
+
+    def remove(self) -> None:
+        """Remove the folder and everything in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Progress:
+    """Says on stderr, every two seconds, how far a task is."""
+
+    def __init__(self, name: str, total: int, quiet: bool = False) -> None:
+        self.name, self.total, self.quiet = name, total, quiet
+        self.done = 0
+        self.said = time.monotonic()
+
+    def step(self) -> None:
+        """Count one file."""
+        self.done += 1
+        now = time.monotonic()
+        if not self.quiet and now - self.said > 2:
+            self.said = now
+            print(f'{self.name}: {self.done}/{self.total} files', file=sys.stderr)
+
+
+def write(
+    plan: Plan, task: Task, work: Workplace, allow_duplicates: bool, quiet: bool
+) -> dict:
+    """Write all files of a plan below ``work.result``.
+
+    Args:
+        plan: What to write.
+        task: The task.
+        work: Where to write it.
+        allow_duplicates: Accept equal images in different splits.
+        quiet: Print no progress.
+
+    Returns:
+        The content of the origin file.
+
+    Raises:
+        RefusedError: If an image cannot be decoded, or is in two splits.
+    """
+    root = work.result
+    sums: dict[str, str] = {}
+    first: dict[str, tuple[str, str]] = {}  # digest -> split and path
+    shared: list[list[str]] = []
+    progress = Progress(task.name, len(plan.files), quiet)
+    expected = {file.path for file in plan.files}
+    _drop_others(root, expected)
+    for file in plan.files:
+        path = root / file.path
+        content = path.read_bytes() if path.exists() else file.read()
+        decoded_size(content, f'{task.name}: {file.path}')
+        digest = hashlib.sha256(content).hexdigest()
+        split, other = first.setdefault(digest, (file.split, file.path))
+        if file.split and split and split != file.split:
+            if not allow_duplicates:
+                raise RefusedError(
+                    f'{task.name}: the same image is in two splits, {other!r} and '
+                    f'{file.path!r}. Correct the source; if the published data is so, '
+                    'give --allow-duplicates, and the result will say it.'
+                )
+            shared.append([other, file.path])
+        sums[file.path] = digest
+        if not path.exists():
+            save(path, content)
+        progress.step()
+    for name, text in plan.texts.items():
+        save(root / name, text.encode())
+        sums[name] = hashlib.sha256(text.encode()).hexdigest()
+    origin = {
+        'task': task.name,
+        'source': plan.kind,
+        'homepage': task.homepage,
+        'terms': task.terms,
+        'official_split': plan.official,
+        'split': plan.split_note
+        if plan.official
+        else f'NOT the official split: {plan.split_note}',
+        'counts': plan.counts,
+        'images_in_two_splits': shared,
+    }
+    save(root / ORIGIN, (json.dumps(origin, indent=2) + '\n').encode())
+    lines = [f'{digest}  {name}\n' for name, digest in sorted(sums.items())]
+    save(root / SUMS, ''.join(lines).encode())
+    return origin
+
+
+def save(path: Path, content: bytes) -> None:
+    """Write a file so that it is either complete or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + '.part')
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def _drop_others(root: Path, expected: set[str]) -> None:
+    """Remove what an interrupted run left and this one does not write."""
+    for path in root.rglob('*'):
+        if path.is_file() and path.relative_to(root).as_posix() not in expected:
+            path.unlink()

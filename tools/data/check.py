@@ -1,0 +1,55 @@
+#!/usr/bin/env python
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Check prepared data: lists, labels, counts, every image, equal images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from mmvpt.datasets.prepare import (  # noqa: E402
+    TASKS,
+    RefusedError,
+    check,
+    find_task,
+    table,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line, check, exit with 1 if anything is wrong."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=f'Tasks: {", ".join(TASKS)}.'
+    )
+    parser.add_argument('tasks', nargs='*', help='what to check [all that are there]')
+    parser.add_argument('--out', default='data', help='folder of all data [data]')
+    parser.add_argument(
+        '--allow-counts',
+        action='store_true',
+        help='let splits of another size than the published ones pass',
+    )
+    parser.add_argument('--json', action='store_true', help='print JSON, not a table')
+    args = parser.parse_args(argv)
+    reports = []
+    try:
+        for name in args.tasks or TASKS:
+            task = find_task(name)
+            print(f'checking {name} ...', file=sys.stderr)
+            reports.append(check(task, args.out, allow_counts=args.allow_counts))
+    except RefusedError as error:
+        sys.exit(f'error: {error}')
+    if args.json:
+        print(json.dumps([report.as_dict() for report in reports], indent=2))
+    else:
+        print(table(reports))
+    passing = ('ok',) if args.tasks else ('ok', 'absent')
+    sys.exit(any(report.verdict not in passing for report in reports))
+
+
+if __name__ == '__main__':
+    main()
