@@ -113,7 +113,7 @@ def test_values_of_the_released_file(method, released):
     mean = 'prompts_and_patches' if released.startswith('mae') else 'cls'
     assert model.backbone.pooling == mean
     name = BACKBONES[released.split('_')[0]]
-    assert model.backbone.init_cfg['checkpoint'].endswith(f'vit-base-p16_{name}.pth')
+    assert model.backbone.init_cfg['checkpoint'] == f'mmvpt://vit-base-p16_{name}'
 
 
 @pytest.mark.parametrize('released', RELEASED)

@@ -16,6 +16,8 @@ default_hooks = dict(
     tuned_parameters=dict(type='mmvpt.TunedParametersHook'),
     # head and data agree on the number of classes
     num_classes=dict(type='mmvpt.NumClassesHook'),
+    # images are normalised as the backbone was pretrained, or init_cfg states otherwise
+    normalization=dict(type='mmvpt.NormalizationHook'),
 )
 
 env_cfg = dict(

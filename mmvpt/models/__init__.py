@@ -1,6 +1,6 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Models: prompts, losses, backbones and what of them trains."""
 
-from . import backbones, losses, prompts
+from . import backbones, data_preprocessor, losses, prompts
 
-__all__ = ['backbones', 'losses', 'prompts']
+__all__ = ['backbones', 'data_preprocessor', 'losses', 'prompts']

@@ -119,9 +119,7 @@ def convert(
     facts: dict = {}
     if str(source).startswith(TIMM_PREFIXES):
         if format not in (None, 'timm'):
-            raise ConversionError(
-                f"a source of timm has format 'timm', not {format!r}."
-            )
+            raise ConversionError(f"{source} has the format 'timm', not {format!r}.")
         format = 'timm'
         source, facts = read_timm(str(source), pretrained)
         if known is not None and source.name != f'timm:{known.timm}':

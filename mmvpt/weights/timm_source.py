@@ -35,8 +35,11 @@ def read_timm(name: str, pretrained: bool = True) -> tuple[Source, dict]:
     plain = name
     for prefix in TIMM_PREFIXES:
         plain = plain.removeprefix(prefix)
-    if plain.split('.')[0] not in timm.list_models(module='vision_transformer'):
-        near = timm.list_models(f'*{plain.split(".")[0]}*', module='vision_transformer')
+    families = [timm.list_models(module=m) for m in ('vision_transformer', 'deit')]
+    names = sum(families, [])
+    stem = plain.split('.')[0]
+    if stem not in names:
+        near = [name for name in names if name.startswith(stem)]
         raise ConversionError(
             f'timm {timm.__version__} has no Vision Transformer {plain!r}'
             + (f'; similar: {", ".join(near[:5])}' if near else '')

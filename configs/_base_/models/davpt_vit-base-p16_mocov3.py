@@ -4,7 +4,7 @@ _base_ = ['./davpt_vit-base-p16_augreg-in21k.py']
 
 model = dict(
     backbone=dict(
-        init_cfg=dict(checkpoint='checkpoints/vit-base-p16_mocov3.pth'),
+        init_cfg=dict(checkpoint='mmvpt://vit-base-p16_mocov3'),
         prompt=dict(mask=False),
         drop_path_rate=0.1,
         pooling='cls',

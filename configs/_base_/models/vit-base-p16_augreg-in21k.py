@@ -5,5 +5,5 @@
 _base_ = ['./vit-base-p16_in21k.py']
 
 model = dict(
-    backbone=dict(init_cfg=dict(checkpoint='checkpoints/vit-base-p16_augreg-in21k.pth'))
+    backbone=dict(init_cfg=dict(checkpoint='mmvpt://vit-base-p16_augreg-in21k'))
 )

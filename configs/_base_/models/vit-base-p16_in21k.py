@@ -8,7 +8,11 @@ model = dict(
         img_size=224,
         patch_size=16,
         init_cfg=dict(
-            type='Pretrained', checkpoint='checkpoints/vit-base-p16_in21k.pth'
+            type='Pretrained',
+            checkpoint='mmvpt://vit-base-p16_in21k',
+            # VPT, and all who follow it, feed ImageNet's mean and std to weights that
+            # were pretrained with 127.5
+            normalization='imagenet',
         ),
     ),
     head=dict(

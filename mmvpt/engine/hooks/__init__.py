@@ -5,6 +5,7 @@ from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .complete_weights_hook import CompleteWeightsHook
 from .finite_loss_hook import FiniteLossHook
 from .metric_guidance_hook import MetricGuidanceHook
+from .normalization_hook import NormalizationHook
 from .num_classes_hook import NumClassesHook
 from .seed_hook import SeedHook
 from .semantic_mapping_hook import SemanticMappingHook
@@ -15,6 +16,7 @@ __all__ = [
     'CompleteWeightsHook',
     'FiniteLossHook',
     'MetricGuidanceHook',
+    'NormalizationHook',
     'NumClassesHook',
     'SeedHook',
     'SemanticMappingHook',

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmvpt.weights import as_normalization
+
 POOLINGS = ('cls', 'patches', 'prompts_and_patches', 'prompts')
-PRETRAINED_KEYS = ('checkpoint', 'prefix', 'map_location')
+PRETRAINED_KEYS = ('checkpoint', 'prefix', 'map_location', 'normalization')
 FINAL_NORMS = (True, False, 'pretrained', 'fresh-frozen', 'fresh-trained')
 
 
@@ -28,9 +30,12 @@ def single_init_cfg(init_cfg: dict | list | None) -> dict | None:
         if unknown or 'checkpoint' not in init_cfg:
             wrong = f'has the unknown key {unknown[0]!r}' if unknown else 'lacks it'
             raise ValueError(
-                "init_cfg of type 'Pretrained' takes checkpoint and, if needed, prefix "
-                f'and map_location; this one {wrong}: {dict(init_cfg)}.'
+                "init_cfg of type 'Pretrained' takes checkpoint and, if needed, "
+                f'prefix, map_location and normalization; this one {wrong}: '
+                f'{dict(init_cfg)}.'
             )
+        if init_cfg.get('normalization') is not None:
+            as_normalization(init_cfg['normalization'])
     return init_cfg
 
 

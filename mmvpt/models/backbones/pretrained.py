@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmvpt.checkpoint import read_checkpoint
+from mmvpt.weights import read_weights
 
 # What may be absent: our own parameters, and mmpretrain's norm of ``avg_featmap``.
 _OURS = re.compile(r'prompt\..*|.*\.tuned_bias\..*|ln2\..*')
+# What would change the features if it were left out.
+_COMPUTES = re.compile(r'(layers|pre_norm|patch_embed)\.')
 
 
 def load_pretrained(
@@ -20,21 +23,28 @@ def load_pretrained(
     checkpoint: str,
     prefix: str | None = None,
     map_location: str = 'cpu',
+    **_: object,
 ) -> None:
     """Load pretrained weights in mmpretrain's names.
 
     Args:
         backbone: The ``PromptedVisionTransformer``.
-        checkpoint: File or URL; read without running code from it.
+        checkpoint: ``mmvpt://NAME``, ``timm://NAME``, a file or a URL; read without
+            running code from it.
         prefix: What stands before the backbone's names; found by itself if it is
             ``backbone.``.
         map_location: Device that tensors are read to.
+        **_: The other keys of an ``init_cfg``; ``NormalizationHook`` reads
+            ``normalization``.
 
     Raises:
-        ValueError: If the checkpoint lacks weights, has none of this backbone, or does
-            not fit in width, depth, patch size or positions.
+        ValueError: If the checkpoint lacks weights, has none of this backbone, has some
+            that it would leave out, or does not fit in width, depth, heads, activation,
+            patch size or positions.
+        CheckpointError: If it cannot be read.
     """
-    state = read_checkpoint(checkpoint, map_location=map_location)
+    state, facts = read_weights(checkpoint, map_location=map_location)
+    _check_facts(backbone, facts.get('architecture') or {}, checkpoint)
     for key in ('state_dict', 'model'):
         if isinstance(state.get(key), dict):
             state = state[key]
@@ -59,6 +69,13 @@ def load_pretrained(
             f'{checkpoint} lacks {len(missing)} weights of this backbone: '
             f'{_some(missing)}. Check arch, qkv_bias, pre_norm, '
             'layer_scale_init_value and final_norm against the checkpoint.'
+        )
+    left_out = [name for name in unexpected if _COMPUTES.match(name)]
+    if left_out:
+        raise ValueError(
+            f'{checkpoint} has {len(left_out)} weights that this backbone would leave '
+            f'out: {_some(left_out)}. Set layer_scale_init_value, pre_norm, qkv_bias '
+            'or patch_cfg as the checkpoint was trained.'
         )
     if unexpected:
         print_log(
@@ -115,13 +132,39 @@ def check_square(pos_embed: Tensor, num_extra: int) -> None:
         )
 
 
+def _check_facts(backbone: nn.Module, facts: dict, checkpoint: str) -> None:
+    """Compare with what the converter noted and no shape tells."""
+    layer = backbone.layers[0]
+    act = [type(module).__name__ for module in layer.ffn.modules()]
+    quick = 'quick_gelu' if 'QuickGELU' in act else 'gelu'
+    found = dict(num_heads=layer.attn.num_heads, activation=quick)
+    options = dict(
+        num_heads='arch',
+        activation="layer_cfgs=dict(act_cfg=dict(type='mmpretrain.QuickGELU')) or none",
+    )
+    for key, value in found.items():
+        if facts.get(key) not in (None, value):
+            raise ValueError(
+                f'{checkpoint} was trained with {key}={facts[key]!r}, the backbone has '
+                f'{value!r}. Set {options[key]}.'
+            )
+    eps = getattr(layer.ln1, 'eps', None)
+    if facts.get('norm_eps') not in (None, eps):
+        print_log(
+            f'{checkpoint} was trained with norms of eps={facts["norm_eps"]}, the '
+            f"backbone has {eps}: set norm_cfg=dict(type='LN', eps=...).",
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
 def _check_names(state: dict[str, Tensor], checkpoint: str, prefix: str | None) -> None:
     if any(name.startswith('layers.') for name in state):
         return
     if any('blocks.' in name for name in state):
         raise ValueError(
-            f"{checkpoint} has timm's names (blocks.*); convert it to mmpretrain's "
-            'names (layers.*) first.'
+            f"{checkpoint} has timm's names (blocks.*); convert it first: "
+            'python tools/weights/convert.py SOURCE DEST --to mmvpt'
         )
     raise ValueError(
         f'{checkpoint} has no weight layers.* under the prefix {prefix!r}; its keys '

@@ -80,8 +80,10 @@ class PromptedVisionTransformer(VisionTransformer):
         drop_path_rate: Stochastic depth of the last layer, growing linearly from 0;
             active in frozen layers too.
         with_cp: Recompute activations of each layer in backward to save memory.
-        init_cfg: ``dict(type='Pretrained', checkpoint=..., prefix=...)`` loads weights
-            strictly: what is missing or of another shape is an error.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads a file,
+            ``mmvpt://NAME`` or ``timm://NAME`` strictly: what is missing or of another
+            shape is an error. ``prefix`` stands before the names; ``normalization``
+            states that images are not normalised as in pretraining.
         **kwargs: Further arguments of mmpretrain's ``VisionTransformer``
             (``in_channels``, ``drop_rate``, ``qkv_bias``, ``norm_cfg``,
             ``with_cls_token``, ``interpolate_mode``, ``layer_scale_init_value``,
@@ -304,8 +306,7 @@ class PromptedVisionTransformer(VisionTransformer):
         if self.init_cfg is None or self.init_cfg['type'] != 'Pretrained':
             super().init_weights()
         elif not self._is_init:
-            config = {k: v for k, v in self.init_cfg.items() if k != 'type'}
-            load_pretrained(self, **config)
+            load_pretrained(self, **self.init_cfg)
             self._is_init = True
 
     def _prepare_pos_embed(self, state_dict, prefix, *args, **kwargs) -> None:

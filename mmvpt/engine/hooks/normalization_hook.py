@@ -1,0 +1,74 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Images are normalised as the backbone was pretrained, or the config says not."""
+
+from __future__ import annotations
+
+import logging
+
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from ...models.backbones import PromptedVisionTransformer
+from ...registry import HOOKS
+from ...weights import Normalization, as_normalization, normalization
+
+
+@HOOKS.register_module()
+class NormalizationHook(Hook):
+    """Warn if images are normalised neither as in pretraining nor as stated.
+
+    ``init_cfg.checkpoint`` of the backbone tells what it was pretrained with, if it is
+    a known name or a converted file; ``init_cfg.normalization`` states another choice,
+    as VPT's protocol makes for ImageNet-21k. The data preprocessor is compared with it.
+    Nothing is changed.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Compare and perhaps warn.
+
+        Args:
+            runner: The runner.
+        """
+        self._compare(runner)
+
+    def before_test(self, runner: Runner) -> None:
+        """Compare and perhaps warn.
+
+        Args:
+            runner: The runner.
+        """
+        self._compare(runner)
+
+    def _compare(self, runner: Runner) -> None:
+        model = runner.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
+        used = self._used(model)
+        for module in model.modules():
+            config = getattr(module, 'init_cfg', None)
+            if not isinstance(module, PromptedVisionTransformer) or not config:
+                continue
+            if config['type'] != 'Pretrained':
+                continue
+            checkpoint, stated = config['checkpoint'], config.get('normalization')
+            wanted = as_normalization(stated) if stated else normalization(checkpoint)
+            if wanted is None or (used is not None and wanted.is_close(used)):
+                continue
+            origin = 'init_cfg states' if stated else 'was pretrained with'
+            runner.logger.log(
+                logging.WARNING,
+                f'{checkpoint}: {origin} {wanted}, but the data preprocessor has '
+                f'{used or "no mean and std"}. Change data_preprocessor, or state the '
+                'choice in model.backbone.init_cfg.normalization.',
+            )
+
+    @staticmethod
+    def _used(model: nn.Module) -> Normalization | None:
+        """Return mean and std of the model's data preprocessor, None without."""
+        preprocessor = getattr(model, 'data_preprocessor', None)
+        parts = [getattr(preprocessor, key, None) for key in ('mean', 'std')]
+        if any(part is None for part in parts):
+            return None
+        return Normalization(*(tuple(part.flatten().tolist()) for part in parts))
