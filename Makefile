@@ -11,7 +11,7 @@ RUN := $(VENV)/bin/python
 # Several threads per process only slow small models down.
 export OMP_NUM_THREADS ?= 1
 .DEFAULT_GOAL := help
-.PHONY: help test demo check format clean
+.PHONY: help test test-all demo check format clean
 
 define setup
 	@command -v $(PYTHON) >/dev/null || { echo "[setup] failed: $(PYTHON) is not installed. Install Python 3.10 or newer, or name one: make $@ PYTHON=/path/to/python3" >&2; exit 1; }
@@ -24,6 +24,10 @@ help: ## list the targets
 test: ## install what tests need, run them
 	$(setup) tests
 	$(RUN) -m pytest $(ARGS)
+
+test-all: ## the tests of `make test` and the sweeps over every config
+	$(setup) tests
+	$(RUN) -m pytest -m 'sweep or not sweep' $(ARGS)
 
 demo: ## tune a small ViT on handwritten digits in every way, print a table
 	$(setup)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
-import yaml
+from mmengine.fileio import dump
 
 from .tables import BACKBONES, MEANS, PUBLISHED, TASKS, Config, published
 
@@ -102,7 +102,7 @@ def _model(method: ModuleType, path: str) -> dict[str, str | None]:
 
 
 def _yaml(content: dict) -> str:
-    text = yaml.safe_dump(content, sort_keys=False, width=88, allow_unicode=True)
+    text = dump(content, file_format='yaml', sort_keys=False, width=88)
     return f'# {MARK}.\n{text}'
 
 
