@@ -51,7 +51,7 @@ def members(path: Path, shown: str, scratch: Callable[[str], Path]) -> Readers |
         )
     for magic, opener in OPENERS.items():
         if head.startswith(magic):
-            copy = scratch(shown)
+            copy = scratch(f'{shown} decompressed')
             _decompress(path, shown, opener, copy)
             return _tar(copy, shown) if _is_tar(copy) else copy
     if _is_tar(path):
