@@ -16,3 +16,8 @@ def load_tool(name):
 
 
 train_tool, test_tool = load_tool('train'), load_tool('test')
+
+
+def options(*changes):
+    """Return the arguments that change a config."""
+    return ('--cfg-options', *changes) if changes else ()

@@ -10,43 +10,14 @@ import sys
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from mmvpt.checkpoint import read_checkpoint
-from mmvpt.engine import launch
 from tests.engine.hooks.test_atomic_checkpoint_hook import disk_with_room_for
 from tests.engine.miniature import write_config
-from tests.tools.programs import test_tool, train_tool
-
-MAINS = {'train.py': train_tool.main, 'test.py': test_tool.main}
-
-
-@pytest.fixture
-def fails(capsys, monkeypatch):
-    """Run a tool as its program does; return the status and the message."""
-
-    def run(tool, *args):
-        monkeypatch.setattr(sys, 'argv', [f'tools/{tool}'])
-        with pytest.raises(SystemExit) as error:
-            launch.run_tool(lambda: MAINS[tool]([str(arg) for arg in args]))
-        message = capsys.readouterr().err.rpartition(f'{tool}: error: ')[2].strip()
-        if isinstance(error.value.code, str):  # as Python does at the end
-            return 1, error.value.code
-        assert 'Traceback' not in message
-        return error.value.code, message
-
-    return run
-
-
-def options(*changes):
-    return ('--cfg-options', *changes) if changes else ()
-
+from tests.tools.programs import options
 
 BACKBONE = 'model.backbone.'
 TRAIN_SET = 'train_dataloader.dataset.'
-NARROW = (BACKBONE + 'arch.embed_dims=16', 'model.head.in_channels=16')
-DEEPER = (BACKBONE + 'arch.num_layers=3', BACKBONE + 'prompt.type=ShallowPrompt')
-
 # --cfg-options, what the message says about the value, and what to do.
 CONFIGS = {
     'num_tokens': (['prompt.num_tokens=0'], 'got 0', 'num_tokens .* at least 1'),
@@ -270,79 +241,6 @@ def test_data(trained, tmp_path, fails, case):
     assert status == 1
     for pattern in patterns:
         assert re.search(pattern, message, re.DOTALL), message
-
-
-def without_prompt(root):
-    return write_config(root, model__backbone__prompt=None)
-
-
-WEIGHTS = {
-    'missing': ((), '/no/x.pth does not exist', 'Check the path'),
-    'truncated': ((), r'cut.pth \(3000 bytes\) is truncated', 'Fetch or save it again'),
-    'empty': ((), r'empty.pth is empty \(0 bytes\)', 'Fetch it again'),
-    'folder': ((), 'is a directory', r'epoch_1.pth, epoch_2.pth'),
-    'width': (NARROW, r'cls_token is \(1, 1, 32\)', 'Give the config'),
-    'depth': (DEEPER, r'prompt.tokens is \(2, 3, 32\)', 'Give the config'),
-    'prompts': (
-        [BACKBONE + 'prompt.num_tokens=5'],
-        r'prompt.tokens is \(2, 3, 32\) .* \(2, 5, 32\)',
-        'Give the config it was trained with',
-    ),
-    'classes': (
-        ['model.head.num_classes=5'],
-        r'head.fc.weight is \(3, 32\) .* \(5, 32\)',
-        'Give the config it was trained with',
-    ),
-    'no prompt': ((), 'holds backbone.prompt.tokens', 'Give the config'),
-}
-
-
-@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
-@pytest.mark.parametrize('case', WEIGHTS)
-def test_weights(trained, tmp_path, fails, tool, case):
-    """A run is resumed from, or tested with, weights that are not its own."""
-    changes, *patterns = WEIGHTS[case]
-    config, work_dir = trained
-    path = work_dir / 'epoch_2.pth'
-    if case == 'missing':
-        path = '/no/x.pth'
-    elif case in ('truncated', 'empty'):
-        content = path.read_bytes()[: 3000 if case == 'truncated' else 0]
-        path = tmp_path / ('cut.pth' if content else 'empty.pth')
-        path.write_bytes(content)
-    elif case == 'folder':
-        path = work_dir
-    elif case == 'no prompt':
-        config = without_prompt(tmp_path)
-    given = ('--resume', path) if tool == 'train.py' else (path,)
-    args = (config, *given, '--work-dir', tmp_path / 'run', *options(*changes))
-    status, message = fails(tool, *args)
-    assert status == 1
-    for pattern in patterns:
-        assert re.search(pattern, message), message
-
-
-@pytest.mark.parametrize(
-    ('changes', 'pattern'),
-    [
-        (NARROW, r'cls_token is \(1, 1, 32\).*arch'),
-        (DEEPER, 'has 2 layers and the model 3; set arch to the depth'),
-    ],
-)
-def test_pretrained_weights_of_another_model(
-    trained, tmp_path, fails, changes, pattern
-):
-    """As above for ``init_cfg``, with a checkpoint that has no prompts."""
-    state = read_checkpoint(trained[1] / 'epoch_2.pth')['state_dict']
-    state = {name: value for name, value in state.items() if '.prompt.' not in name}
-    torch.save(state, tmp_path / 'vit.pth')
-    init = (
-        BACKBONE + 'init_cfg.type=Pretrained',
-        f'{BACKBONE}init_cfg.checkpoint={tmp_path}/vit.pth',
-    )
-    args = (trained[0], '--work-dir', tmp_path / 'run', *options(*init, *changes))
-    status, message = fails('train.py', *args)
-    assert status == 1 and re.search(pattern, message), message
 
 
 def test_loss_that_is_no_number(trained, tmp_path, fails):
