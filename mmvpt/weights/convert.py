@@ -120,7 +120,6 @@ def convert(
     if str(source).startswith(TIMM_PREFIXES):
         if format not in (None, 'timm'):
             raise ConversionError(f"{source} has the format 'timm', not {format!r}.")
-        format = 'timm'
         source, facts = read_timm(str(source), pretrained)
         if known is not None and source.name != f'timm:{known.timm}':
             raise ConversionError(
@@ -130,8 +129,7 @@ def convert(
             )
     elif not isinstance(source, Source):
         source = read_source(source)
-    if not facts:
-        format = _format(format, known, source)
+    format = 'timm' if facts else _format(format, known, source)
     form = FORMATS[format]
 
     state, unused = _renamed(source, format)
@@ -168,6 +166,7 @@ def convert(
             "no weight tells which. OpenAI's models use QuickGELU, open_clip's use it "
             f'if their name says so: give --activation {" or ".join(ACTIVATIONS)}.'
         )
+    normal: Normalization | None
     if normalization is not None:
         normal = as_normalization(normalization)
     else:
@@ -276,7 +275,7 @@ def _check_named(
     source: Source,
 ) -> None:
     """Compare with the architecture that was named."""
-    wanted = {}
+    wanted: dict[str, int] = {}
     for name in (arch, known and known.arch):
         if name is None:
             continue

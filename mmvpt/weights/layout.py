@@ -67,7 +67,8 @@ def join_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ConversionError: If one of the three is missing or of another shape.
     """
-    out, groups = {}, {}
+    out: dict[str, Tensor] = {}
+    groups: dict[str, dict[str, Tensor]] = {}
     for name, value in state.items():
         match = _QKV.fullmatch(name)
         if match is None:

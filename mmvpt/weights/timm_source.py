@@ -35,8 +35,8 @@ def read_timm(name: str, pretrained: bool = True) -> tuple[Source, dict]:
     plain = name
     for prefix in TIMM_PREFIXES:
         plain = plain.removeprefix(prefix)
-    families = [timm.list_models(module=m) for m in ('vision_transformer', 'deit')]
-    names = sum(families, [])
+    families = ('vision_transformer', 'deit')
+    names = [name for family in families for name in timm.list_models(module=family)]
     stem = plain.split('.')[0]
     if stem not in names:
         near = [name for name in names if name.startswith(stem)]

@@ -58,6 +58,16 @@ def test_timm_agrees_about_its_models(known):
         assert config.license == known.licence.lower()
 
 
+def test_the_documentation_lists_all_of_them():
+    text = (ROOT / 'docs/weights.md').read_text()
+    for known in KNOWN_CHECKPOINTS.values():
+        row = next(line for line in text.splitlines() if f'| `{known.name}` |' in line)
+        for fact in (known.note, known.licence, known.url or known.source):
+            assert fact in row, known.name
+        assert f'| {known.image_size} | {known.normalization} |' in row
+    assert all(f'| `{name}` | {form.title} |' in text for name, form in FORMATS.items())
+
+
 def test_every_config_names_a_known_checkpoint():
     used = set()
     for path in (ROOT / 'configs/_base_/models').glob('*.py'):
