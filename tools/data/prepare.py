@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     except (RefusedError, ImportError) as error:
         sys.exit(f'error: {error}')
+    except OSError as error:
+        sys.exit(f'error: {error}; the same command goes on from here')
     except KeyboardInterrupt:
         sys.exit('interrupted; the same command goes on from here')
     counts = ', '.join(f'{split} {n}' for split, n in origin['counts'].items())

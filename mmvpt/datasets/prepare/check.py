@@ -42,7 +42,8 @@ class Report:
         expected: Split -> images that should be in it.
         classes: Classes that occur in any split.
         per_class: Fewest and most images of a class over all splits.
-        official: Whether the splits are the published ones; None if not known.
+        official: Whether the splits are the published ones, or 'unconfirmed'; None if
+            nothing tells.
         problems: What is wrong, one sentence each.
         notes: What is worth knowing.
     """
@@ -54,7 +55,7 @@ class Report:
     expected: dict[str, int] = field(default_factory=dict)
     classes: int = 0
     per_class: tuple[int, int] = (0, 0)
-    official: bool | None = None
+    official: bool | str | None = None
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -108,6 +109,7 @@ def table(reports: Iterable[Report]) -> str:
     for report in reports:
         splits = [(s, n) for s, n in report.counts.items() if s != 'train800val200']
         official = {None: 'unknown', True: 'official', False: 'NOT official'}
+        official['unconfirmed'] = 'unconfirmed'
         rows.append(
             (
                 report.task,
@@ -195,8 +197,8 @@ def _check_origin(folder: Path, report: Report) -> None:
         return
     try:
         origin = json.loads(path.read_text())
-        report.official = bool(origin['official_split'])
-        if not report.official:
+        report.official = origin['official_split']
+        if report.official is not True:
             report.notes.append(origin['split'])
     except (ValueError, KeyError) as error:
         report.problems.append(f'{path} is malformed: {error}.')

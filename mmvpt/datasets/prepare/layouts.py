@@ -30,7 +30,7 @@ class Plan(NamedTuple):
     files: list[File]
     texts: dict[str, str]  # path -> content of list files
     counts: dict[str, int]
-    official: bool
+    official: bool | None
     split_note: str
     kind: str
 

@@ -64,13 +64,25 @@ def prepare(
     try:
         view = Source(source, task.archives, work.scratch, splits)
         work.resume(f'{view.fingerprint} {task.name} {task.num_classes}')
-        todo = plan(task, parse(task, view), counted=not allow_counts)
+        todo = plan(task, _parsed(task, view), counted=not allow_counts)
         origin = write(todo, task, work, allow_duplicates, quiet)
         work.finish()
     except (RefusedError, ImportError):
         work.remove()
         raise
     return target, origin
+
+
+def _parsed(task: Task, source: Source) -> Pools:
+    try:
+        return parse(task, source)
+    except RefusedError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise RefusedError(
+            f'{task.name}: the annotations are not in the published format '
+            f'({type(error).__name__}: {error}). Expected: {task.wants}.'
+        ) from error
 
 
 def parse(task: Task, source: Source) -> Pools:

@@ -32,8 +32,8 @@ class Pools(NamedTuple):
     classes: Sequence[str] | None = None  # class names in the order of the labels
     final: bool = False  # the parts are the task's splits already, in their order
     stored: bool = False  # the items are in TFDS's order already
-    official: bool | None = None  # overrides Task.official; None leaves it
-    split_note: str = ''  # overrides Task.split_note
+    official: bool | None = None  # replaces Task.official, if not None
+    split_note: str = ''  # replaces Task.split_note, if not empty
 
 
 class Rule(NamedTuple):
@@ -62,7 +62,8 @@ class Task:
         homepage: Where the data comes from.
         terms: Terms of use in one sentence.
         rule: VTAB-1k's lists in terms of the published parts.
-        official: Whether the splits are the published ones if made from raw data.
+        official: Whether the splits are the published ones if made from raw data;
+            None if they should be, but no published list could confirm it.
         split_note: How the splits are made from raw data.
         unverified: Splits whose count was recalled, not read from a source.
         options: What else the parser needs to know.
@@ -79,7 +80,7 @@ class Task:
     homepage: str
     terms: str
     rule: Rule | None = None
-    official: bool = True
+    official: bool | None = True
     split_note: str = 'as published with the data'
     unverified: tuple[str, ...] = ()
     options: Mapping = field(default_factory=dict)

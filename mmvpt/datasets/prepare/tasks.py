@@ -28,6 +28,7 @@ RESISC45 = (
 
 RESEARCH = 'Non-commercial research and education.'
 UNSTATED = 'No licence is stated; images belong to their owners. Research use.'
+UNCONFIRMED = 'the order of TensorFlow Datasets, which no published list confirms'
 CLEVR = dict(
     rule=Rule('train[:90%]', 'train[90%:]', 'validation'),
     parse=scenes.parse_clevr,
@@ -43,7 +44,8 @@ DSPRITES = dict(
     wants='dsprites_ndarray_co1sh3sc6or40x32y32_64x64, .npz or .hdf5 (needs h5py)',
     homepage='https://github.com/google-deepmind/dsprites-dataset',
     terms='Apache-2.0.',
-    split_note='the order of TensorFlow Datasets, which no published list confirms',
+    official=None,
+    split_note=UNCONFIRMED,
 )
 SMALLNORB = dict(
     rule=Rule('train', 'test[:50%]', 'test[50%:]'),
@@ -52,7 +54,8 @@ SMALLNORB = dict(
     wants='smallnorb-*-{training,testing}-{dat,info}.mat or .mat.gz',
     homepage='https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/',
     terms='Research only; see the page.',
-    split_note='the order of TensorFlow Datasets, which no published list confirms',
+    official=None,
+    split_note=UNCONFIRMED,
 )
 FLOWERS = dict(
     parse=fgvc.parse_flowers,
@@ -202,7 +205,8 @@ _TASKS = (
         wants='train_32x32.mat and test_32x32.mat',
         homepage='http://ufldl.stanford.edu/housenumbers/',
         terms='Non-commercial use.',
-        split_note='the order of TensorFlow Datasets, which no published list confirms',
+        official=None,
+        split_note=UNCONFIRMED,
     ),
     _vtab(
         'sun397',
@@ -284,7 +288,8 @@ _TASKS = (
         wants='data_object_image_2.zip, data_object_label_2.zip and devkit_object.zip',
         homepage='https://www.cvlibs.net/datasets/kitti/eval_object.php',
         terms='CC BY-NC-SA 3.0.',
-        split_note='videos drawn as in TensorFlow Datasets, in its order',
+        official=None,
+        split_note='videos drawn as in TensorFlow Datasets, in its order; unconfirmed',
     ),
     _vtab('dsprites_loc', 73728, options={'latent': (4, 32)}, **DSPRITES),
     _vtab('dsprites_ori', 73728, options={'latent': (3, 40)}, **DSPRITES),

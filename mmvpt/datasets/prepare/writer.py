@@ -130,10 +130,9 @@ def write(
         'source': plan.kind,
         'homepage': task.homepage,
         'terms': task.terms,
-        'official_split': plan.official,
-        'split': plan.split_note
-        if plan.official
-        else f'NOT the official split: {plan.split_note}',
+        'official_split': 'unconfirmed' if plan.official is None else plan.official,
+        'split': ('NOT the official split: ' if plan.official is False else '')
+        + plan.split_note,
         'counts': plan.counts,
         'images_in_two_splits': shared,
     }

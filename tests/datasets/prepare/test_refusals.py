@@ -19,7 +19,7 @@ from mmvpt.datasets.prepare.tfrecord import masked_crc, parse_example
 from tests.miniatures import make_fgvc, make_vtab1k
 
 from . import raw
-from .raw_formats import example, norb, picture, put, tar, zipped
+from .raw_formats import example, mat, norb, picture, put, tar, zipped
 
 KITTI = TASKS['kitti']
 CUB = dataclasses.replace(TASKS['cub'], num_classes=3)
@@ -209,9 +209,11 @@ def test_annotations_that_do_not_fit(tmp_path, out):
     raw.clevr(tmp_path / 'clevr')
     scenes = tmp_path / 'clevr/CLEVR_v1.0/scenes/CLEVR_val_scenes.json'
     edit(scenes, lambda text: text.replace('"objects"', '"things"'))
-    refuse(
-        TASKS['clevr_count'], tmp_path / 'clevr', "not a scene file .*'objects'", out
-    )
+    match = "not a scene file .*'objects'"
+    refuse(TASKS['clevr_count'], tmp_path / 'clevr', match, out)
+    raw.cars(tmp_path / 'cars')
+    mat(tmp_path / 'cars/cars_annos.mat', annotations=[1], class_names=['x'])
+    refuse(TASKS['cars'], tmp_path / 'cars', 'not in the published format', out)
 
 
 def test_maps_that_do_not_fit(tmp_path, out):

@@ -121,7 +121,7 @@ def test_published_vtab_lists(tmp_path):
 
 def test_sun_without_lists_is_not_official(tmp_path):
     raw.sun(tmp_path / 'raw', lists=False)
-    with pytest.raises(RefusedError, match='train800 would have 397 images'):
+    with pytest.raises(RefusedError, match='val200 would have 119 images'):
         prepare(TASKS['sun397'], tmp_path / 'raw', tmp_path, quiet=True)
     folder, origin = prepare(TASKS['sun397'], tmp_path / 'raw', tmp_path, **FEW)
     assert not origin['official_split'] and '70, 10 and 20 %' in origin['split']
