@@ -20,12 +20,15 @@ from mmengine.registry import (
 )
 from mmengine.visualization import Visualizer
 
+from mmvpt.datasets import VTAB1k
 from mmvpt.models.tunable import count_parameters
 from tests.config_files import CONFIGS, OTHERS, ROOT, ZOO, load
 from tests.miniatures import make_fgvc, make_vtab1k
 
 #: The tasks whose configs are built to the last part in the ordinary tests.
 TASKS = ('flowers', 'vtab-dtd')
+#: Images of a miniature of VTAB-1k at least: DA-VPT's batch, which must be full.
+BATCH = 32
 LOADERS = ('train', 'val', 'test')
 #: Classes of the folders that are a task themselves.
 CLASSES = {'digits-source': 20, 'digits-target-seed0': 5, 'fashion_1k': 10}
@@ -52,7 +55,8 @@ def miniature(tmp_path_factory):
             if dataset.type == 'mmvpt.FGVC':
                 make_fgvc(root, dataset.name)
             elif dataset.task is not None:
-                make_vtab1k(root, dataset.task)
+                classes = VTAB1k.TASKS[dataset.task].num_classes
+                make_vtab1k(root, dataset.task, per_class=-(-BATCH // classes))
             else:
                 classes = CLASSES[Path(dataset.data_root).name]
                 folder = make_vtab1k(root, None, classes, size=(8, 8))
