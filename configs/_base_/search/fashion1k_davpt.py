@@ -12,15 +12,14 @@ _changes = {
     'no guidance': {f'{_hook}.visual_weight': [1e-9], f'{_hook}.cls_weight': [1e-9]},
     'lr 0.1': {'optim_wrapper.optimizer.lr': [0.1]},
     '20 epochs': {'train_cfg.max_epochs': [20], 'train_cfg.val_interval': [20]},
-    '20 other prompts': {f'{_prompt}.num_tokens': [20]},
-    '3 guided prompts': {f'{_prompt}.num_guided_tokens': [3]},
     '10 guided prompts, one per class': {f'{_prompt}.num_guided_tokens': [10]},
     'last three layers guided': {f'{_prompt}.guided_layers': ['[-3,-2,-1]']},
-    'weights 0.01': {f'{_hook}.visual_weight': [0.01], f'{_hook}.cls_weight': [0.01]},
     'weights 1': {f'{_hook}.visual_weight': [1.0], f'{_hook}.cls_weight': [1.0]},
+    'class-balanced batches': {
+        'train_dataloader.batch_sampler.type': ['mmvpt.ClassBalancedBatchSampler'],
+        'train_dataloader.batch_sampler.samples_per_class': [4],
+    },
     'released operands': {f'{_hook}.released': [True]},
-    'drop-path 0.1': {'model.backbone.drop_path_rate': [0.1]},
-    'weight decay 0.05': {'optim_wrapper.optimizer.weight_decay': [0.05]},
 }
 methods = {
     name: dict(config=_config, grid={**_base, **change})

@@ -136,6 +136,13 @@ def scheduler(**changes):
     return optimizer, WarmupCosineLR(OptimWrapper(optimizer), **changes)
 
 
+def test_protocol_by_iteration_differs_in_that_alone():
+    path = ROOT / 'configs/_base_/schedules/vpt_sgd_100e_iter.py'
+    by_iteration = Config.fromfile(str(path))
+    assert by_iteration.param_scheduler.pop('convert_to_iter_based') is True
+    assert by_iteration.to_dict() == SCHEDULE.to_dict()
+
+
 def test_schedule_by_iteration_and_resumed():
     optimizer, whole = scheduler(warmup=4, end=20, by_epoch=False)
     rates = []
