@@ -16,7 +16,11 @@ from pathlib import Path, PurePosixPath
 
 from .task import RefusedError
 
-OPENERS = {b'\x1f\x8b': gzip.open, b'BZh': bz2.open, b'\xfd7zXZ': lzma.open}
+OPENERS: dict[bytes, Callable] = {
+    b'\x1f\x8b': gzip.open,
+    b'BZh': bz2.open,
+    b'\xfd7zXZ': lzma.open,
+}
 BROKEN = (EOFError, OSError, zlib.error, lzma.LZMAError)
 AGAIN = 'Download it again.'
 Readers = dict[str, tuple[int, Callable[[], bytes]]]

@@ -52,7 +52,7 @@ def plan(task: Task, pools: Pools, counted: bool = True) -> Plan:
     note = pools.split_note or task.split_note
     if pools.final:
         splits = {name: list(items) for name, items in pools.items.items()}
-    elif task.layout == 'vtab-1k':
+    elif task.rule is not None:  # VTAB-1k
         parts = pools.items
         if not pools.stored:
             parts = {part: shuffled(part, items) for part, items in parts.items()}
@@ -96,12 +96,12 @@ def check_labels(task: Task, pools: Pools) -> None:
             found.add(item.label)
     missing = sorted(set(range(task.num_classes)) - found)
     if missing:
-        named = missing[:5]
+        named = [str(label) for label in missing[:5]]
         if pools.classes is not None and len(pools.classes) == task.num_classes:
-            named = [pools.classes[label] for label in named]
+            named = [str(pools.classes[label]) for label in missing[:5]]
         raise RefusedError(
             f'{task.name}: {len(missing)} of {task.num_classes} classes have no image, '
-            f'such as {", ".join(map(str, named))}. Complete the source.'
+            f'such as {", ".join(named)}. Complete the source.'
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from typing import Any
 
 from mmvpt.datasets.fgvc import FGVC
 from mmvpt.datasets.vtab1k import VTAB1k
@@ -29,7 +30,7 @@ RESISC45 = (
 RESEARCH = 'Non-commercial research and education.'
 UNSTATED = 'No licence is stated; images belong to their owners. Research use.'
 UNCONFIRMED = 'the order of TensorFlow Datasets, which no published list confirms'
-CLEVR = dict(
+CLEVR: dict[str, Any] = dict(
     rule=Rule('train[:90%]', 'train[90%:]', 'validation'),
     parse=scenes.parse_clevr,
     archives=('CLEVR_v1.0.zip',),
@@ -37,7 +38,7 @@ CLEVR = dict(
     homepage='https://cs.stanford.edu/people/jcjohns/clevr/',
     terms='CC BY 4.0.',
 )
-DSPRITES = dict(
+DSPRITES: dict[str, Any] = dict(
     rule=Rule('train[:80%]', 'train[80%:90%]', 'train[90%:]'),
     parse=arrays.parse_dsprites,
     archives=(),
@@ -47,7 +48,7 @@ DSPRITES = dict(
     official=None,
     split_note=UNCONFIRMED,
 )
-SMALLNORB = dict(
+SMALLNORB: dict[str, Any] = dict(
     rule=Rule('train', 'test[:50%]', 'test[50%:]'),
     parse=arrays.parse_norb,
     archives=('smallnorb-*.mat.gz',),
@@ -57,7 +58,7 @@ SMALLNORB = dict(
     official=None,
     split_note=UNCONFIRMED,
 )
-FLOWERS = dict(
+FLOWERS: dict[str, Any] = dict(
     parse=fgvc.parse_flowers,
     archives=('102flowers.tgz', '102flowers.tar.gz'),
     wants='102flowers.tgz (or jpg/), imagelabels.mat and setid.mat',

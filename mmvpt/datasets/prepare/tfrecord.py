@@ -12,12 +12,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .task import RefusedError
 
-Features = dict[str, 'list[bytes] | np.ndarray']
+Features = dict[str, Any]  # bytes as a list, numbers as an array
 AGAIN = 'Download it again.'
 
 
@@ -91,7 +92,7 @@ def parse_example(message: bytes, where: str) -> Features:
                 key = next(value for _, value in _fields(entry, 1))
                 value = next((v for _, v in _fields(entry, 2)), b'')
                 features[key.decode()] = _feature(value)
-    except (IndexError, StopIteration, ValueError, struct.error) as error:
+    except (LookupError, StopIteration, TypeError, ValueError) as error:
         raise RefusedError(f'{where}: not a tf.train.Example ({error}).') from error
     return features
 
@@ -117,13 +118,14 @@ def _feature(message: bytes) -> list[bytes] | np.ndarray:
     return []
 
 
-def _fields(message: bytes, wanted: int | None = None) -> Iterator[tuple[int, bytes]]:
+def _fields(message: bytes, wanted: int | None = None) -> Iterator[tuple[int, Any]]:
     """Yield (field number, content) of a message; a varint's content is an int."""
     position = 0
     while position < len(message):
         tag, position = _varint(message, position)
         number, kind = tag >> 3, tag & 7
         if kind == 0:
+            value: Any
             value, position = _varint(message, position)
         elif kind in (1, 2, 5):
             length = {1: 8, 5: 4}.get(kind)

@@ -43,7 +43,7 @@ def _same_length(name: str, images: np.ndarray, labels: np.ndarray) -> None:
 def parse_cifar(source: Source, task: Task) -> Pools:
     """Read CIFAR-100, the 'python' or 'binary' version, with the fine labels."""
     binary = source.has('train.bin')
-    items = {}
+    items: dict[str, list[Item]] = {}
     for part in ('train', 'test'):
         if binary:
             name = source.locate(f'{part}.bin')
@@ -68,7 +68,7 @@ def parse_cifar(source: Source, task: Task) -> Pools:
 
 def parse_svhn(source: Source, task: Task) -> Pools:
     """Read SVHN, cropped digits: ``{train,test}_32x32.mat``. The label 10 means 0."""
-    items = {}
+    items: dict[str, list[Item]] = {}
     for part in ('train', 'test'):
         name = source.locate(f'{part}_32x32.mat')
         images, labels = read_mat(source, name, 'X', 'y')
@@ -85,7 +85,7 @@ def parse_svhn(source: Source, task: Task) -> Pools:
 
 def parse_camelyon(source: Source, task: Task) -> Pools:
     """Read Patch Camelyon: ``camelyonpatch_level_2_split_{part}_{x,y}.h5``."""
-    items = {}
+    items: dict[str, list[Item]] = {}
     for part, short in (('train', 'train'), ('validation', 'valid'), ('test', 'test')):
         stem = f'camelyonpatch_level_2_split_{short}'
         names = [source.locate(f'{stem}_{kind}.h5') for kind in 'xy']
@@ -143,7 +143,7 @@ def parse_norb(source: Source, task: Task) -> Pools:
     Images are those of the first camera. A label is elevation, 0..8, or azimuth,
     (0, 2, ... 34) / 2, as ``task.options['column']`` of the info file says.
     """
-    items = {}
+    items: dict[str, list[Item]] = {}
     for part, long in (('train', 'training'), ('test', 'testing')):
         arrays = []
         for kind in ('dat', 'info'):

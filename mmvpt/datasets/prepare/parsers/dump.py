@@ -46,6 +46,8 @@ def parse_dump(task: Task, source: Source) -> Pools:
             lists contradict each other.
     """
     root = _root(task, source)
+    if root is None:
+        raise source.refuse(f'{task.name}: the lists of a dump are missing')
     official, note = True, 'the lists of the community dump'
     lists = {
         split: _entries(source, root, split)

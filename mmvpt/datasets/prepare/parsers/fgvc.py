@@ -83,9 +83,10 @@ def parse_cars(source: Source, task: Task) -> Pools:
             part = 'test' if test else 'train'
             items[part].append(Item(path, path, int(label) - 1, read))
         return Pools(items, 'official Stanford Cars (car_ims)', names.tolist())
-    names = None
+    classes = None
     if source.has('cars_meta.mat'):
         (names,) = read_mat(source, source.locate('cars_meta.mat'), 'class_names')
+        classes = names.tolist()
     for part, file in (
         ('train', 'cars_train_annos.mat'),
         ('test', 'cars_test_annos_withlabels.mat'),
@@ -101,7 +102,6 @@ def parse_cars(source: Source, task: Task) -> Pools:
                 (f'cars_{part}/{file}' for file in files), annotations['class'].tolist()
             )
         ]
-    classes = None if names is None else names.tolist()
     return Pools(items, 'official Stanford Cars (devkit)', classes)
 
 
@@ -116,7 +116,7 @@ def parse_flowers(source: Source, task: Task) -> Pools:
     )
     first = f'jpg/image_{int(parts["train"][0]):05d}.jpg'
     root = source.root(first)
-    items = {}
+    items: dict[str, list[Item]] = {}
     for part, ids in parts.items():
         if task.layout == 'vtab-1k':
             part = {'val': 'validation'}.get(part, part)

@@ -174,7 +174,7 @@ def parse_sun(source: Source, task: Task) -> Pools:
         a, b = len(order) * 7 // 10, len(order) * 8 // 10
         lists = {'train': order[:a], 'validation': order[a:b], 'test': order[b:]}
     labels = {name: label for label, name in enumerate(classes)}
-    items = {}
+    items: dict[str, list[Item]] = {}
     for part, listed in lists.items():
         missing = [key for key in listed if key not in keys]
         if missing:

@@ -45,7 +45,7 @@ def clevr_distance(objects: Sequence[dict]) -> int:
 def parse_clevr(source: Source, task: Task) -> Pools:
     """Read CLEVR_v1.0: ``scenes/CLEVR_*_scenes.json`` and ``images/``."""
     label = {'count': clevr_count, 'distance': clevr_distance}[task.options['label']]
-    items = {}
+    items: dict[str, list[Item]] = {}
     for part, short in (('train', 'train'), ('validation', 'val')):
         name = f'scenes/CLEVR_{short}_scenes.json'
         root = source.root(name)
@@ -93,7 +93,7 @@ def parse_kitti(source: Source, task: Task) -> Pools:
     images = source.root('training/image_2/000000.png')
     labels = source.root('training/label_2/000000.txt')
     parts = _kitti_videos(source)
-    items = {}
+    items: dict[str, list[Item]] = {}
     for part, numbers in parts.items():
         items[part] = []
         for number in numbers:
@@ -143,7 +143,7 @@ def _kitti_videos(source: Source) -> dict[str, list[int]]:
 
 def parse_dmlab(source: Source, task: Task) -> Pools:
     """Read DMLab: TFRecord files ``dmlab-{train,validation,test}.tfrecord*``."""
-    items = {}
+    items: dict[str, list[Item]] = {}
     for part in ('train', 'validation', 'test'):
         names = source.matching(f'dmlab-{part}.tfrecord*')
         if not names:
@@ -174,6 +174,7 @@ def parse_retinopathy(source: Source, task: Task) -> Pools:
     Validation is the public, test the private half of Kaggle's test images.
     """
     items: dict[str, list[Item]] = {'train': [], 'validation': [], 'test': []}
+    halves = {'Public': 'validation', 'Private': 'test'}
     for name, folder in (
         ('trainLabels.csv', 'train'),
         ('retinopathy_solution.csv', 'test'),
@@ -183,9 +184,7 @@ def parse_retinopathy(source: Source, task: Task) -> Pools:
             raise RefusedError(f'{name} has no columns image and level.')
         root = source.root(f'{folder}/{rows[0]["image"]}.jpeg')
         for row in rows:
-            part = 'train'
-            if folder == 'test':
-                part = {'Public': 'validation', 'Private': 'test'}.get(row.get('Usage'))
+            part = halves.get(row.get('Usage', '')) if folder == 'test' else 'train'
             if part is None or not row['level'].isdigit():
                 raise RefusedError(f'{name}: malformed row {dict(row)}.')
             file = f'{root}{folder}/{row["image"]}.jpeg'

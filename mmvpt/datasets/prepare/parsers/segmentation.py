@@ -27,7 +27,7 @@ IMAGE, LABELS = 0, 1  # Item.label tells an image from its map
 def parse_ade(source: Source, task: Task) -> Pools:
     """Read ADEChallengeData2016: maps hold 0 for 'other' and 1..150."""
     root = source.root('images/training/*.jpg', several=True)
-    items = {}
+    items: dict[str, list[Item]] = {}
     for part, folder in (('train', 'training'), ('val', 'validation')):
         names = source.matching(f'images/{folder}/*.jpg')
         names = [n for n in names if n.startswith(f'{root}images/{folder}/')]
@@ -61,7 +61,7 @@ def parse_context(source: Source, task: Task) -> Pools:
     converted = source.has('SegmentationClassContext/*.png')
     lists = 'ImageSets/' + ('SegmentationContext' if converted else 'Main')
     root = source.root(f'{lists}/train.txt')
-    items = {}
+    items: dict[str, list[Item]] = {}
     mats = '' if converted else source.root('trainval/*.mat', several=True)
     for part in ('train', 'val'):
         items[part] = []
@@ -135,6 +135,6 @@ def _context(source: Source, name: str) -> Callable[[], bytes]:
 
 def context_59(labels: np.ndarray) -> np.ndarray:
     """Map the 459 classes of Pascal Context, (H, W), to 0 (background) and 1..59."""
-    table = np.zeros(460, dtype=np.uint8)
+    table: np.ndarray = np.zeros(460, dtype=np.uint8)
     table[list(CONTEXT_59)] = np.arange(60)
     return table[labels]

@@ -77,7 +77,7 @@ def parse_tfds(task: Task, source: Source) -> Pools:
         RefusedError: If a file is missing, truncated or corrupt, or a record lacks what
             the label is made of.
     """
-    items = {}
+    items: dict[str, list[Item]] = {}
     for part, shards in _files(task, source).items():
         total = next(iter(shards.values()))[1]
         missing = sorted(set(range(total)) - set(shards))

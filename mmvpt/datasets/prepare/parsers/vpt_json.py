@@ -44,7 +44,7 @@ def parse_json(task: Task, source: Source) -> Pools:
             raise RefusedError(f'{min(twice)!r} is both in {a}.json and in {b}.json.')
     labels = {class_id: label for label, class_id in enumerate(ids)}
     prefix = _prefix(source, list(contents['train']))
-    items = {}
+    items: dict[str, list[Item]] = {}
     for split, content in contents.items():
         missing = [path for path in content if prefix + path not in source]
         if missing:
