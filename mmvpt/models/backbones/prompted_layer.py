@@ -53,9 +53,10 @@ def prompted_layer(
     if keep_prompts:
         x = torch.cat([tokens, prompts.expand(len(tokens), -1, -1)], dim=1)
     normed = layer.ln1(x)
-    query, key, value = project(
-        attn, normed, 1 if cls_only and 'output_patch' not in guide else None
-    )
+    rows = 1 if cls_only and 'output_patch' not in guide else None
+    if rows is None and prompts is not None and not keep_prompts:
+        rows = size  # a product of their own, so that backward keeps no second K and V
+    query, key, value = project(attn, normed, rows)
     if keep_prompts and mask:
         query, prompt_query = query[:, :, :size], query[:, :, size:]
     elif prompts is not None and not keep_prompts:
