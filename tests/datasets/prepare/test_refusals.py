@@ -131,6 +131,14 @@ def test_truncated_archive(kind, keep, dump, tmp_path, out):
     refuse(KITTI, source, 'truncated', out)
 
 
+def test_tar_cut_between_two_members(dump, tmp_path, out):
+    source = tar(dump, tmp_path / 'kitti.tar', 'w')
+    with tarfile.open(source) as archive:
+        last = archive.getmembers()[-1]
+    source.write_bytes(source.read_bytes()[: last.offset])
+    refuse(KITTI, source, 'without the end mark', out)
+
+
 def test_zip_with_a_wrong_byte(dump, tmp_path, out):
     source = zipped(dump, tmp_path / 'kitti.zip')
     content = bytearray(source.read_bytes())
