@@ -209,7 +209,8 @@ def test_programs_run_from_a_checkout():
         if "__name__ == '__main__'" not in text or not ours:
             continue
         if 'sys.path.insert(0, ' not in text[: ours.start()]:
-            problems.append(f'{path.relative_to(ROOT)}: put the tree into sys.path first')
+            name = path.relative_to(ROOT)
+            problems.append(f'{name}: put the tree into sys.path first')
     assert not problems, '\n'.join(problems)
 
 
