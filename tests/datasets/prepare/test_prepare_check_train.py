@@ -229,9 +229,12 @@ def test_segmentation(name, tmp_path, monkeypatch, capsys):
     tuned = {part for part, group in report['groups'].items() if group['tuned']}
     assert tuned == {'backbone.prompt', 'decode_head'}
 
-    # Interrupted after one iteration and resumed: the same crops, dropout and weights.
+    # Interrupted after one iteration and resumed with another number of workers: the
+    # same images, crops, dropout and weights.
+    options = ('--cfg-options', 'train_dataloader.num_workers=1')
     train(segmentation(task, folder, max_iters=1), tmp_path, work_dir='resumed')
-    other = train(segmentation(task, folder), tmp_path, '--resume', work_dir='resumed')
+    content = segmentation(task, folder)
+    other = train(content, tmp_path, '--resume', *options, work_dir='resumed')
     assert other.iter == runner.iter == 2
     expected, state = runner.model.state_dict(), other.model.state_dict()
     assert expected.keys() == state.keys()

@@ -6,10 +6,13 @@ import hashlib
 import json
 import shutil
 import sys
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from mmvpt.datasets import FGVC
 from mmvpt.datasets.prepare import TASKS, RefusedError, check, prepare
 from mmvpt.datasets.prepare import writer as writer_module
 from tests.miniatures import make_fgvc, make_vtab1k
@@ -68,9 +71,10 @@ def test_dump_with_only_the_union(tmp_path):
 
 
 @pytest.mark.parametrize('beside', [False, True])
-def test_json_splits_of_vpt(beside, tmp_path):
-    task = mini('cub', num_classes=3)
-    folder = make_fgvc(tmp_path / 'raw', 'cub', num_classes=3, per_class=2)
+@pytest.mark.parametrize('name', FGVC.TASKS)
+def test_json_splits_of_vpt(name, beside, tmp_path):
+    task = mini(name, num_classes=3)
+    folder = make_fgvc(tmp_path / 'raw', name, num_classes=3, per_class=2)
     splits = None
     if beside:
         splits = tmp_path / 'splits'
@@ -84,6 +88,73 @@ def test_json_splits_of_vpt(beside, tmp_path):
     written = json.loads((out / 'val.json').read_text())
     assert list(written) == list(published)
     assert [label + 1 for label in written.values()] == list(published.values())
+    images = folder / FGVC.TASKS[name].image_dirs[0]
+    data = FGVC(name, 'val', tmp_path / 'out/fgvc', num_classes=3)
+    assert len(data) == len(published)
+    for item, (path, class_id) in zip(data, published.items()):
+        assert Path(item['img_path']).read_bytes() == (images / path).read_bytes()
+        assert item['gt_label'] == class_id - 1
+
+
+def context_converted(root):
+    """Write VOC2010 with Pascal Context as mmsegmentation's converter leaves it."""
+    base = root / 'VOCdevkit/VOC2010'
+    for j, part in enumerate(('train', 'val')):
+        stems = [f'2008_{10 * j + i:06d}' for i in range(3)]
+        put(base / f'ImageSets/Main/{part}.txt', 'not_read\n')
+        listed = ''.join(f'{stem}\n' for stem in stems)
+        put(base / f'ImageSets/SegmentationContext/{part}.txt', listed)
+        for i, stem in enumerate(stems):
+            put(base / f'JPEGImages/{stem}.jpg', picture(10 * j + i))
+            # what raw.context's maps become, see there
+            labels = np.resize(np.array([0, 1, 59, 0], np.uint8), (12, 16))
+            image = cv2.imencode('.png', labels)[1].tobytes()
+            put(base / f'SegmentationClassContext/{stem}.png', image)
+    return base / 'SegmentationClassContext/2008_000001.png'
+
+
+@pytest.mark.parametrize('inside', ['.', 'VOCdevkit/VOC2010'])
+def test_pascal_context_as_converted(inside, tmp_path):
+    task = raw.make('pascal_context', tmp_path / 'raw')
+    official, _ = prepare(task, tmp_path / 'raw', tmp_path / 'a', **FEW)
+    context_converted(tmp_path / 'converted')
+    source = tmp_path / 'converted' / inside
+    folder, origin = prepare(task, source, tmp_path / 'b', **FEW)
+
+    assert origin['source'].startswith('converted by mmsegmentation')
+    assert origin['counts'] == {'train': 3, 'val': 3}
+    assert check(task, tmp_path / 'b', allow_counts=True).verdict == 'ok'
+    names = {path.relative_to(official) for path in official.rglob('*.*')}
+    assert names == {path.relative_to(folder) for path in folder.rglob('*.*')}
+    for name in names:
+        if name.suffix == '.png':
+            first, second = (
+                cv2.imread(str(root / name), cv2.IMREAD_UNCHANGED)
+                for root in (official, folder)
+            )
+            np.testing.assert_array_equal(first, second)
+        elif name.suffix in ('.jpg', '.txt'):
+            assert (official / name).read_bytes() == (folder / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ('labels', 'message'),
+    [
+        (np.full((12, 16), 60, np.uint8), 'holds class number 60, at most 59'),
+        (np.zeros((16, 12), np.uint8), r'is \(12, 16\), its image is \(16, 12\)'),
+        (np.zeros((12, 16, 3), np.uint8), 'no map of class numbers'),
+        (None, 'is missing'),
+    ],
+)
+def test_pascal_context_with_a_wrong_map(labels, message, tmp_path):
+    path = context_converted(tmp_path / 'raw')
+    if labels is None:
+        path.unlink()
+    else:
+        put(path, cv2.imencode('.png', labels)[1].tobytes())
+    with pytest.raises(RefusedError, match=message):
+        prepare(TASKS['pascal_context'], tmp_path / 'raw', tmp_path / 'out', **FEW)
+    assert not [path for path in (tmp_path / 'out').rglob('*') if path.is_file()]
 
 
 def test_without_json_a_tenth_is_held_out_and_said_to_be(tmp_path):
@@ -125,8 +196,6 @@ def test_sun_without_lists_is_not_official(tmp_path):
         prepare(TASKS['sun397'], tmp_path / 'raw', tmp_path, quiet=True)
     folder, origin = prepare(TASKS['sun397'], tmp_path / 'raw', tmp_path, **FEW)
     assert not origin['official_split'] and '70, 10 and 20 %' in origin['split']
-    import cv2
-
     large = next(folder.glob('images/*/a/abbey/sun_002.jpg'), None)
     assert large is None or cv2.imread(str(large)).size <= 3 * 120_500
 
@@ -136,8 +205,6 @@ def sprites_tfds(root, count=40):
         messages = []
         for i in range(k * count // 2, (k + 1) * count // 2):
             pixels = np.random.default_rng(i).integers(0, 2, (8, 8), dtype=np.uint8)
-            import cv2
-
             image = cv2.imencode('.png', pixels)[1].tobytes()
             messages.append(example(image=[image], label_x_position=[i % 32]))
         name = f'dsprites/2.0.0/dsprites-train.tfrecord-0000{k}-of-00002'
@@ -151,8 +218,6 @@ def test_tfds_folder(tmp_path):
     assert origin['counts'] == {'train800': 32, 'val200': 4, 'test': 4}
     lines = (folder / 'train800.txt').read_text().splitlines()
     assert [int(line.split()[1]) for line in lines] == [i // 2 for i in range(32)]
-    import cv2
-
     image = cv2.imread(str(folder / lines[0].split()[0]), cv2.IMREAD_UNCHANGED)
     expected = np.random.default_rng(0).integers(0, 2, (8, 8), dtype=np.uint8)
     np.testing.assert_array_equal(image, np.repeat(expected[..., None] * 255, 3, 2))
