@@ -9,6 +9,7 @@ import torch
 
 from mmvpt.datasets.prepare import TASKS
 from tests.config_files import ROOT, ZOO
+from tools import test as test_tool
 from tools import train as train_tool
 from tools.data import check as check_tool
 from tools.data import prepare as prepare_tool
@@ -131,6 +132,9 @@ def segmentation(task, folder, max_iters=2, num_classes=None):
     seeded = dict(type='mmvpt.SeededTransforms', transforms=random)
     resize = dict(type='Resize', scale=(32, 32), keep_ratio=False)
 
+    flips = [dict(type='RandomFlip', prob=float(flip)) for flip in (False, True)]
+    tta = dict(type='TestTimeAug', transforms=[[resize], flips, [annotations], [pack]])
+
     def loader(split, pipeline, sampler, batch_size):
         data = dict(data_root=str(folder), pipeline=pipeline)
         if zero:
@@ -204,6 +208,9 @@ def segmentation(task, folder, max_iters=2, num_classes=None):
         'val_evaluator': dict(type='IoUMetric', iou_metrics=['mIoU']),
         'train_cfg': dict(type='IterBasedTrainLoop', max_iters=max_iters),
         'val_cfg': dict(type='ValLoop'),
+        'test_cfg': dict(type='TestLoop'),
+        'tta_model': dict(type='SegTTAModel'),
+        'tta_pipeline': [load, tta],
         'optim_wrapper': dict(
             type='OptimWrapper',
             constructor='mmvpt.TunedOptimWrapperConstructor',
@@ -212,6 +219,8 @@ def segmentation(task, folder, max_iters=2, num_classes=None):
         'param_scheduler': [dict(type='PolyLR', eta_min=0, end=2, by_epoch=False)],
     }
     lines['train_cfg']['val_interval'] = 2
+    lines['test_dataloader'] = lines['val_dataloader']
+    lines['test_evaluator'] = lines['val_evaluator']
     return ''.join(f'{key} = {value!r}\n' for key, value in lines.items())
 
 
@@ -240,6 +249,17 @@ def test_segmentation(name, tmp_path, monkeypatch, capsys):
     assert expected.keys() == state.keys()
     for key, value in expected.items():
         assert torch.equal(state[key], value), key
+
+    # Tested: the same score, with flips, and with a map and a picture of each image.
+    checkpoint = str(tmp_path / 'run/iter_2.pth')
+    args = [str(tmp_path / 'config.py'), checkpoint, '--work-dir', str(tmp_path / 't')]
+    assert test_tool.main(args)['mIoU'] == score
+    assert 0 <= test_tool.main([*args, '--tta'])['mIoU'] <= 100
+    folders = {key: tmp_path / key for key in ('show-dir', 'out')}
+    outputs = [word for key, at in folders.items() for word in (f'--{key}', str(at))]
+    test_tool.main([*args, *outputs])
+    for at in folders.values():
+        assert len([*at.rglob('*.png')]) == len(runner.val_dataloader.dataset)
 
     with pytest.raises(ValueError, match=r'decode_head\.num_classes is 7'):
         train(segmentation(task, folder, num_classes=7), tmp_path, work_dir='wrong')
