@@ -104,13 +104,17 @@ def test_cache_needs_the_loader_first(folder, pipeline, message):
         own(folder, pipeline=pipeline, cache_images=True)
 
 
+NAMED = 'Cannot decode image .*00002.png'
+
+
 @pytest.mark.parametrize('cache_images', [False, True])
 @pytest.mark.parametrize('content', [b'', b'no image at all', b'\x89PNG\r\n\x1a\n'])
 @pytest.mark.parametrize('backend', ['cv2', 'pillow'])
 def test_broken_image_is_named(folder, content, cache_images, backend):
     path = folder / 'images/train800/00002.png'
     path.write_bytes(content)
-    with pytest.raises(ValueError, match='Cannot decode image .*00002.png'):
+    message = 'Image .*00002.png.* is cut off' if content[:4] == b'\x89PNG' else NAMED
+    with pytest.raises(ValueError, match=message):
         own(
             folder,
             cache_images=cache_images,
@@ -120,7 +124,7 @@ def test_broken_image_is_named(folder, content, cache_images, backend):
 
 def test_broken_image_is_named_from_a_worker(folder):
     (folder / 'images/train800/00002.png').write_bytes(b'no image')
-    with pytest.raises(ValueError, match='Cannot decode image .*00002.png'):
+    with pytest.raises(ValueError, match=NAMED):
         numpy_samples(own(folder), num_workers=1)
 
 
