@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmvpt.registry import PROMPTS
 
-from .base import BasePrompt, patch_uniform_, positive, rate
+from .base import BasePrompt, drop_for_each_image, patch_uniform_, positive, rate
 
 
 class _LearnedPrompt(BasePrompt):
@@ -40,11 +40,7 @@ class _LearnedPrompt(BasePrompt):
 
     def _learned(self, tokens: Tensor, batch_size: int) -> Tensor:
         """Project (M, D) to (1, M, C); with active dropout to (B, M, C)."""
-        tokens = self.projection(tokens).unsqueeze(0)
-        if self.training and self.dropout.p > 0:
-            # Every image gets a mask of its own.
-            return self.dropout(tokens.expand(batch_size, -1, -1))
-        return tokens
+        return drop_for_each_image(self.projection(tokens), self.dropout, batch_size)
 
 
 @PROMPTS.register_module()
