@@ -2,6 +2,4 @@
 # Methods differ in pooling and final norm, so each config states both.
 _base_ = ['./vit-base-p16_in21k.py']
 
-model = dict(
-    backbone=dict(init_cfg=dict(checkpoint='mmvpt://vit-base-p16_mocov3'))
-)
+model = dict(backbone=dict(init_cfg=dict(checkpoint='mmvpt://vit-base-p16_mocov3')))
