@@ -27,8 +27,9 @@ from mmengine.registry import Registry
 MODELS = Registry(
     'model', parent=MMENGINE_MODELS, scope='mmvpt', locations=['mmvpt.models']
 )
-# mmengine has no prompts: a root of its own.
+# mmengine has neither prompts nor adapters: roots of their own.
 PROMPTS = Registry('prompt', scope='mmvpt', locations=['mmvpt.models.prompts'])
+ADAPTERS = Registry('adapter', scope='mmvpt', locations=['mmvpt.models.adapters'])
 
 HOOKS = Registry(
     'hook', parent=MMENGINE_HOOKS, scope='mmvpt', locations=['mmvpt.engine']

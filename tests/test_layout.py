@@ -26,6 +26,7 @@ LAYERS = (
     'mmvpt.models.tunable',
     'mmvpt.models.losses',
     'mmvpt.models.prompts',
+    'mmvpt.models.adapters',
     'mmvpt.models.heads',
     'mmvpt.models.backbones',
     'mmvpt.models',
@@ -40,6 +41,7 @@ APART = {
     'mmvpt.datasets': ('mmvpt.registry',),
     'mmvpt.models.losses': BASE,
     'mmvpt.models.prompts': BASE,
+    'mmvpt.models.adapters': BASE,
 }
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmvpt.weights import read_weights
 
 # What may be absent: our own parameters, and mmpretrain's norm of ``avg_featmap``.
-_OURS = re.compile(r'prompt\..*|.*\.tuned_bias\..*|ln2\..*')
+_OURS = re.compile(r'prompt\..*|(.*\.)?(tuned_bias|adapter)\..*|ln2\..*')
 # What would change the features if it were left out.
 _COMPUTES = re.compile(r'(layers|pre_norm|patch_embed)\.')
 

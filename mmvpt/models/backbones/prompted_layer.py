@@ -95,19 +95,35 @@ def project(
 
     With ``num_queries`` only the first rows get a query; with 0 the query is None.
     """
-    dims, heads = attn.embed_dims, attn.num_heads
-    weight, bias = attn.qkv.weight, qkv_bias(attn)
 
     def linear(x: Tensor, begin: int, parts: int) -> tuple[Tensor, ...]:
-        rows = slice(begin * dims, (begin + parts) * dims)
-        y = F.linear(x, weight[rows], None if bias is None else bias[rows])
-        y = y.reshape(*x.shape[:2], parts, heads, attn.head_dims)
+        y = qkv_rows(attn, x, begin, parts)
+        y = y.reshape(*x.shape[:2], parts, attn.num_heads, attn.head_dims)
         return y.permute(2, 0, 3, 1, 4).unbind(0)
 
     if num_queries is None:
         return linear(normed, 0, 3)
     query = linear(normed[:, :num_queries], 0, 1)[0] if num_queries else None
     return query, *linear(normed, 1, 2)
+
+
+def qkv_rows(attn: nn.Module, x: Tensor, begin: int, parts: int) -> Tensor:
+    """Output of the fused projection for ``parts`` of query (0), key and value (2).
+
+    Args:
+        attn: The attention.
+        x: Normed tokens, (..., C).
+        begin: The first part.
+        parts: How many, P.
+
+    Returns:
+        (..., P * C), with tuned biases and the adapter where there are some.
+    """
+    rows = slice(begin * attn.embed_dims, (begin + parts) * attn.embed_dims)
+    bias = qkv_bias(attn)
+    y = F.linear(x, attn.qkv.weight[rows], None if bias is None else bias[rows])
+    adapter = getattr(attn.qkv, 'adapter', None)
+    return y if adapter is None else adapter(x, y, rows)
 
 
 def attend(
@@ -149,11 +165,9 @@ def read_operands(
     (B, M, C) and ``output_patch`` its mean over patches (B, C), both before the output
     projection. ``prompt_query`` and ``prompt_key`` are means over the batch, (M, C).
     """
-    dims, weight, bias = tokens.shape[-1], layer.attn.qkv.weight, qkv_bias(layer.attn)
 
     def linear(x: Tensor, part: int) -> Tensor:
-        rows = slice(part * dims, (part + 1) * dims)
-        return F.linear(x, weight[rows], None if bias is None else bias[rows])
+        return qkv_rows(layer.attn, x, part, 1)
 
     compute = {
         'patch': lambda: tokens[:, num_extra:].mean(1),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmvpt.models import tunable as tuning
-from mmvpt.registry import MODELS, PROMPTS
+from mmvpt.registry import ADAPTERS, MODELS, PROMPTS
 
 from .arguments import (
     FINAL_NORMS,
@@ -69,6 +69,8 @@ class PromptedVisionTransformer(VisionTransformer):
         tunable: What trains besides prompts: a preset (``none``, ``bias``, ``norm``,
             ``cls``, ``partial-k``, ``full``), a pattern of parameter names, or a list;
             see :func:`mmvpt.models.tunable.tune`.
+        adapter: Config of a baseline that changes frozen modules (registry
+            ``ADAPTERS``: ``LoRA``, ``AdapterPlus``, ``SSF``), or None.
         pooling: What ``out_type='cls_token'`` returns: ``cls`` (default), or the mean
             over ``patches``, ``prompts`` or ``prompts_and_patches`` as the last layer
             wrote them.
@@ -119,6 +121,7 @@ class PromptedVisionTransformer(VisionTransformer):
         out_type: str = 'cls_token',
         prompt: dict | None = None,
         tunable: str | Sequence[str] = 'none',
+        adapter: dict | None = None,
         pooling: str | None = None,
         norm_before_pool: bool = True,
         final_norm: bool | str = True,
@@ -157,6 +160,8 @@ class PromptedVisionTransformer(VisionTransformer):
                 module.drop_prob = float(module.drop_prob)
 
         self._freeze(tunable)
+        if adapter is not None:
+            ADAPTERS.build(dict(adapter, _scope_='mmvpt')).attach(self)
         self.prompt = self._build_prompt(prompt, patch_size)
         self.guide = Guide()
         self._register_load_state_dict_pre_hook(check_state, with_module=True)
