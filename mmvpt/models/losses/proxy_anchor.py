@@ -11,6 +11,7 @@ from mmvpt.registry import MODELS
 
 POSITIVES = ('present', 'all')
 KINDS = ('anchor', 'nca')
+REDUCE = ('sum', 'mean')
 
 
 @MODELS.register_module()
@@ -43,6 +44,10 @@ class ProxyAnchorLoss(nn.Module):
         positives: What the positive term of ``anchor`` is divided by: ``present``
             proxies as in the papers, or ``all`` as in DA-VPT's released code.
         kind: ``anchor`` or ``nca``.
+        reduce: What is done to the exponentials inside the logarithms: their ``sum``,
+            as in the papers, or their ``mean``. n vectors of a group widen the margin
+            of the sum by log(n) / (alpha * scale), which is nothing for images of a
+            batch but 0.25 for 3000 patches; the mean does not depend on their number.
 
     Raises:
         ValueError: For a value that is not allowed.
@@ -55,6 +60,7 @@ class ProxyAnchorLoss(nn.Module):
         scale: float = 1.0,
         positives: str = 'present',
         kind: str = 'anchor',
+        reduce: str = 'sum',
     ) -> None:
         super().__init__()
         if not alpha > 0 or not scale > 0:
@@ -66,11 +72,14 @@ class ProxyAnchorLoss(nn.Module):
             raise ValueError(f'positives must be one of {POSITIVES}, got {positives!r}')
         if kind not in KINDS:
             raise ValueError(f'kind must be one of {KINDS}, got {kind!r}')
+        if reduce not in REDUCE:
+            raise ValueError(f'reduce must be one of {REDUCE}, got {reduce!r}')
         self.alpha = alpha
         self.margin = margin
         self.scale = scale
         self.positives = positives
         self.kind = kind
+        self.reduce = reduce
 
     def forward(self, x: Tensor, proxies: Tensor, targets: Tensor) -> Tensor:
         """Return the loss, a scalar.
@@ -78,25 +87,40 @@ class ProxyAnchorLoss(nn.Module):
         Args:
             x: Vectors, (B, C), of any length.
             proxies: Proxies, (M, C), of any length.
-            targets: Index of the proxy of each vector, (B,).
+            targets: Index of the proxy of each vector, (B,); -1 for those that do not
+                count.
         """
-        cosines = F.normalize(x, dim=-1) @ F.normalize(proxies, dim=-1).mT
-        return self.from_cosines(cosines, targets)
+        return self.from_cosines(self.cosines(x, proxies), targets)
+
+    @staticmethod
+    def cosines(x: Tensor, proxies: Tensor) -> Tensor:
+        """Return the cosines of vectors (B, C) and proxies (M, C), (B, M)."""
+        return F.normalize(x, dim=-1) @ F.normalize(proxies, dim=-1).mT
 
     def from_cosines(self, cosines: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of given cosines (B, M), a scalar."""
+        """Return the loss of given cosines (B, M) and targets (B,), a scalar.
+
+        It is 0, with gradient 0, if no vector counts.
+        """
         own = targets[:, None] == torch.arange(cosines.shape[1], device=targets.device)
+        counted = targets[:, None] >= 0
         s = self.scale * cosines
         dim = 0 if self.kind == 'anchor' else 1
-        positive = log_one_plus_sum_exp(-self.alpha * (s - self.margin), own, dim)
-        negative = log_one_plus_sum_exp(self.alpha * (s + self.margin), ~own, dim)
-        if self.kind == 'anchor' and self.positives == 'present':
+        mean = self.reduce == 'mean'
+        pull, push = -self.alpha * (s - self.margin), self.alpha * (s + self.margin)
+        positive = log_one_plus_sum_exp(pull, own, dim, mean)
+        negative = log_one_plus_sum_exp(push, ~own & counted, dim, mean)
+        if self.kind == 'nca':
+            return (positive + negative).sum() / counted.sum().clamp(min=1)
+        if self.positives == 'present':
             present = own.any(dim=0).sum().clamp(min=1)
             return positive.sum() / present + negative.mean()
         return positive.mean() + negative.mean()
 
 
-def log_one_plus_sum_exp(x: Tensor, mask: Tensor, dim: int) -> Tensor:
+def log_one_plus_sum_exp(
+    x: Tensor, mask: Tensor, dim: int, mean: bool = False
+) -> Tensor:
     r"""Return :math:`\log(1 + \sum_{mask} e^x)` along ``dim``, without overflow.
 
     It is 0, with gradient 0, where nothing is selected.
@@ -105,7 +129,10 @@ def log_one_plus_sum_exp(x: Tensor, mask: Tensor, dim: int) -> Tensor:
         x: Values, (B, M).
         mask: Which of them count, bool (B, M).
         dim: The dimension that is reduced.
+        mean: Whether to take the mean of the exponentials instead of their sum.
     """
+    if mean:
+        x = x - mask.sum(dim=dim, keepdim=True).clamp(min=1).to(x.dtype).log()
     x = x.masked_fill(~mask, torch.finfo(x.dtype).min)
     one = x.new_zeros([1 if d == dim else n for d, n in enumerate(x.shape)])
     return torch.cat([x, one], dim=dim).logsumexp(dim=dim)

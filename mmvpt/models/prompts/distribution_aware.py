@@ -15,6 +15,7 @@ from .base import BasePrompt, drop_for_each_image, positive, rate
 
 NORMALIZE = ('none', 'l2', 'layer')
 MAPPINGS = ('kmeans', 'auto', 'identity', 'balanced')
+LABELS = ('image', 'patch')
 
 
 @PROMPTS.register_module()
@@ -51,6 +52,10 @@ class DistributionAwarePrompt(BasePrompt):
             M becomes ``num_classes``, the map never changes. ``auto``: ``identity`` if
             there are fewer classes than M, else ``kmeans``. ``balanced``: class c has
             prompt c mod M for good, which needs no pass over the data.
+        labels: What has a class, for metric losses and class means alike. ``image``:
+            each image, or crop; of several classes the majority prompt. ``patch``: each
+            patch has the class of most of its pixels in ``gt_sem_seg``, which
+            segmentation can choose; see docs/methods/davpt.md.
         normalize: What is done to prompts at every use: ``none``; ``l2`` rows of length
             1; ``layer`` a LayerNorm that trains.
         init_divisor: Xavier's uniform initialisation is divided by this.
@@ -72,6 +77,7 @@ class DistributionAwarePrompt(BasePrompt):
         num_tokens: int = 20,
         guided_layers: Sequence[int] | str = (-1,),
         mapping: str = 'kmeans',
+        labels: str = 'image',
         normalize: str = 'none',
         init_divisor: float = 1.0,
         mask: bool = True,
@@ -89,6 +95,8 @@ class DistributionAwarePrompt(BasePrompt):
             )
         if normalize not in NORMALIZE:
             raise ValueError(f'normalize must be one of {NORMALIZE}, got {normalize!r}')
+        if labels not in LABELS:
+            raise ValueError(f'labels must be one of {LABELS}, got {labels!r}')
         if not init_divisor > 0:
             raise ValueError(f'init_divisor must be positive, got {init_divisor!r}')
         self.num_classes = num_classes
@@ -97,6 +105,7 @@ class DistributionAwarePrompt(BasePrompt):
             num_guided_tokens = num_classes
         self.num_guided_tokens = num_guided_tokens
         self.num_tokens = num_tokens
+        self.labels = labels
         self.normalize = normalize
         self.mask = mask
 
@@ -163,20 +172,21 @@ class DistributionAwarePrompt(BasePrompt):
         return self._normalized(self.guided_tokens[self._rows[i]])
 
     def assign(self, classes: Tensor) -> Tensor:
-        r"""Return the prompt of every image, a look-up in ``class_to_prompt``.
+        r"""Return the prompt of every image or patch, a look-up in ``class_to_prompt``.
 
         An image with several classes gets the prompt that most of them map to; of
         equals the one with the lower index, so that ranks and repeated runs agree.
 
         Args:
-            classes: The class of each image, (B,); or which classes it has, bool
-                (B, num_classes).
+            classes: The class of each image, (B,), or of each patch, (B, N), -1 for
+                none; or which classes an image has, bool (B, num_classes).
 
         Returns:
-            Indices of prompts, (B,); -1 for an image without any class.
+            Indices of prompts, (B,) or (B, N); -1 where there is no class.
         """
-        if classes.dim() == 1:
-            return self.class_to_prompt[classes]
+        if classes.dtype != torch.bool:
+            found = self.class_to_prompt[classes.clamp(min=0)]
+            return torch.where(classes < 0, -1, found)
         votes = F.one_hot(self.class_to_prompt, self.num_guided_tokens)
         # In floats: integer products do not exist on accelerators. Counts are exact.
         votes = classes.float() @ votes.float()
