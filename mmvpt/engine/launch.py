@@ -7,6 +7,7 @@ import argparse
 import datetime
 import itertools
 import linecache
+import logging
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from .config_mistakes import OptionAction, explain_config_mistake, merge_options
 
@@ -179,6 +181,8 @@ def distributed(config: Config, launcher: str, local_rank: int = 0) -> Iterator[
         local_rank: ``--local_rank``.
     """
     config.launcher = launcher
+    if not torch.cuda.is_available():
+        replace_sync_bn(config, process_rank(launcher) == 0)
     os.environ.setdefault('LOCAL_RANK', str(local_rank))
     if launcher == 'none':
         yield
@@ -204,6 +208,39 @@ def distributed(config: Config, launcher: str, local_rank: int = 0) -> Iterator[
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+
+
+def replace_sync_bn(config: Config, announce: bool = True) -> int:
+    """Turn every ``SyncBN`` of the model into ``BN``, which runs without a GPU.
+
+    Statistics are then those of each process. The names of weights are the same, so
+    checkpoints fit both. Norms that a class has by default and no config names stay.
+
+    Args:
+        config: ``config.model`` is changed in place.
+        announce: Whether to log the notice.
+
+    Returns:
+        How many were replaced.
+    """
+    found = 0
+    parts = [config.get('model')]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, (list, tuple)):
+            parts.extend(part)
+        elif isinstance(part, dict):
+            parts.extend(part.values())
+            if part.get('type') == 'SyncBN':
+                part['type'] = 'BN'
+                found += 1
+    if found and announce:
+        print_log(
+            f'No GPU: {found} SyncBN of the model became BN. Each process normalises '
+            'with its own images.',
+            level=logging.WARNING,
+        )
+    return found
 
 
 def _name_processes(launcher: str) -> None:

@@ -69,7 +69,8 @@ class CheckSegMap(BaseTransform):
                 'have the size of their image.'
             )
         counts = np.bincount(seg_map.ravel(), minlength=IGNORED + 1)
-        wrong: np.ndarray = np.flatnonzero(counts[self.num_classes : IGNORED]) + self.num_classes
+        beyond = counts[self.num_classes : IGNORED]
+        wrong: np.ndarray = np.flatnonzero(beyond) + self.num_classes
         if len(wrong):
             raise ValueError(self._describe(path, results, counts, wrong))
         return results
