@@ -10,6 +10,7 @@ from torch import Tensor, nn
 #: What a metric loss can read of a guided layer; see :func:`read_operands`.
 OPERANDS = (
     *('patch', 'patch_query', 'patch_key', 'output', 'output_patch'),
+    *('patches', 'patches_query', 'patches_key', 'output_patches'),
     *('cls', 'cls_query', 'cls_key', 'prompt_query', 'prompt_key'),
 )
 
@@ -53,7 +54,8 @@ def prompted_layer(
     if keep_prompts:
         x = torch.cat([tokens, prompts.expand(len(tokens), -1, -1)], dim=1)
     normed = layer.ln1(x)
-    rows = 1 if cls_only and 'output_patch' not in guide else None
+    at_patches = {'output_patch', 'output_patches'}.intersection(guide)
+    rows = 1 if cls_only and not at_patches else None
     if rows is None and prompts is not None and not keep_prompts:
         rows = size  # a product of their own, so that backward keeps no second K and V
     query, key, value = project(attn, normed, rows)
@@ -163,7 +165,9 @@ def read_operands(
     projections, with bias, of LN1(z); all (B, C), patches averaged (the projection is
     linear, so the mean is projected). ``output`` is the attention output at the prompts
     (B, M, C) and ``output_patch`` its mean over patches (B, C), both before the output
-    projection. ``prompt_query`` and ``prompt_key`` are means over the batch, (M, C).
+    projection. ``patches``, ``patches_query``, ``patches_key`` and ``output_patches``
+    are the same without the mean over patches, (B, N, C). ``prompt_query`` and
+    ``prompt_key`` are means over the batch, (M, C).
     """
 
     def linear(x: Tensor, part: int) -> Tensor:
@@ -175,6 +179,10 @@ def read_operands(
         'patch_key': lambda: linear(normed[:, num_extra:].mean(1), 1),
         'output': lambda: at_prompts,
         'output_patch': lambda: out[:, num_extra : tokens.shape[1]].mean(1),
+        'patches': lambda: tokens[:, num_extra:],
+        'patches_query': lambda: linear(normed[:, num_extra:], 0),
+        'patches_key': lambda: linear(normed[:, num_extra:], 1),
+        'output_patches': lambda: out[:, num_extra : tokens.shape[1]],
         'cls': lambda: tokens[:, 0],
         'cls_query': lambda: linear(normed[:, 0], 0),
         'cls_key': lambda: linear(normed[:, 0], 1),
