@@ -1,5 +1,5 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""The baselines of the VPT paper on the supervised ViT, and a converged probe."""
+"""Baselines on the supervised ViT: those of the VPT paper, a probe, the rivals."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class Baseline(NamedTuple):
     """What a baseline trains, and how."""
 
     title: str
-    tunable: str | None  # None for the head alone
+    backbone: dict[str, Any]  # what it adds to the backbone; {} for the head alone
     schedule: str
+    source: str = 'https://arxiv.org/abs/2203.12119, supplementary tables'
 
 
 FOLDER = 'baselines'
@@ -34,21 +35,45 @@ URL = 'https://arxiv.org/abs/2203.12119'
 TECHNIQUES = ['Fine-tuning', 'Linear probe', 'SGD with Momentum', 'AdamW', 'L-BFGS']
 README = 'docs/methods/vpt.md'
 BASELINES = {
-    'linear': Baseline('Linear probe, trained by SGD', None, 'vpt_sgd_100e'),
+    'linear': Baseline('Linear probe, trained by SGD', {}, 'vpt_sgd_100e'),
     'linear-converged': Baseline(
-        'Converged linear probe (L-BFGS, L2 chosen on validation)', None, 'probe_lbfgs'
+        'Converged linear probe (L-BFGS, L2 chosen on validation)', {}, 'probe_lbfgs'
     ),
     'mlp': Baseline(
-        "Head with hidden layers (VPT's MLP baseline)", None, 'vpt_sgd_100e'
+        "Head with hidden layers (VPT's MLP baseline)", {}, 'vpt_sgd_100e'
     ),
-    'full': Baseline('Full fine-tuning', 'full', 'adamw_100e'),
-    'bias': Baseline('Bias tuning (BitFit)', 'bias', 'vpt_sgd_100e'),
+    'full': Baseline('Full fine-tuning', dict(tunable='full'), 'adamw_100e'),
+    'bias': Baseline('Bias tuning (BitFit)', dict(tunable='bias'), 'vpt_sgd_100e'),
     'partial-1': Baseline(
-        'The last layer and the final norm', 'partial-1', 'vpt_sgd_100e'
+        'The last layer and the final norm', dict(tunable='partial-1'), 'vpt_sgd_100e'
+    ),
+    'lora': Baseline(
+        'LoRA of queries and values, rank 8',
+        dict(drop_path_rate=0.1, adapter=dict(type='LoRA', rank=8)),
+        'adapter_adamw_100e',
+        'https://arxiv.org/abs/2501.18936 (quoted there; rank unknown)',
+    ),
+    'adapter-plus': Baseline(
+        'Adapter+, width 8',
+        dict(
+            drop_path_rate=0.1,
+            adapter=dict(type='AdapterPlus', rank=8, drop_path_rate=0.1),
+        ),
+        'adapter_adamw_100e',
+    ),
+    'ssf': Baseline(
+        'SSF, scaled and shifted features',
+        dict(drop_path_rate=0.1, adapter=dict(type='SSF')),
+        'adapter_adamw_100e',
     ),
 }
 METHODS = {name: baseline.title for name, baseline in BASELINES.items()}
 BACKBONE = 'in21k'
+#: How a schedule comes to its lr, if it is not swept.
+PROTOCOLS_OF_LR = {
+    'probe_lbfgs': 'fits once',
+    'adapter_adamw_100e': 'one recipe for all tasks, nothing is swept',
+}
 DATASETS = {'fgvc': 'fgvc', 'vtab': 'vtab1k'}
 
 
@@ -64,8 +89,10 @@ def _config(method: str, baseline: Baseline, task: Task) -> Config:
     head = [f'{baseline.title}, on {task.title}, {BACKBONES[BACKBONE]}.']
     figure = figures(method, BACKBONE, task)
     if 'no figure' not in figure:
-        head.append(f'Source: {URL}, supplementary tables.')
-    protocol = 'fits once' if converged else 'lr and weight_decay are swept on val'
+        head.append(f'Source: {baseline.source}.')
+    protocol = PROTOCOLS_OF_LR.get(
+        baseline.schedule, 'lr and weight_decay are swept on val'
+    )
     head += [figure, f'Protocol: {PROTOCOLS[task.benchmark]}; {protocol}.']
     bases = [
         f'models/vit-base-p16_{BACKBONE}',
@@ -74,8 +101,8 @@ def _config(method: str, baseline: Baseline, task: Task) -> Config:
         'default_runtime',
     ]
     model: dict[str, Any] = {}
-    if baseline.tunable:
-        model['backbone'] = dict(tunable=baseline.tunable)
+    if baseline.backbone:
+        model['backbone'] = baseline.backbone
     model['head'] = dict(num_classes=task.num_classes)
     settings = dict(model=model, **data_settings(task))
     if method == 'mlp':

@@ -1,0 +1,9 @@
+# Linear head, trained as the other methods.
+# Fashion-MNIST 1k, a small ViT pretrained on CIFAR-10; docs/results.md.
+# Run: python tools/train.py configs/baselines/linear_vit-mini_fashion1k.py
+_base_ = [
+    '../_base_/models/vit-mini_cifar10.py',
+    '../_base_/datasets/fashion1k.py',
+    '../_base_/schedules/fashion1k_adamw_10e.py',
+    '../_base_/default_runtime.py',
+]

@@ -1,0 +1,21 @@
+# SSF, scaled and shifted features, on Oxford Flowers-102 of VTAB-1k, supervised
+# ImageNet-21k ViT-B/16.
+# Published: no figure of this method, task and backbone known to us.
+# Protocol: VTAB-1k, tune on train800, select on val200; the final model trains on all
+# 1,000 images (docs/model_zoo.md); one recipe for all tasks, nothing is swept.
+# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Run: bash tools/dist_train.sh configs/baselines/ssf_vit-base-p16_in21k_vtab-oxford-flowers102.py 1
+_base_ = [
+    '../_base_/models/vit-base-p16_in21k.py',
+    '../_base_/datasets/vtab1k.py',
+    '../_base_/schedules/adapter_adamw_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(drop_path_rate=0.1, adapter=dict(type='SSF')),
+    head=dict(num_classes=102),
+)
+train_dataloader = dict(dataset=dict(task='oxford_flowers102'))
+val_dataloader = dict(dataset=dict(task='oxford_flowers102'))
+test_dataloader = dict(dataset=dict(task='oxford_flowers102'))
