@@ -17,7 +17,7 @@ CONFIGS = sorted(
     if '_base_' not in path.relative_to(ROOT / 'configs').parts
 )
 NAME = re.compile(
-    r'(?P<method>(vpt|gatedvpt|vapt|davpt|linear|mlp|full|bias|partial)(-(?!released)\w+)?)'
+    r'(?P<method>(vpt|gatedvpt|vapt|davpt|linear|mlp|full|bias|partial|lora|adapter|ssf)(-(?!released)\w+)?)'
     r'_vit-base-p16_(?P<backbone>[\w-]+)_(?P<task>[a-z0-9-]+)'
 )
 
