@@ -15,6 +15,8 @@ from .tables import BACKBONES, MEANS, PUBLISHED, TASKS, Config, published
 MARK = 'Written by tools/zoo.py'
 BEGIN = f'<!-- {MARK}; what is above this line is not. -->\n'
 PAGE = 'docs/model_zoo.md'
+#: What the last part of the name of a config for segmentation stands for.
+SEGMENTATION = {'ade20k': 'ADE20K', 'pascal-context': 'Pascal Context'}
 
 
 def listings(
@@ -84,7 +86,11 @@ def _metafile(root: Path, method: ModuleType, present: Sequence[str]) -> str:
         for config in method.configs()
     ]
     for path in _others(root, method, present):
-        models.append(dict(Name=Path(path).stem, **_model(method, path)))
+        name = Path(path).stem
+        data = SEGMENTATION.get(name.rsplit('_', 1)[-1])
+        metadata = {'Training Data': data, 'Task': 'Semantic Segmentation'}
+        known = dict(Metadata=metadata) if data else {}
+        models.append(dict(Name=name, **known, **_model(method, path)))
     collection = {
         'Name': method.NAME,
         'Metadata': {

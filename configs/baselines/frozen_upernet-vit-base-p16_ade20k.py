@@ -1,0 +1,10 @@
+# Frozen backbone with a tuned decoder, on ADE20K, UPerNet, ViT-B/16 (AugReg).
+# Published: no figure of this method, decoder and backbone known to us.
+# What papers on SETR-PUP call "Linear" or "Head only".
+# Run: bash tools/dist_train.sh configs/baselines/frozen_upernet-vit-base-p16_ade20k.py 8
+_base_ = [
+    '../_base_/models/upernet_vit-base-p16.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/upernet_adamw_160k.py',
+    '../_base_/segmentation_runtime.py',
+]

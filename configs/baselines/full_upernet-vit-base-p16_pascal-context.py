@@ -1,0 +1,20 @@
+# Full fine-tuning, on Pascal Context, UPerNet, ViT-B/16 (AugReg).
+# Published: no figure of this method, decoder and backbone known to us.
+# Run: bash tools/dist_train.sh configs/baselines/full_upernet-vit-base-p16_pascal-context.py 8
+_base_ = [
+    '../_base_/models/upernet_vit-base-p16_pascal-context.py',
+    '../_base_/datasets/pascal_context.py',
+    '../_base_/schedules/upernet_adamw_160k.py',
+    '../_base_/segmentation_runtime.py',
+]
+
+model = dict(backbone=dict(tunable='full', drop_path_rate=0.1))
+optim_wrapper = dict(
+    paramwise_cfg=dict(
+        custom_keys={
+            'backbone': dict(lr_mult=0.1),
+            'backbone.pos_embed': dict(lr_mult=0.1, decay_mult=0.0),
+            'backbone.cls_token': dict(lr_mult=0.1, decay_mult=0.0),
+        }
+    )
+)

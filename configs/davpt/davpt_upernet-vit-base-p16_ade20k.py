@@ -1,0 +1,17 @@
+# DA-VPT on ADE20K, UPerNet, ViT-B/16 (AugReg).
+# Published: no figure of this method, decoder and backbone known to us.
+# Labels are the classes in the crop. Prompts and losses as with SETR-PUP, whose figures
+# are in the head of davpt_setr-pup-vit-large-p16_ade20k.py.
+# Run: bash tools/dist_train.sh configs/davpt/davpt_upernet-vit-base-p16_ade20k.py 8
+_base_ = [
+    '../_base_/models/upernet_vit-base-p16.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/upernet_adamw_160k.py',
+    '../_base_/segmentation_davpt_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        prompt=dict(type='DistributionAwarePrompt', num_classes=150, init_divisor=8.0)
+    )
+)

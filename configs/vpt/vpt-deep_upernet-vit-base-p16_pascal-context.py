@@ -1,0 +1,12 @@
+# VPT-deep on Pascal Context, UPerNet, ViT-B/16 (AugReg).
+# Published: no figure of this method, decoder and backbone known to us.
+# No paper has this cell: the recipe is that of the decoder, tokens are as on ViT-L.
+# Run: bash tools/dist_train.sh configs/vpt/vpt-deep_upernet-vit-base-p16_pascal-context.py 8
+_base_ = [
+    '../_base_/models/upernet_vit-base-p16_pascal-context.py',
+    '../_base_/datasets/pascal_context.py',
+    '../_base_/schedules/upernet_adamw_160k.py',
+    '../_base_/segmentation_runtime.py',
+]
+
+model = dict(backbone=dict(prompt=dict(type='DeepPrompt', num_tokens=20)))

@@ -1,0 +1,12 @@
+# VPT-shallow on Pascal Context, SETR-PUP, ViT-L/16.
+# Published: no figure of this method, decoder and backbone known to us.
+# As many prompts as VPT-deep has for a layer; a value to sweep.
+# Run: bash tools/dist_train.sh configs/vpt/vpt-shallow_setr-pup-vit-large-p16_pascal-context.py 8
+_base_ = [
+    '../_base_/models/setr-pup_vit-large-p16_pascal-context.py',
+    '../_base_/datasets/pascal_context.py',
+    '../_base_/schedules/setr_sgd_160k.py',
+    '../_base_/segmentation_runtime.py',
+]
+
+model = dict(backbone=dict(prompt=dict(type='ShallowPrompt', num_tokens=20)))
