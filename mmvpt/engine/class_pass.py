@@ -15,9 +15,10 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..models.clustering import add_to_classes
+from ..models.clustering import add_to_classes, members
 from ..registry import DATA_SAMPLERS
-from .guided import batch_classes, unwrapped
+from .guided import unwrapped
+from .labels import LabelReader
 
 WRAPPED = ('datasets', 'dataset')  # where wrappers of data sets keep theirs
 
@@ -30,6 +31,18 @@ def pooled(outputs: Sequence[Tensor]) -> Tensor:
     """
     feature = outputs[-1]
     return feature.flatten(2).mean(dim=2) if feature.dim() == 4 else feature
+
+
+def vectors(outputs: Sequence[Tensor], of_patches: bool) -> Tensor:
+    """Return what has a class: patches of the last output, (B * N, C), or images.
+
+    Args:
+        outputs: What the backbone returned; for patches feature maps (B, C, H, W).
+        of_patches: Whether patches have classes, else see :func:`pooled`.
+    """
+    if of_patches:
+        return outputs[-1].flatten(2).mT.flatten(0, 1)
+    return pooled(outputs)
 
 
 @contextmanager
@@ -57,40 +70,71 @@ def unprompted(backbone: nn.Module, norm_last: bool = False) -> Iterator[None]:
         backbone.train(training)
 
 
+@contextmanager
+def unmixed(preprocess: nn.Module) -> Iterator[None]:
+    """Have a data preprocessor leave out batch augmentation."""
+    augments = getattr(preprocess, 'batch_augments', None)
+    try:
+        if augments is not None:
+            preprocess.batch_augments = None
+        yield
+    finally:
+        if augments is not None:
+            preprocess.batch_augments = augments
+
+
+def has_masks(dataset: Any) -> bool:
+    """Tell whether a data set is one of segmentation, by what it knows of an image."""
+    info = dataset.get_data_info(0) if hasattr(dataset, 'get_data_info') else {}
+    return 'seg_map_path' in info
+
+
 def sum_over_classes(
     runner: Runner,
     backbone: nn.Module,
     num_classes: int,
     *,
-    pipeline: str | Sequence[dict] = 'eval',
+    pipeline: str | Sequence[dict] | None = None,
     samples_per_class: int | None = None,
+    max_images: int | None = None,
     batch_size: int | None = None,
     norm_last: bool = False,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Sum the un-prompted features of the training images of each class.
+    """Sum the un-prompted features of each class in the training images.
 
     Args:
         runner: The runner, whose training data is read by all ranks together.
         backbone: The prompted backbone.
         num_classes: Number of classes.
-        pipeline: ``eval``: that of validation or test; ``train``; or a list.
+        pipeline: ``eval``: that of validation or test; ``train``; or a list. By default
+            ``train`` if the data have masks, else ``eval``.
         samples_per_class: Images of each class, None for all.
+        max_images: Images in all, drawn at random; None for no limit.
         batch_size: By default that of training.
         norm_last: As in :func:`unprompted`.
         seed: Of draws and augmentation, equal on all ranks.
 
     Returns:
-        Sums, float64 (num_classes, C), and numbers of images, (num_classes,), over all
-        ranks and equal on them.
+        Sums, float64 (num_classes, C), and numbers of images or patches,
+        (num_classes,), over all ranks and equal on them.
+
+    Raises:
+        ValueError: If labels are missing or wrong, or there is no such pipeline.
     """
     train = runner.train_dataloader
     dataset = train.dataset
-    if pipeline != 'train':
+    if pipeline is None:
+        pipeline = 'train' if has_masks(dataset) else 'eval'
+    crops = pipeline == 'train'
+    if not crops:
         steps = eval_steps(runner) if pipeline == 'eval' else Compose(list(pipeline))
         dataset = with_pipeline(dataset, steps)
     sampler = dict(
-        type='mmvpt.ClassMeansSampler', samples_per_class=samples_per_class, seed=seed
+        type='mmvpt.ClassMeansSampler',
+        samples_per_class=samples_per_class,
+        max_images=max_images,
+        seed=seed,
     )
     loader = DataLoader(
         dataset,
@@ -100,15 +144,25 @@ def sum_over_classes(
         collate_fn=train.collate_fn,
         generator=torch.Generator().manual_seed(seed),
     )
-    preprocess = unwrapped(runner.model).data_preprocessor
+    model = unwrapped(runner.model)
+    labels = LabelReader(model, backbone)
     device = backbone.pos_embed.device
     shape = (num_classes, backbone.embed_dims)
     sums = torch.zeros(shape, dtype=torch.float64, device=device)
     counts = torch.zeros(num_classes, dtype=torch.long, device=device)
-    with torch.no_grad(), unprompted(backbone, norm_last):
+    preprocess = model.data_preprocessor
+    with torch.no_grad(), unprompted(backbone, norm_last), unmixed(preprocess):
         for batch in loader:
-            classes = batch_classes(batch, num_classes).to(device)
-            features = pooled(backbone(preprocess(batch, training=False)['inputs']))
+            if labels.of_patches:
+                labels.check(batch)
+            else:
+                labels.image_classes(batch.get('data_samples') or ())
+            data = preprocess(batch, training=crops)  # which pads crops and masks
+            images = data['inputs']
+            classes = labels.read(data['data_samples'], images.shape[-2:]).to(device)
+            features = vectors(backbone(images), labels.of_patches)
+            if labels.of_patches:
+                classes = members(classes.flatten(), num_classes)
             add_to_classes(sums, counts, features, classes)
     dist.all_reduce(sums)
     dist.all_reduce(counts)

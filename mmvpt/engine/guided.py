@@ -1,9 +1,8 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""What the hooks of DA-VPT have in common: the backbone, the labels, the ranks."""
+"""What the hooks of DA-VPT have in common: the backbone, the data, the ranks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,9 +12,6 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmvpt.models.prompts import DistributionAwarePrompt
-
-IGNORED = 255  # mmseg's label of pixels that do not count
-LABELS = 'gt_label (mmpretrain), gt_sem_seg (mmseg) or gt_instances.labels (mmdet)'
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -80,96 +76,20 @@ def check_data(runner: Runner, num_classes: int, hook: str) -> None:
         )
 
 
-def image_classes(samples: Sequence[Any], num_classes: int) -> Tensor:
-    """Read which classes each image shows.
-
-    * ``gt_label``: the label. Several labels count as several classes. If batch
-      augmentation mixed images, the class with most weight.
-    * ``gt_sem_seg``: the classes of the pixels in the crop, 255 left out.
-    * ``gt_instances.labels``: the classes of the instances.
-
-    Args:
-        samples: Data samples of a batch.
-        num_classes: Number of classes (K).
-
-    Returns:
-        (B,) if every image has one class, else bool (B, K).
-
-    Raises:
-        ValueError: If there are no labels, or a label is not in 0..K-1. Labels on
-            accelerators are not looked at, so as not to wait for them; the hooks look
-            at every batch before it gets there.
-    """
-    if not samples:
-        raise ValueError(f'the batch has no data samples to read {LABELS} from.')
-    if all('gt_label' in sample for sample in samples):
-        labels = [_label(sample) for sample in samples]
-        if all(len(label) == 1 for label in labels):
-            return _check(torch.cat(labels), num_classes)
-        return torch.stack([_present(label, num_classes) for label in labels])
-    if all('gt_sem_seg' in sample for sample in samples):
-        maps = [sample.gt_sem_seg.data for sample in samples]
-        return torch.stack([_present(m, num_classes, IGNORED) for m in maps])
-    if all('gt_instances' in sample for sample in samples):
-        labels = [sample.gt_instances.labels for sample in samples]
-        return torch.stack([_present(label, num_classes) for label in labels])
-    raise ValueError(
-        f'the training samples have no labels; needed is one of {LABELS}, but the '
-        f'first sample has {sorted(samples[0].keys())}. Load annotations in '
-        'train_dataloader.dataset.pipeline.'
-    )
-
-
-def batch_classes(data_batch: Any, num_classes: int) -> Tensor:
-    """Read the classes of a batch as the data loader returns it.
-
-    Args:
-        data_batch: The batch, a dict with ``data_samples``.
-        num_classes: Number of classes (K).
-
-    Raises:
-        ValueError: As in :func:`image_classes`.
-    """
-    samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
-    return image_classes(samples or (), num_classes)
-
-
-def _label(sample: Any) -> Tensor:
-    label = sample.gt_label.reshape(-1)
-    if len(label) == 1 and 'gt_score' in sample:
-        return sample.gt_score.argmax().reshape(1)
-    return label
-
-
-def _present(labels: Tensor, num_classes: int, ignored: int = -1) -> Tensor:
-    """Tell for each class whether it occurs, bool (num_classes,)."""
-    labels = labels.reshape(-1).long()
-    labels = torch.where(labels == ignored, num_classes, labels)
-    present = labels.new_zeros(num_classes + 1, dtype=torch.bool)
-    present[_check(labels, num_classes + 1)] = True
-    return present[:num_classes]
-
-
-def _check(labels: Tensor, bound: int) -> Tensor:
-    labels = labels.long()
-    if labels.device.type == 'cpu' and len(labels):
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high >= bound:
-            wrong = low if low < 0 else high
-            raise ValueError(
-                f'label {wrong} is beyond the map from classes to prompts; labels must '
-                "be 0 to num_classes - 1. Correct the prompt's num_classes or the data."
-            )
-    return labels
-
-
 def at_least_float32(x: Tensor) -> Tensor:
     """Return half precision as float32, anything else as it is."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+def argument(name: str, place: int, args: tuple, kwargs: dict) -> Any:
+    """Return an argument of a model's ``forward(inputs, data_samples, mode)``."""
+    if name in kwargs:
+        return kwargs[name]
+    return args[place] if len(args) > place else None
+
+
 class GatherBatch(torch.autograd.Function):
-    """Concatenate the batches of all ranks; gradients as for one large batch.
+    """Concatenate rows of all ranks; gradients as for one large batch.
 
     Every rank then computes the same loss of the whole batch, and gradients are
     averaged over R ranks by distributed training. So what arrives here at the rows of
@@ -177,18 +97,34 @@ class GatherBatch(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        """Return the batches of all ranks, (R * B, ...)."""
-        ctx.rank, ctx.size = dist.get_rank(), len(x)
-        return torch.cat(dist.all_gather(x.contiguous()))
+    def forward(ctx: Any, x: Tensor, sizes: tuple[int, ...]) -> Tensor:
+        """Return the rows of all ranks, ``sizes`` each."""
+        ctx.sizes = sizes
+        padding = x.new_zeros(max(sizes) - len(x), *x.shape[1:])
+        gathered = dist.all_gather(torch.cat([x, padding]))
+        return torch.cat([rows[:size] for rows, size in zip(gathered, sizes)])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         """Return the gradient of this rank's rows."""
-        rows = grad[ctx.rank * ctx.size : (ctx.rank + 1) * ctx.size]
-        return rows * (len(grad) // ctx.size)
+        return grad.split(ctx.sizes)[dist.get_rank()] * len(ctx.sizes), None
 
 
-def gather_batch(x: Tensor) -> Tensor:
-    """Return the rows of all ranks, (R * B, ...), with gradients; alone, the input."""
-    return x if dist.get_world_size() == 1 else GatherBatch.apply(x)
+def gather_batch(x: Tensor, sizes: tuple[int, ...] | None = None) -> Tensor:
+    """Return the rows of all ranks with gradients; alone, the input.
+
+    Args:
+        x: Rows of this rank, (B, ...).
+        sizes: Number of rows of each rank, see :func:`gather_sizes`; None if it is the
+            same on all.
+    """
+    ranks = dist.get_world_size()
+    return x if ranks == 1 else GatherBatch.apply(x, sizes or (len(x),) * ranks)
+
+
+def gather_sizes(x: Tensor) -> tuple[int, ...]:
+    """Return how many rows ``x`` has on each rank. Waits for the accelerator."""
+    if dist.get_world_size() == 1:
+        return (len(x),)
+    size = torch.tensor(len(x), device=x.device)
+    return tuple(int(n) for n in dist.all_gather(size))

@@ -15,18 +15,19 @@ def add_to_classes(
 ) -> None:
     """Add features to the sums of their classes, in place.
 
-    With one class for each image the cost does not depend on the number of classes,
-    and the result is the same in every run, also on GPUs (no atomic additions).
+    With one class for each feature the cost grows with the square of their number, not
+    with that of classes; for many features use :func:`members`. The result is the same
+    in every run, also on GPUs (no atomic additions).
 
     Args:
         sums: Sums of features, float64 (num_classes, C).
         counts: Numbers of features, (num_classes,).
-        features: (B, C).
-        classes: The class of each image, (B,), -1 for images that do not count; or
+        features: Of images or patches, (B, C).
+        classes: The class of each feature, (B,), -1 for those that do not count; or
             which classes it has, bool (B, num_classes): it then counts for each.
     """
     features = features.to(sums.dtype)
-    if classes.dim() == 2:
+    if classes.dtype == torch.bool:
         sums += classes.to(sums.dtype).mT @ features
         counts += classes.sum(dim=0)
         return
@@ -36,6 +37,11 @@ def add_to_classes(
     # Images of one class write the same values, so their order does not matter.
     sums[classes] = sums[classes] + same.to(sums.dtype) @ features
     counts[classes] = counts[classes] + same.sum(dim=1)
+
+
+def members(classes: Tensor, num_classes: int) -> Tensor:
+    """Return which class each of (B,) is, bool (B, num_classes); none for -1."""
+    return classes[:, None] == torch.arange(num_classes, device=classes.device)
 
 
 def class_means(sums: Tensor, counts: Tensor) -> Tensor:

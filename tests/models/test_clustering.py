@@ -9,6 +9,7 @@ from mmvpt.models.clustering import (
     add_to_classes,
     class_means,
     cosine_kmeans,
+    members,
     nearest,
     normalize_rows,
 )
@@ -69,6 +70,17 @@ def test_work_does_not_grow_with_the_number_of_classes():
             add_to_classes(sums, counts, features, classes)
         made.append(sizes.made)
     assert made[0] == made[1] and len(made[0]) > 3
+
+
+def test_members_are_counted_like_single_classes():
+    features = torch.randn(30, 4).double()
+    classes = torch.randint(-1, 4, (30,))
+    sums = [torch.zeros(5, 4).double() for _ in range(2)]
+    counts = [torch.zeros(5).long() for _ in range(2)]
+    add_to_classes(sums[0], counts[0], features, classes)
+    add_to_classes(sums[1], counts[1], features, members(classes, 5))
+    torch.testing.assert_close(sums[1], sums[0])
+    assert torch.equal(*counts) and not counts[0][4] and not sums[1][4].any()
 
 
 def test_normalisation():

@@ -160,9 +160,10 @@ class ClassMeansSampler(SeededSampler):
         samples_per_class: Images of each class, drawn without repeats where there are
             enough; None for all images.
         seed: Non-negative and equal on all ranks.
+        max_images: Of these at most so many, drawn without repeats; None for all.
 
     Raises:
-        ValueError: If ``samples_per_class`` is below 1.
+        ValueError: If ``samples_per_class`` or ``max_images`` is below 1.
     """
 
     def __init__(
@@ -170,25 +171,31 @@ class ClassMeansSampler(SeededSampler):
         dataset: Sized,
         samples_per_class: int | None = None,
         seed: int | None = None,
+        max_images: int | None = None,
     ) -> None:
         super().__init__(dataset, shuffle=False, seed=seed, round_up=False)
-        if samples_per_class is not None and samples_per_class < 1:
-            raise ValueError(
-                f'samples_per_class must be at least 1, got {samples_per_class}'
-            )
+        for name, count in (
+            ('samples_per_class', samples_per_class),
+            ('max_images', max_images),
+        ):
+            if count is not None and count < 1:
+                raise ValueError(f'{name} must be at least 1, got {count}')
         self.samples_per_class = samples_per_class
+        self.max_images = max_images
 
     def __iter__(self) -> Iterator[Draw]:
         """Yield this rank's draws."""
         indices = list(range(len(self.dataset)))
+        generator = torch.Generator()
+        generator.manual_seed(self.seed)
         if self.samples_per_class is not None:
-            generator = torch.Generator()
-            generator.manual_seed(self.seed)
             indices = [
                 index
                 for images in by_class(self.dataset)
                 for index in draw(images, self.samples_per_class, generator)
             ]
+        if self.max_images is not None and self.max_images < len(indices):
+            indices = draw(indices, self.max_images, generator)
         for place in range(self.rank, len(indices), self.world_size):
             seed = draw_seed(self.seed, place, indices[place])
             yield Draw(indices[place], seed)
@@ -198,4 +205,5 @@ class ClassMeansSampler(SeededSampler):
         images = len(self.dataset)
         if self.samples_per_class is not None:
             images = len(by_class(self.dataset)) * self.samples_per_class
+        images = min(images, self.max_images or images)
         return (images - self.rank + self.world_size - 1) // self.world_size

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.hooks import Hook
@@ -12,14 +12,15 @@ from torch import Tensor, nn
 
 from ...registry import HOOKS, MODELS
 from ..guided import (
+    argument,
     at_least_float32,
-    batch_classes,
     check_data,
     gather_batch,
+    gather_sizes,
     guided_backbone,
-    image_classes,
     unwrapped,
 )
+from ..labels import LabelReader
 
 VISUAL = {
     'patch': 'patch',
@@ -27,6 +28,13 @@ VISUAL = {
     'key': 'patch_key',
     'output': 'output',
     'output_patch': 'output_patch',
+}
+#: Where patches have labels: the same operands before the mean over patches.
+PATCHES = {
+    'patch': 'patches',
+    'patch_query': 'patches_query',
+    'patch_key': 'patches_key',
+    'output_patch': 'output_patches',
 }
 PROMPT = {'raw': 'prompt', 'query': 'prompt_query', 'key': 'prompt_key'}
 CLS = {'cls': 'cls', 'query': 'cls_query', 'key': 'cls_key'}
@@ -39,6 +47,14 @@ RELEASED = dict(
 )
 
 
+class Targets(NamedTuple):
+    """The prompts that vectors belong to, -1 for none."""
+
+    own: Tensor  # of this rank, (B,) or (B, N)
+    of_all: Tensor  # of all ranks, in one row
+    sizes: tuple[int, ...] | None  # rows of each rank, None if equal
+
+
 @HOOKS.register_module()
 class MetricGuidanceHook(Hook):
     r"""Guide prompts to the distribution of classes by metric losses.
@@ -49,7 +65,9 @@ class MetricGuidanceHook(Hook):
         \frac{\beta}{|G|} \sum_{l \in G} \ell(X^l, P^l, \phi(y)), \qquad
         \frac{\lambda}{|G|} \sum_{l \in G} \ell(x_{cls}^l, P^l, \phi(y))
 
-    as ``loss_metric_visual`` and ``loss_metric_cls``. It works through torch forward
+    as ``loss_metric_visual`` and ``loss_metric_cls``. Vectors X are one for each image,
+    or with ``labels='patch'`` in the prompt one for each patch that has a class; CLS
+    always has the image's. It works through torch forward
     hooks while training runs, so the model needs no subclass. Losses are computed in
     float32 (or wider) under autocast, and over the batch of all ranks, so that N
     processes train like one with the whole batch. A task loss named ``loss`` is
@@ -60,14 +78,17 @@ class MetricGuidanceHook(Hook):
 
     Args:
         loss: Config of a loss called with vectors (B, C), proxies (M, C) and targets
-            (B,); :class:`mmvpt.models.losses.ProxyAnchorLoss` by default. It cannot
-            have parameters: put what trains into the model.
+            (B,); :class:`mmvpt.models.losses.ProxyAnchorLoss` by default. Vectors are
+            those of all ranks. If it has ``cosines`` and ``from_cosines`` as that one,
+            only cosines travel. It cannot have parameters: put what trains into the
+            model.
         visual_weight: Weight of the visual term, beta; 0 leaves it out.
         cls_weight: Weight of the CLS term, lambda; 0 leaves it out.
         visual: Visual side: ``patch`` mean of patches entering the layer, ``query`` or
             ``key`` their mean projection; ``output`` attention output at the prompt
             that the image belongs to, ``output_patch`` its mean over patches. By
-            default ``output``.
+            default ``output``. If patches have labels, there is no mean, ``output``
+            is refused and ``output_patch`` the default.
         prompt_for_visual: Prompt side of the visual term: ``raw`` the prompt, or its
             ``query`` or ``key``. By default ``query``.
         cls: CLS side: ``cls`` entering the layer, or its ``query`` or ``key``. By
@@ -110,6 +131,7 @@ class MetricGuidanceHook(Hook):
                 )
             return allowed[value]
 
+        self._output_asked = visual == 'output'
         visual = operand('visual', visual, VISUAL)
         visual_prompt = operand('prompt_for_visual', prompt_for_visual, PROMPT)
         cls = operand('cls', cls, CLS)
@@ -159,8 +181,11 @@ class MetricGuidanceHook(Hook):
             backbone: The module in it that has the prompt and ``guide``.
 
         Raises:
-            ValueError: If the loss has parameters.
+            ValueError: If the loss has parameters, or patches have labels and an
+                operand is none of a patch.
         """
+        self._labels = LabelReader(model, backbone)
+        self._terms = self._per_patch() if self._labels.of_patches else self.terms
         loss = MODELS.build(self.loss_cfg)
         if any(True for _ in loss.parameters()):
             raise ValueError(
@@ -168,7 +193,7 @@ class MetricGuidanceHook(Hook):
             )
         self._loss = loss.to(next(model.parameters()).device)
         self._backbone = backbone
-        reads = [name for _, *operands in self.terms.values() for name in operands]
+        reads = [name for _, *operands in self._terms.values() for name in operands]
         backbone.guide.reads = tuple(dict.fromkeys(reads))
         self._handles = [
             model.register_forward_pre_hook(self._start, with_kwargs=True),
@@ -196,9 +221,10 @@ class MetricGuidanceHook(Hook):
             data_batch: The batch as the data loader returned it.
 
         Raises:
-            ValueError: If labels are missing or beyond the map.
+            ValueError: If labels are missing or beyond the map, or a mask and its image
+                differ in size.
         """
-        batch_classes(data_batch, self._backbone.prompt.num_classes)
+        self._labels.check(data_batch)
 
     def after_train_iter(
         self,
@@ -240,7 +266,7 @@ class MetricGuidanceHook(Hook):
 
     def _start(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
         self._records.clear()
-        self._listening = _argument('mode', 2, args, kwargs) == 'loss'
+        self._listening = argument('mode', 2, args, kwargs) == 'loss'
 
     def _record(self, module: nn.Module, args: tuple, output: None) -> None:
         # Activation checkpointing calls again in backward: nobody listens then.
@@ -255,7 +281,7 @@ class MetricGuidanceHook(Hook):
         records = list(self._records)
         self._records.clear()
         training = self._backbone.training
-        if not training or _argument('mode', 2, args, kwargs) != 'loss':
+        if not training or argument('mode', 2, args, kwargs) != 'loss':
             return None
         prompt = self._backbone.prompt
         layers = sorted(layer for layer, _ in records)
@@ -265,17 +291,14 @@ class MetricGuidanceHook(Hook):
                 f'pass the layers {layers} spoke up. The backbone must run once, in '
                 'training mode.'
             )
-        samples = _argument('data_samples', 1, args, kwargs)
-        classes = image_classes(samples or (), prompt.num_classes)
-        targets = prompt.assign(classes.to(prompt.class_to_prompt.device))
+        targets = self._targets(args, kwargs)
         losses = dict(output)
         if 'loss' in losses and 'loss_cls' not in losses:
             losses['loss_cls'] = losses.pop('loss')
-        device, several = targets.device.type, classes.dim() == 2
-        with torch.autocast(device, enabled=False):
-            for name, (weight, operand, proxies) in self.terms.items():
+        with torch.autocast(prompt.class_to_prompt.device.type, enabled=False):
+            for name, (weight, operand, proxies) in self._terms.items():
                 values = [
-                    self._compare(record, operand, proxies, targets, several)
+                    self._compare(record, operand, proxies, targets[name])
                     for _, record in records
                 ]
                 loss = weight * sum(values) / len(values)
@@ -288,36 +311,57 @@ class MetricGuidanceHook(Hook):
                 losses[f'loss_metric_{name}'] = loss
         return losses
 
-    def _compare(
-        self,
-        record: dict[str, Tensor],
-        operand: str,
-        prompt: str,
-        targets: Tensor,
-        several: bool,
-    ) -> Tensor:
-        """Return the loss of one operand of one layer, a scalar.
+    def _per_patch(self) -> dict[str, tuple[float, str, str]]:
+        """Return the terms with each patch in place of their mean."""
+        terms = dict(self.terms)
+        if 'visual' in terms:
+            weight, operand, prompt = terms['visual']
+            if operand == 'output' and self._output_asked:
+                raise ValueError(
+                    "visual='output' is the attention output at a prompt, but with "
+                    "labels='patch' in the prompt each patch has a label. Leave visual "
+                    "out or set it to 'output_patch', 'patch', 'query' or 'key'."
+                )
+            operand = 'output_patch' if operand == 'output' else operand
+            terms['visual'] = (weight, PATCHES[operand], prompt)
+        return terms
 
-        Images without a class, which only exist where images have ``several`` classes,
-        do not count.
-        """
+    def _targets(self, args: tuple, kwargs: dict) -> dict[str, Targets]:
+        """Return the prompts that the vectors of each term belong to."""
+        labels, prompt = self._labels, self._backbone.prompt
+        samples = argument('data_samples', 1, args, kwargs) or ()
+        targets: dict[str, Targets] = {}
+        for name in self._terms:
+            if name == 'visual' and labels.of_patches:
+                size = argument('inputs', 0, args, kwargs).shape[-2:]
+                classes = labels.patch_classes(samples, size)
+            else:
+                classes = labels.image_classes(samples)
+            own = prompt.assign(classes.to(prompt.class_to_prompt.device))
+            # Crops of another size on another rank have another number of patches.
+            sizes = gather_sizes(own.flatten()) if own.dim() == 2 else None
+            targets[name] = Targets(own, gather_batch(own.flatten(), sizes), sizes)
+        return targets
+
+    def _compare(
+        self, record: dict[str, Tensor], operand: str, prompt: str, targets: Targets
+    ) -> Tensor:
+        """Return the loss of one operand of one layer, a scalar."""
         x, proxies = map(at_least_float32, (record[operand], record[prompt]))
         if operand == 'output':
             rows = torch.arange(len(x), device=x.device)
-            x = x[rows, targets.clamp(min=0)]
+            x = x[rows, targets.own.clamp(min=0)]
+        x = x.flatten(0, -2)
+        knows_cosines = hasattr(self._loss, 'from_cosines')
         if prompt != 'prompt' and self._backbone.prompt.dropout.p > 0:
             # The mean over the batch of this rank: take that over all ranks.
             proxies = gather_batch(proxies[None]).mean(dim=0)
-        x, targets = gather_batch(x), gather_batch(targets)
-        if several:
-            x, targets = x[targets >= 0], targets[targets >= 0]
+        elif knows_cosines:  # proxies are equal on all ranks, so cosines are enough
+            cosines = gather_batch(self._loss.cosines(x, proxies), targets.sizes)
+            return self._loss.from_cosines(cosines, targets.of_all)
+        x, of_all = gather_batch(x, targets.sizes), targets.of_all
+        if not knows_cosines:  # nor what a target of -1 is
+            x, of_all = x[of_all >= 0], of_all[of_all >= 0]
             if not len(x):
                 return 0 * (x.sum() + proxies.sum())
-        return self._loss(x, proxies, targets)
-
-
-def _argument(name: str, place: int, args: tuple, kwargs: dict) -> Any:
-    """Return an argument of ``forward(inputs, data_samples, mode)``."""
-    if name in kwargs:
-        return kwargs[name]
-    return args[place] if len(args) > place else None
+        return self._loss(x, proxies, of_all)

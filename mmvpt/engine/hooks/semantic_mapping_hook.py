@@ -18,14 +18,15 @@ from torch import Tensor, nn
 from mmvpt.models import clustering
 
 from ...registry import HOOKS
-from ..class_pass import pooled, sum_over_classes
+from ..class_pass import sum_over_classes, vectors
 from ..guided import (
+    argument,
     at_least_float32,
-    batch_classes,
     check_data,
     guided_backbone,
     unwrapped,
 )
+from ..labels import LabelReader
 
 
 @HOOKS.register_module()
@@ -36,7 +37,8 @@ class SemanticMappingHook(Hook):
     class means are clustered into M groups, which is the first map. While training
     runs, means of the model's own features are kept, and from time to time k-means
     starts again from the last centroids. Classes without images since the last update
-    keep their prompt. Should all classes fall into one group, the map stays.
+    keep their prompt. Should all classes fall into one group, the map stays. Features
+    are those of images, or with ``labels='patch'`` in the prompt those of patches.
 
     All state is in buffers of the prompt. Features of all ranks are gathered in every
     iteration, so that every checkpoint is complete, and one rank clusters for all. A
@@ -57,8 +59,11 @@ class SemanticMappingHook(Hook):
         samples_per_class: Training images of each class in the first pass; None for
             all, as in the paper.
         pipeline: Of the first pass: ``eval`` that of validation, or of test if there is
-            none; ``train``; or a list of transforms.
+            none; ``train``; or a list of transforms. By default ``train`` if the data
+            have masks (mmseg's validation keeps masks at another size than images),
+            else ``eval``.
         batch_size: Of the first pass, by default that of training.
+        max_images: Of the first pass, drawn at random; None for no limit.
         normalize: What is done to class means: ``layer`` (mean 0 and variance 1),
             ``l2`` or ``none``.
         max_iters: Steps of k-means, at most.
@@ -82,8 +87,9 @@ class SemanticMappingHook(Hook):
         by_epoch: bool = True,
         begin: int = 0,
         samples_per_class: int | None = None,
-        pipeline: str | Sequence[dict] = 'eval',
+        pipeline: str | Sequence[dict] | None = None,
         batch_size: int | None = None,
+        max_images: int | None = None,
         normalize: str = 'layer',
         max_iters: int = 20,
         tolerance: float = 1e-4,
@@ -107,6 +113,7 @@ class SemanticMappingHook(Hook):
         self.begin = begin
         self.first_pass: dict[str, Any] = dict(
             samples_per_class=samples_per_class,
+            max_images=max_images,
             pipeline=pipeline,
             batch_size=batch_size,
             norm_last=released,
@@ -116,8 +123,8 @@ class SemanticMappingHook(Hook):
         self.tolerance = tolerance
         self.released = released
         self._prompt: Any = None
-        self._handle: Any = None
-        self._features: list[Tensor] = []
+        self._handles: list = []
+        self._seen: dict[str, Any] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Make the first map, unless a checkpoint brought one.
@@ -130,7 +137,8 @@ class SemanticMappingHook(Hook):
                 features, too few classes have images, or training has no epochs.
         """
         name = type(self).__name__
-        backbone = guided_backbone(unwrapped(runner.model), name)
+        model = unwrapped(runner.model)
+        backbone = guided_backbone(model, name)
         if backbone.prompt.map_is_fixed:
             runner.logger.info(
                 f'{name}: the map is fixed (mapping={backbone.prompt.mapping!r}).'
@@ -145,6 +153,12 @@ class SemanticMappingHook(Hook):
             raise ValueError(
                 f"{name} needs a feature for each image, but out_type='raw' gives "
                 "tokens. Set out_type='cls_token' or 'featmap'."
+            )
+        self._labels = LabelReader(model, backbone)
+        if self._labels.of_patches and backbone.out_type != 'featmap':
+            raise ValueError(
+                f"{name}: with labels='patch' in the prompt it needs features of "
+                f"patches, but out_type={backbone.out_type!r}. Set out_type='featmap'."
             )
         check_data(runner, backbone.prompt.num_classes, name)
         self._prompt = backbone.prompt
@@ -162,7 +176,27 @@ class SemanticMappingHook(Hook):
             self._update(runner, sums, counts, start)
         else:
             runner.logger.info(f'{name}: the map came with the checkpoint.')
-        self._handle = backbone.register_forward_hook(self._note)
+        self._handles = [
+            model.register_forward_pre_hook(self._start, with_kwargs=True),
+            backbone.register_forward_hook(self._note),
+        ]
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Check the labels of a batch where that costs no waiting, on the CPU.
+
+        Args:
+            runner: The runner.
+            batch_idx: Not used.
+            data_batch: The batch as the data loader returned it.
+
+        Raises:
+            ValueError: If labels are missing or beyond the map, or a mask and its image
+                differ in size.
+        """
+        if self._prompt is not None:
+            self._labels.check(data_batch)
 
     def after_train_iter(
         self,
@@ -176,33 +210,24 @@ class SemanticMappingHook(Hook):
         Args:
             runner: The runner.
             batch_idx: Not used.
-            data_batch: The batch as the data loader returned it.
+            data_batch: Not used; labels are read as the model got them.
             outputs: Not used.
 
         Raises:
             RuntimeError: If the backbone did not run in training mode.
-            ValueError: If labels are missing or beyond the map.
         """
         if self._prompt is None:
             return
-        if not self._features:
+        if 'features' not in self._seen:
             raise RuntimeError(
                 'SemanticMappingHook saw no features: the backbone did not run in '
                 'training mode.'
             )
-        features = self._features.pop()
+        features, classes = self._seen['features'], self._seen['classes']
+        self._seen.clear()
         if (runner.epoch if self.by_epoch else runner.iter) < self.begin:
             return
-        prompt = self._prompt
-        classes = batch_classes(data_batch, prompt.num_classes).to(features.device)
-        features = at_least_float32(features).contiguous()
-        features = torch.cat(dist.all_gather(features))
-        # Not every backend gathers booleans.
-        wide = torch.cat(dist.all_gather(classes.long()))
-        classes = wide.to(classes.dtype)
-        clustering.add_to_classes(
-            prompt.class_sums, prompt.class_counts, features, classes
-        )
+        self._count(at_least_float32(features), classes.to(features.device))
         if not self.by_epoch and (runner.iter + 1) % self.interval == 0:
             self._update_from_training(runner)
 
@@ -224,15 +249,46 @@ class SemanticMappingHook(Hook):
         Args:
             runner: The runner.
         """
-        if self._handle is not None:
-            self._handle.remove()
-        self._prompt = self._handle = None
-        self._features.clear()
+        for handle in self._handles:
+            handle.remove()
+        self._prompt, self._handles = None, []
+        self._seen.clear()
+
+    def _start(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
+        if module.training and argument('mode', 2, args, kwargs) == 'loss':
+            samples = argument('data_samples', 1, args, kwargs)
+            size = argument('inputs', 0, args, kwargs).shape[-2:]
+            self._seen = dict(classes=self._labels.read(samples or (), size))
 
     def _note(self, module: nn.Module, args: tuple, output: Any) -> None:
         # The first call is the forward pass; activation checkpointing may call again.
-        if module.training and not self._features:
-            self._features.append(pooled(output).detach())
+        if module.training and 'features' not in self._seen:
+            found = vectors(output, self._labels.of_patches)
+            self._seen['features'] = found.detach()
+
+    @torch.no_grad()
+    def _count(self, features: Tensor, classes: Tensor) -> None:
+        """Add the features of all ranks to the sums of their classes."""
+        prompt = self._prompt
+        sums, counts = prompt.class_sums, prompt.class_counts
+        if self._labels.of_patches:
+            # Ranks may have unlike numbers of patches: sum first, then over ranks.
+            sums, counts = torch.zeros_like(sums), torch.zeros_like(counts)
+            classes = clustering.members(classes.flatten(), prompt.num_classes)
+            clustering.add_to_classes(sums, counts, features, classes)
+            dist.all_reduce(sums)
+            dist.all_reduce(counts)
+            prompt.class_sums += sums
+            prompt.class_counts += counts
+            return
+        if dist.get_world_size() > 1:
+            if classes.dtype != torch.bool:
+                # One rank's images may have several classes each and another's one.
+                classes = clustering.members(classes, prompt.num_classes)
+            # Not every backend gathers booleans.
+            classes = torch.cat(dist.all_gather(classes.to(torch.uint8))).bool()
+            features = torch.cat(dist.all_gather(features.contiguous()))
+        clustering.add_to_classes(sums, counts, features, classes)
 
     def _update_from_training(self, runner: Runner) -> None:
         prompt = self._prompt

@@ -187,6 +187,8 @@ def test_operands_are_what_the_layer_computed(mask):
             output_patch=attention[:, 4:].mean(1), cls=z[:, 0], cls_query=q[:, 0],
             cls_key=k[:, 0], prompt=vit.prompt.tokens[i],
             prompt_query=q[:, 1:4].mean(0), prompt_key=k[:, 1:4].mean(0),
+            patches=z[:, 4:], patches_query=q[:, 4:], patches_key=k[:, 4:],
+            output_patches=attention[:, 4:],
         )  # fmt: skip
         assert set(got) == set(expected)
         for name, value in expected.items():
