@@ -13,18 +13,21 @@ OPERANDS = (
     *('patches', 'patches_query', 'patches_key', 'output_patches'),
     *('cls', 'cls_query', 'cls_key', 'prompt_query', 'prompt_key'),
 )
+_AT_PATCHES = frozenset(('output_patch', 'output_patches'))
 
 
 def prompted_layer(
     layer: nn.Module,
     tokens: Tensor,
     prompts: Tensor | None = None,
+    attended: Tensor | None = None,
     *,
     num_extra: int = 1,
     cls_only: bool = False,
     keep_prompts: bool = False,
     mask: bool = False,
     temperature: Tensor | None = None,
+    logit_bias: Tensor | None = None,
     guide: tuple[str, ...] = (),
 ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
     r"""Run one layer: keys and values from all tokens, the rest for rows that are read.
@@ -32,17 +35,21 @@ def prompted_layer(
     :math:`X' = X + \mathrm{proj}(\mathrm{softmax}(Q K^T / (\tau \sqrt d)) V)` and
     :math:`X'' = X' + \mathrm{MLP}(\mathrm{LN}_2 X')` with Q, K, V from
     :math:`\mathrm{LN}_1 X`. A row that nobody reads afterwards needs no query, no
-    projection and no MLP. That is exact, since rows meet only in the attention.
+    projection and no MLP; where CLS alone is read, its query meets the normed tokens
+    themselves (:func:`attend_once`). All exact, since rows meet only in the attention.
 
     Args:
         layer: mmpretrain's ``TransformerEncoderLayer``.
         tokens: CLS and patches entering the layer, (B, num_extra + N, C).
         prompts: Prompts entering the layer, (1, M, C) if shared, else (B, M, C).
+        attended: What :func:`attend_to` makes of the prompts, if it is known already;
+            only without ``keep_prompts``.
         num_extra: Tokens before the patches: 1 with CLS, else 0.
         cls_only: Whether CLS is the only row of ``tokens`` that is read afterwards.
         keep_prompts: Whether the rows at the prompts are read afterwards.
         mask: Whether prompt queries see patches only.
         temperature: Scalar that divides the attention logits.
+        logit_bias: Added to the logits of ``tokens``, (B, 1, 1, num_extra + N + M).
         guide: Names of the operands that a metric loss reads, from ``OPERANDS``.
 
     Returns:
@@ -50,34 +57,32 @@ def prompted_layer(
         prompts, (B, M, C), or None; the operands by name.
     """
     attn, size = layer.attn, tokens.shape[1]
+    once = meets_tokens(attn, cls_only, guide)
     x = tokens
     if keep_prompts:
         x = torch.cat([tokens, prompts.expand(len(tokens), -1, -1)], dim=1)
+    elif prompts is not None and attended is None:
+        attended = attend_to(layer, prompts, once)
     normed = layer.ln1(x)
-    at_patches = {'output_patch', 'output_patches'}.intersection(guide)
-    rows = 1 if cls_only and not at_patches else None
-    if rows is None and prompts is not None and not keep_prompts:
+    rows = 1 if cls_only and not _AT_PATCHES.intersection(guide) else None
+    if rows is None and attended is not None and torch.is_grad_enabled():
         rows = size  # a product of their own, so that backward keeps no second K and V
-    query, key, value = project(attn, normed, rows)
-    if keep_prompts and mask:
-        query, prompt_query = query[:, :, :size], query[:, :, size:]
-    elif prompts is not None and not keep_prompts:
-        prompt_query, *prompt_kv = project(
-            attn, layer.ln1(prompts), None if 'output' in guide else 0
-        )
-        key, value = (
-            torch.cat([old, new.expand(len(old), -1, -1, -1)], dim=2)
-            for old, new in zip((key, value), prompt_kv)
-        )
-
-    out = attend(attn, query, key, value, temperature)
-    at_prompts = out[:, size:]
+    query, seen = (normed[:, :1], normed) if once else project(attn, normed, rows)
+    if attended is not None:
+        seen = torch.cat([seen, attended.expand(len(tokens), -1, -1)], dim=1)
+    read = (attend_once if once else attend)(
+        attn, query[:, :size] if mask else query, seen, temperature, logit_bias
+    )
+    out, at_prompts = read, read[:, size:]
     if prompts is not None and (mask if keep_prompts else 'output' in guide):
-        seen = slice(num_extra, size) if mask else slice(None)
-        at_prompts = attend(
-            *(attn, prompt_query.expand(len(tokens), -1, -1, -1)),
-            *(key[:, :, seen], value[:, :, seen], temperature),
-        )
+        if keep_prompts:
+            query = query[:, size:]
+        else:
+            query = qkv_rows(attn, layer.ln1(prompts), 0, 1)
+            query = query.expand(len(tokens), -1, -1)
+        if mask:
+            seen = seen[:, num_extra:size]
+        at_prompts = attend(attn, query, seen, temperature)
         out = torch.cat([out, at_prompts], dim=1) if keep_prompts else out
     record = read_operands(
         guide, layer, tokens, prompts, normed[:, :size], out, at_prompts, num_extra
@@ -90,23 +95,40 @@ def prompted_layer(
     return (x[:, :size], x[:, size:], record) if keep_prompts else (x, None, record)
 
 
+def attend_to(layer: nn.Module, prompts: Tensor, once: bool) -> Tensor:
+    """Return what the attention of ``layer`` sees of prompts (1 or B, M, C).
+
+    Keys and values side by side (1 or B, M, 2C); with ``once``, where one query meets
+    the tokens themselves, the normed prompts (1 or B, M, C).
+    """
+    normed = layer.ln1(prompts)
+    return normed if once else qkv_rows(layer.attn, normed, 1, 2)
+
+
+def meets_tokens(attn: nn.Module, cls_only: bool, guide: tuple[str, ...] = ()) -> bool:
+    """Whether :func:`attend_once` may stand for :func:`attend`.
+
+    Not where something else reads attention outputs, weights are dropped (a value bias
+    no longer passes unchanged), or an adapter changes the projection.
+    """
+    dropped = attn.training and attn.attn_drop > 0
+    reads = {'output', *_AT_PATCHES}.intersection(guide)
+    return cls_only and not (dropped or reads or hasattr(attn.qkv, 'adapter'))
+
+
 def project(
     attn: nn.Module, normed: Tensor, num_queries: int | None = None
-) -> tuple[Tensor | None, Tensor, Tensor]:
-    """Project normed tokens (B, T, C) to queries, keys and values, (B, H, T, C / H).
+) -> tuple[Tensor, Tensor]:
+    """Project normed tokens (B, T, C) to queries and to keys and values.
 
-    With ``num_queries`` only the first rows get a query; with 0 the query is None.
+    Returns:
+        Queries (B, T, C), or (B, num_queries, C) of the first rows from a product of
+        their own; keys and values side by side, (B, T, 2C).
     """
-
-    def linear(x: Tensor, begin: int, parts: int) -> tuple[Tensor, ...]:
-        y = qkv_rows(attn, x, begin, parts)
-        y = y.reshape(*x.shape[:2], parts, attn.num_heads, attn.head_dims)
-        return y.permute(2, 0, 3, 1, 4).unbind(0)
-
     if num_queries is None:
-        return linear(normed, 0, 3)
-    query = linear(normed[:, :num_queries], 0, 1)[0] if num_queries else None
-    return query, *linear(normed, 1, 2)
+        both = qkv_rows(attn, normed, 0, 3)
+        return both[..., : attn.embed_dims], both[..., attn.embed_dims :]
+    return qkv_rows(attn, normed[:, :num_queries], 0, 1), qkv_rows(attn, normed, 1, 2)
 
 
 def qkv_rows(attn: nn.Module, x: Tensor, begin: int, parts: int) -> Tensor:
@@ -131,16 +153,66 @@ def qkv_rows(attn: nn.Module, x: Tensor, begin: int, parts: int) -> Tensor:
 def attend(
     attn: nn.Module,
     query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    key_value: Tensor,
     temperature: Tensor | None = None,
+    logit_bias: Tensor | None = None,
 ) -> Tensor:
-    """Attention output before the projection, heads side by side, (B, rows, C)."""
+    """Attention output before the projection, heads side by side, (B, rows, C).
+
+    Args:
+        attn: The attention.
+        query: (B, rows, C).
+        key_value: Keys and values side by side, (B, T, 2C).
+        temperature: Divides the logits.
+        logit_bias: Added to the logits, (B, 1, 1, T).
+    """
     if temperature is not None:
         query = query / temperature
+    heads = (attn.num_heads, attn.head_dims)
+    query = query.unflatten(-1, heads).transpose(1, 2)
+    key, value = key_value.unflatten(-1, (2, *heads)).permute(2, 0, 3, 1, 4).unbind(0)
     drop = attn.attn_drop if attn.training else 0.0
-    out = attn.scaled_dot_product_attention(query, key, value, dropout_p=drop)
+    out = attn.scaled_dot_product_attention(
+        query, key, value, attn_mask=logit_bias, dropout_p=drop
+    )
     return out.transpose(1, 2).flatten(2)
+
+
+def attend_once(
+    attn: nn.Module,
+    normed: Tensor,
+    seen: Tensor,
+    temperature: Tensor | None = None,
+    logit_bias: Tensor | None = None,
+) -> Tensor:
+    r"""Attention output at one row, without keys and values, (B, 1, C).
+
+    :math:`q_h \cdot W^K_h x_t = ({W^K_h}^T q_h) \cdot x_t` and
+    :math:`\sum_t a_{ht} W^V_h x_t = W^V_h \sum_t a_{ht} x_t`, so the H queries move
+    to the tokens' channels instead of T tokens to keys and values. The key bias adds
+    the same to all logits of a query, which softmax forgets; weights sum to 1, so the
+    value bias passes.
+
+    Args:
+        attn: The attention.
+        normed: The row that has a query, (B, 1, C).
+        seen: Normed tokens, (B, T, C).
+        temperature: Divides the logits.
+        logit_bias: Added to the logits, (B, 1, 1, T).
+    """
+    heads, dims = (attn.num_heads, attn.head_dims), attn.embed_dims
+    query = qkv_rows(attn, normed[:, 0], 0, 1).unflatten(-1, heads)
+    if temperature is not None:
+        query = query / temperature
+    _, key, value = attn.qkv.weight.unflatten(0, (3, *heads)).unbind(0)
+    # The attention divides by the root of the C channels it sees, not of a head's.
+    query = torch.einsum('bhd,hdc->bhc', query, key) * (dims / attn.head_dims) ** 0.5
+    out = attn.scaled_dot_product_attention(
+        query[:, None], seen[:, None], seen[:, None], attn_mask=logit_bias
+    )
+    out = torch.einsum('bhc,hdc->bhd', out[:, 0], value).flatten(1)
+    bias = qkv_bias(attn)
+    return (out if bias is None else out + bias[2 * dims :])[:, None]
 
 
 def qkv_bias(attn: nn.Module) -> Tensor | None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmvpt.models import tunable as tuning
-from mmvpt.registry import ADAPTERS, MODELS, PROMPTS
+from mmvpt.registry import ADAPTERS, MODELS
 
 from .arguments import (
     FINAL_NORMS,
@@ -24,8 +24,10 @@ from .arguments import (
     resolve_indices,
     single_init_cfg,
 )
+from .assembly import build_prompt, freeze
 from .pretrained import check_square, check_state, load_pretrained
-from .prompted_layer import prompted_layer
+from .prompted_layer import meets_tokens, prompted_layer
+from .static_prompts import StaticPrompts
 
 
 class Guide(nn.Module):
@@ -159,10 +161,11 @@ class PromptedVisionTransformer(VisionTransformer):
             if isinstance(module, DropPath):  # a numpy float breaks torch.compile
                 module.drop_prob = float(module.drop_prob)
 
-        self._freeze(tunable)
+        freeze(self, tunable)
         if adapter is not None:
             ADAPTERS.build(dict(adapter, _scope_='mmvpt')).attach(self)
-        self.prompt = self._build_prompt(prompt, patch_size)
+        self.prompt = build_prompt(self, prompt, patch_size)
+        self.static_prompts = StaticPrompts()
         self.guide = Guide()
         self._register_load_state_dict_pre_hook(check_state, with_module=True)
 
@@ -176,10 +179,9 @@ class PromptedVisionTransformer(VisionTransformer):
         outs = []
         prompts = left = None
         for i in range(self.out_indices[-1] + 1):
-            if self.prompt is not None:
-                patches = tokens[:, self.num_extra_tokens :]
-                prompts = self.prompt(i, patches, grid, entered=prompts, left=left)
-            tokens, left = self.run_layer(i, tokens, prompts)
+            patches = tokens[:, self.num_extra_tokens :]
+            prompts, attended = self.enter(i, patches, grid, prompts, left)
+            tokens, left = self.run_layer(i, tokens, prompts, attended)
             if i in self.out_indices:
                 norm = self._final_norm(i)
                 outs.append(self.format(tokens, left, grid, norm))
@@ -214,8 +216,38 @@ class PromptedVisionTransformer(VisionTransformer):
         )
         return self.pre_norm(self.drop_after_pos(x)), tuple(grid)
 
+    def enter(
+        self,
+        i: int,
+        patches: Tensor,
+        grid: tuple[int, int],
+        entered: Tensor | None = None,
+        left: Tensor | None = None,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return the prompts of layer ``i``, and what attention sees of static ones.
+
+        The latter, and static prompts themselves, are computed once in evaluation
+        without gradients. Arguments as of :meth:`BasePrompt.forward`.
+        """
+        prompt = self.prompt
+        if prompt is None:
+            return None, None
+
+        def prompts() -> Tensor | None:
+            return prompt(i, patches, grid, entered=entered, left=left)
+
+        if self._keeps_prompts(i) or not prompt.is_static(i):
+            return prompts(), None
+        layer = self.layers[i]
+        once = meets_tokens(layer.attn, self._reads_cls_only(i))
+        return self.static_prompts.enter(i, prompt, layer, once, prompts)
+
     def run_layer(
-        self, i: int, tokens: Tensor, prompts: Tensor | None
+        self,
+        i: int,
+        tokens: Tensor,
+        prompts: Tensor | None,
+        attended: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Run layer ``i`` for the rows that are read afterwards.
 
@@ -223,26 +255,22 @@ class PromptedVisionTransformer(VisionTransformer):
             i: Index of the layer.
             tokens: CLS and patches, (B, 1 + N, C).
             prompts: Prompts, (1, M, C) or (B, M, C), or None.
+            attended: What attention sees of them, if :meth:`enter` knows it.
 
         Returns:
             What the layer wrote at CLS and patches, or at CLS alone, and at the
             prompts, if that is read.
         """
-        last = i == self.out_indices[-1]
-        pooled = self._pools_prompts and i in self.out_indices
-        keep = pooled or (self.prompt is not None and self.prompt.keeps_outputs)
-        if prompts is None or (last and not pooled):
-            keep = False
         guide = self.guide.reads if self.training and self._is_guided(i) else ()
         options = dict(
             num_extra=self.num_extra_tokens,
-            cls_only=last and self.out_type == 'cls_token' and self.pooling == 'cls',
-            keep_prompts=keep,
+            cls_only=self._reads_cls_only(i),
+            keep_prompts=prompts is not None and self._keeps_prompts(i),
             mask=self.prompt is not None and self.prompt.mask,
             temperature=None if self.prompt is None else self.prompt.temperature(i),
             guide=tuple(name for name in guide if name != 'prompt'),
         )
-        arguments = (self.layers[i], tokens, prompts)
+        arguments = (self.layers[i], tokens, prompts, attended)
         if self.with_cp and torch.is_grad_enabled():
             tokens, left, operands = checkpoint(
                 prompted_layer, *arguments, use_reentrant=False, **options
@@ -296,6 +324,7 @@ class PromptedVisionTransformer(VisionTransformer):
     def train(self, mode: bool = True) -> PromptedVisionTransformer:
         """Set the mode; frozen parts stay in eval mode but for drop-path."""
         super().train(mode)
+        self.static_prompts.clear()
         if mode:
             for module in (self.patch_embed, self.pre_norm, *self.layers):
                 if tuning.is_frozen(module):
@@ -305,6 +334,11 @@ class PromptedVisionTransformer(VisionTransformer):
             if not self.pos_embed.requires_grad:
                 self.drop_after_pos.eval()
         return self
+
+    def _apply(self, *args, **kwargs) -> PromptedVisionTransformer:
+        """Move or convert tensors; what was computed from them is void."""
+        self.static_prompts.clear()
+        return super()._apply(*args, **kwargs)
 
     def init_weights(self) -> None:
         """Initialise; with ``init_cfg`` of type ``Pretrained`` load, strictly."""
@@ -328,6 +362,17 @@ class PromptedVisionTransformer(VisionTransformer):
             return True
         return self.out_type == 'cls_token' and self.pooling.startswith('prompts')
 
+    def _reads_cls_only(self, i: int) -> bool:
+        """Whether CLS alone is read of what layer ``i`` writes at CLS and patches."""
+        pools_cls = self.out_type == 'cls_token' and self.pooling == 'cls'
+        return pools_cls and i == self.out_indices[-1]
+
+    def _keeps_prompts(self, i: int) -> bool:
+        """Whether what layer ``i`` writes at its prompts is read."""
+        if self._pools_prompts and i in self.out_indices:
+            return True
+        return self.prompt.keeps_outputs and i < self.out_indices[-1]
+
     def _is_guided(self, i: int) -> bool:
         return self.prompt is not None and i in self.prompt.guided_layers
 
@@ -336,58 +381,6 @@ class PromptedVisionTransformer(VisionTransformer):
         if self.final_norm and i == self.num_layers - 1:
             return self.ln1
         return nn.Identity()
-
-    def _freeze(self, tunable: str | Sequence[str]) -> None:
-        """Freeze all but what ``tunable`` names, and a fresh norm that is to train."""
-        tuned = tuning.tune(self, tunable, self.num_layers)
-        beyond = sorted(
-            name
-            for name in tuned
-            if name.startswith('layers.')
-            and int(name.split('.')[1]) > self.out_indices[-1]
-        )
-        if beyond:
-            raise ValueError(
-                f'tunable names {beyond[0]}, but no layer behind out_indices='
-                f'{self.out_indices} runs, so it would never get a gradient. Name '
-                'earlier layers or extend out_indices.'
-            )
-        norm_tuned = any(name.startswith('ln1.') for name in tuned)
-        if self.final_norm_source == 'fresh-trained' and not norm_tuned:
-            tuning.unfreeze(self.ln1)
-        elif self.final_norm_source == 'fresh-frozen' and norm_tuned:
-            raise ValueError(
-                f"final_norm='fresh-frozen' contradicts tunable={tunable!r}, which "
-                "names the final norm; use 'fresh-trained' or 'pretrained'."
-            )
-
-    def _build_prompt(self, config: dict | None, patch_size: int) -> nn.Module | None:
-        if config is None:
-            if self.pooling.startswith('prompts'):
-                raise ValueError(
-                    f'pooling={self.pooling!r} needs prompts, but prompt is None; use '
-                    "'patches' or 'cls'."
-                )
-            return None
-        prompt = PROMPTS.build(
-            dict(config, _scope_='mmvpt'),
-            default_args=dict(
-                embed_dims=self.embed_dims,
-                num_layers=self.num_layers,
-                patch_grid=tuple(self.patch_resolution),
-                patch_size=patch_size,
-            ),
-        )
-        last = self.out_indices[-1]
-        if max([prompt.last_layer, *prompt.guided_layers]) > last:
-            raise ValueError(
-                f'{type(prompt).__name__} has parameters or guided layers up to layer '
-                f'{max([prompt.last_layer, *prompt.guided_layers])}, but out_indices='
-                f'{self.out_indices} ends the backbone at layer {last}: they would '
-                'never get a gradient. Add the last layer to out_indices, or give an '
-                f'arch with num_layers={last + 1}.'
-            )
-        return prompt
 
 
 def _present(prompts: Tensor | None) -> list[Tensor]:

@@ -188,6 +188,10 @@ class AdaptivePrompt(BasePrompt):
             return drop_for_each_image(tokens, self.dropout, len(patches))
         return self.generate(i - self.static_layers, patches, grid)
 
+    def is_static(self, i: int) -> bool:
+        """Those of the first layers, which are learned."""
+        return i < self.static_layers
+
     def generate(self, a: int, patches: Tensor, grid: tuple[int, int]) -> Tensor:
         """Generate the prompts of the a-th adaptive layer, (B, M, C).
 

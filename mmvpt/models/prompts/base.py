@@ -49,6 +49,11 @@ class BasePrompt(nn.Module):
         self.patch_size = patch_size
 
     @property
+    def first_layer(self) -> int:
+        """The first layer that prompts enter; what runs before it sees none."""
+        return 0
+
+    @property
     def last_layer(self) -> int:
         """The last layer that reads a parameter of this prompt.
 
@@ -81,6 +86,13 @@ class BasePrompt(nn.Module):
             without prompts.
         """
         raise NotImplementedError
+
+    def is_static(self, i: int) -> bool:
+        """Whether in eval mode the prompts of layer ``i`` depend on parameters alone.
+
+        Then what attention sees of them is computed once, not for every batch.
+        """
+        return False
 
     def temperature(self, i: int) -> Tensor | None:
         """Return what divides the attention logits of layer ``i``, or None for 1."""

@@ -139,10 +139,14 @@ class DistributionAwarePrompt(BasePrompt):
         self.register_buffer('class_counts', torch.zeros(num_classes).long())
 
     @property
+    def first_layer(self) -> int:
+        """The first layer that has prompts, the depth if none has."""
+        return min(self._layers_with_prompts, default=self.num_layers)
+
+    @property
     def last_layer(self) -> int:
         """The last layer that has prompts, -1 if none has."""
-        with_prompts = [i for i in self._rows if self._learned(i) is not None]
-        return max(with_prompts, default=-1)
+        return max(self._layers_with_prompts, default=-1)
 
     @property
     def map_is_fixed(self) -> bool:
@@ -166,6 +170,10 @@ class DistributionAwarePrompt(BasePrompt):
             return None
         tokens = self._normalized(learned)
         return drop_for_each_image(tokens, self.dropout, len(patches))
+
+    def is_static(self, i: int) -> bool:
+        """Every layer's."""
+        return True
 
     def proxies(self, i: int) -> Tensor:
         """Return the normalised prompts of guided layer ``i``, (M, C)."""
@@ -192,6 +200,10 @@ class DistributionAwarePrompt(BasePrompt):
         votes = classes.float() @ votes.float()
         best = votes.argmax(dim=1)
         return torch.where(classes.any(dim=1), best, best.new_full((), -1))
+
+    @property
+    def _layers_with_prompts(self) -> list[int]:
+        return [i for i in self._rows if self._learned(i) is not None]
 
     def _learned(self, i: int) -> Tensor | None:
         tokens = self.guided_tokens if i in self._guided else self.tokens

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -103,7 +105,7 @@ class DeepPrompt(_LearnedPrompt):
 
     :math:`[x_i, \_, E_i] = L_i([x_{i-1}, P_{i-1}, E_{i-1}])`: what a layer writes at
     its prompts is thrown away. Parameter ``tokens`` (L, M, C), or (L, M, project_dims);
-    the projection is shared by all layers.
+    the projection is shared by all layers. L is the number of layers with prompts.
 
     Source: `VPT <https://arxiv.org/abs/2203.12119>`_, Eq. 6, and its released code for
     initialisation, dropout and projection.
@@ -114,10 +116,13 @@ class DeepPrompt(_LearnedPrompt):
             recipe has 0.1 for deep.
         project_dims: Width of the learned tokens if it differs from the ViT's; a
             learned linear layer then maps them to C channels.
+        layers: Which layers get prompts, ascending; all if None. The layers before the
+            first one can be cached, see ``PrefixCacheHook``.
         **host: What the backbone fills in, see :class:`BasePrompt`.
 
     Raises:
-        ValueError: If a count is below 1 or the rate is not in [0, 1).
+        ValueError: If a count is below 1, the rate is not in [0, 1), or ``layers`` are
+            not ascending layers of the ViT.
     """
 
     def __init__(
@@ -125,10 +130,31 @@ class DeepPrompt(_LearnedPrompt):
         num_tokens: int,
         drop_rate: float = 0.0,
         project_dims: int | None = None,
+        layers: Sequence[int] | None = None,
         **host,
     ) -> None:
-        rows = (host['num_layers'],)
-        super().__init__(num_tokens, rows, drop_rate, project_dims, **host)
+        depth = host['num_layers']
+        chosen = list(range(depth)) if layers is None else list(layers)
+        if not chosen or chosen != sorted(set(chosen) & set(range(depth))):
+            raise ValueError(
+                f'layers must be ascending numbers from 0 to {depth - 1}, got {layers}.'
+            )
+        super().__init__(num_tokens, (len(chosen),), drop_rate, project_dims, **host)
+        self._rows = {layer: row for row, layer in enumerate(chosen)}
+
+    @property
+    def first_layer(self) -> int:
+        """The first of ``layers``."""
+        return min(self._rows)
+
+    @property
+    def last_layer(self) -> int:
+        """The last of ``layers``."""
+        return max(self._rows)
+
+    def is_static(self, i: int) -> bool:
+        """Every layer's."""
+        return True
 
     def forward(
         self,
@@ -137,9 +163,11 @@ class DeepPrompt(_LearnedPrompt):
         grid: tuple[int, int],
         entered: Tensor | None = None,
         left: Tensor | None = None,
-    ) -> Tensor:
-        """Return the learned tokens of layer ``i``.
+    ) -> Tensor | None:
+        """Return the learned tokens of layer ``i``, None if it has none.
 
         Shapes as in :meth:`BasePrompt.forward`.
         """
-        return self._learned(self.tokens[i], patches.shape[0])
+        if i not in self._rows:
+            return None
+        return self._learned(self.tokens[self._rows[i]], patches.shape[0])

@@ -11,6 +11,20 @@ M, N = 4, 16
 FEATMAP = dict(out_type='featmap', out_indices=(0, 1, 2))
 
 
+def record_products(monkeypatch):
+    """Return a list that gets images, rows and parts of every projection."""
+    products = []
+
+    def qkv_rows(attn, x, begin, parts):
+        count = 1 if x.dim() == 2 else x.shape[1]
+        products.append((len(x), count, 'qkv'[begin : begin + parts]))
+        return original(attn, x, begin, parts)
+
+    original = layer_module.qkv_rows
+    monkeypatch.setattr(layer_module, 'qkv_rows', qkv_rows)
+    return products
+
+
 @pytest.mark.parametrize(
     ('options', 'rows'),
     [
@@ -31,36 +45,32 @@ FEATMAP = dict(out_type='featmap', out_indices=(0, 1, 2))
 )
 def test_rows(options, rows, monkeypatch):
     vit = build(**options)
-    queries, outputs = [], []
-
-    def project(*args):
-        query, key, value = layer_project(*args)
-        if query is not None:
-            queries.append(query.shape[2])
-        return query, key, value
-
-    layer_project = layer_module.project
-    monkeypatch.setattr(layer_module, 'project', project)
+    outputs = []
+    products = record_products(monkeypatch)
     for layer in vit.layers:
         layer.ln2.register_forward_hook(lambda m, x, y: outputs.append(y.shape[1]))
     with torch.no_grad():
         vit(torch.randn(2, 3, 32, 32, dtype=torch.float64))
     assert tuple(outputs) == rows
-    assert tuple(queries) == rows
+    assert tuple(count for _, count, parts in products if 'q' in parts) == rows
 
 
 def test_keys_of_shared_prompts_are_computed_once(monkeypatch):
+    """And none at all where the last layer is read at CLS alone."""
     vit = build(prompt=DEEP)
-    batches = []
-    layer_project = layer_module.project
-
-    def project(attn, normed, *args):
-        batches.append(len(normed))
-        return layer_project(attn, normed, *args)
-
-    monkeypatch.setattr(layer_module, 'project', project)
+    products = record_products(monkeypatch)
     vit(torch.randn(2, 3, 32, 32, dtype=torch.float64))
-    assert batches == [2, 1] * 3
+    layer = [(1, M, 'kv'), (2, 1 + N, 'q'), (2, 1 + N, 'kv')]
+    assert products == [*layer, *layer, (2, 1, 'q')]
+
+
+def test_without_gradients_one_product_serves_all(monkeypatch):
+    vit = build(prompt=DEEP)
+    products = record_products(monkeypatch)
+    with torch.no_grad():
+        vit(torch.randn(2, 3, 32, 32, dtype=torch.float64))
+    layer = [(1, M, 'kv'), (2, 1 + N, 'qkv')]
+    assert products == [*layer, *layer, (2, 1, 'q')]
 
 
 def test_prompts_know_the_grid_of_a_picture_that_is_not_square():

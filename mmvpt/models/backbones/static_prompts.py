@@ -1,0 +1,136 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Prompts that depend on parameters alone, computed once in evaluation."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .prompted_layer import attend_to
+
+
+class Entering(NamedTuple):
+    """Prompts as they enter a layer, and what its attention sees of them."""
+
+    prompts: Tensor | None
+    attended: Tensor | None
+
+
+class _Entry(NamedTuple):
+    state: tuple
+    sources: list[Tensor]
+    storages: list[Tensor]
+    entering: Entering
+
+    def holds(self, state: tuple, sources: list[Tensor]) -> bool:
+        same = len(sources) == len(self.sources)
+        same = same and all(map(operator.is_, self.sources, sources))
+        return same and self.state == state
+
+
+class StaticPrompts:
+    """What layers' attention sees of static prompts, kept while it holds.
+
+    An entry is used only while every parameter and buffer that it was computed from is
+    the same tensor on the same storage, and unchanged by PyTorch's count of in-place
+    operations, which optimizers and ``load_state_dict`` go through. Writing through
+    ``.data`` is not counted; mmengine's moving averages do so, and call ``eval()``
+    behind it. Hence the backbone forgets everything whenever its mode is set or its
+    tensors are moved. Copies and pickles start empty.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[int, _Entry] = {}
+        self._folded: dict[int, Entering] = {}
+
+    def __reduce__(self) -> tuple:
+        return type(self), ()
+
+    def __deepcopy__(self, memo: dict) -> StaticPrompts:
+        return type(self)()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that are kept, without the parameters themselves."""
+        return sum(
+            tensor.numel() * tensor.element_size()
+            for entry in self._entries.values()
+            for tensor in entry.entering
+            if tensor is not None
+        )
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+
+    def enter(
+        self,
+        i: int,
+        prompt: nn.Module,
+        layer: nn.Module,
+        once: bool,
+        compute: Callable[[], Tensor | None],
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return static prompts of layer ``i`` and what its attention sees of them.
+
+        The latter is None where it is not to be computed apart: with gradients, while a
+        graph is compiled, with something random in training mode, or where forward
+        hooks want to see the modules run.
+
+        Args:
+            i: Index of the layer.
+            prompt: The prompt module.
+            layer: Layer ``i``.
+            once: As in :func:`attend_to`.
+            compute: Asks the prompt module.
+        """
+        if i in self._folded:
+            return self._folded[i]
+        modules = (prompt, layer.ln1, layer.attn.qkv)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or busy(modules):
+            return compute(), None
+        sources = [t for m in modules for t in (*m.parameters(), *m.buffers())]
+        tuned_bias = getattr(layer.attn, 'tuned_bias', None)
+        sources += [] if tuned_bias is None else tuned_bias.parameters()
+        if any(t.is_inference() for t in sources):
+            return compute(), None  # PyTorch does not count what is done to them
+        state = (
+            *(once, autocast_state(sources[0].device)),
+            *((t._version, t.data_ptr(), t.dtype) for t in sources),
+        )
+        entry = self._entries.get(i)
+        if entry is None or not entry.holds(state, sources):
+            prompts = compute()
+            seen = None if prompts is None else attend_to(layer, prompts, once)
+            # Tensors and storages stay alive, so no other gets their id or address.
+            storages = [t.detach() for t in sources]
+            entry = _Entry(state, sources, storages, Entering(prompts, seen))
+            self._entries[i] = entry
+        return entry.entering
+
+
+def autocast_state(device: torch.device) -> tuple[Any, ...]:
+    """What autocast would do on ``device``, to be compared with an earlier answer."""
+    if hasattr(torch, 'get_autocast_dtype'):
+        kind = device.type
+        return torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+    return (  # PyTorch before 2.4
+        *(torch.is_autocast_enabled(), torch.get_autocast_gpu_dtype()),
+        *(torch.is_autocast_cpu_enabled(), torch.get_autocast_cpu_dtype()),
+    )
+
+
+def busy(modules: Iterable[nn.Module]) -> bool:
+    """Whether something in ``modules`` is in training mode, or somebody listens."""
+    return any(
+        module.training or module._forward_hooks or module._forward_pre_hooks
+        for outer in modules
+        for module in outer.modules()
+    )
