@@ -7,6 +7,8 @@ default_scope = 'mmseg'
 default_hooks = dict(
     logger=dict(log_metric_by_epoch=False),
     checkpoint=dict(by_epoch=False, interval=16000, save_best='mIoU'),
+    # running statistics of rank 0 for all, where norms are not synchronised
+    equal_buffers=dict(type='mmvpt.EqualBuffersHook'),
     # tools/test.py --show-dir switches it on
     visualization=dict(_delete_=True, type='SegVisualizationHook'),
 )

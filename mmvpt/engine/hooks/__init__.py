@@ -3,6 +3,7 @@
 
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .complete_weights_hook import CompleteWeightsHook
+from .equal_buffers_hook import EqualBuffersHook
 from .finite_loss_hook import FiniteLossHook
 from .metric_guidance_hook import MetricGuidanceHook
 from .normalization_hook import NormalizationHook
@@ -14,6 +15,7 @@ from .tuned_parameters_hook import TunedParametersHook
 __all__ = [
     'AtomicCheckpointHook',
     'CompleteWeightsHook',
+    'EqualBuffersHook',
     'FiniteLossHook',
     'MetricGuidanceHook',
     'NormalizationHook',
