@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(
     path
     for path in (ROOT / 'configs').rglob('*.py')
-    if '_base_' not in path.relative_to(ROOT / 'configs').parts
+    if not {'_base_', 'own'} & set(path.relative_to(ROOT / 'configs').parts)
 )
 NAME = re.compile(
     r'(?P<method>(vpt|gatedvpt|vapt|davpt|linear|mlp|full|bias|partial|lora|adapter|ssf)(-(?!released)\w+)?)'

@@ -44,7 +44,8 @@ class VTAB1k(ListedDataset):
 
     For an own task give ``task=None`` and its folder as ``data_root``; ``split`` is
     then the name of any list file in it, without '.txt', and the number of classes
-    comes from ``classes.txt``, ``classes`` or ``num_classes``.
+    comes from ``classes.txt``, ``classes`` or ``num_classes``. Its images may lie
+    elsewhere: ``image_root``.
 
     Source: Zhai et al., `A Large-scale Study of Representation Learning with the Visual
     Task Adaptation Benchmark <https://arxiv.org/abs/1910.04867>`_.
@@ -56,6 +57,8 @@ class VTAB1k(ListedDataset):
         data_root: Folder that holds the tasks' folders; for an own task its folder.
         num_classes: Number of classes of an own task. Official tasks know theirs.
         classes: Class names, or a file with one name per line.
+        image_root: Folder that the paths in lists are relative to, by default the
+            task's folder.
         cache_images: Keep decoded images in memory, see :class:`ListedDataset`.
         **kwargs: ``pipeline``, ``indices``, ``test_mode``, ``lazy_init``, ...
 
@@ -102,6 +105,7 @@ class VTAB1k(ListedDataset):
         *,
         num_classes: int | None = None,
         classes: str | Sequence[str] | None = None,
+        image_root: str | os.PathLike | None = None,
         cache_images: bool = False,
         **kwargs,
     ) -> None:
@@ -136,6 +140,7 @@ class VTAB1k(ListedDataset):
             folder = folder / official.folder
         self.task = task
         self.split = split
+        self.image_root = None if image_root is None else Path(image_root).expanduser()
         super().__init__(
             folder,
             num_classes=num_classes,
@@ -143,6 +148,10 @@ class VTAB1k(ListedDataset):
             cache_images=cache_images,
             **kwargs,
         )
+
+    def image_dir(self) -> Path:
+        """Return the folder that listed paths are relative to."""
+        return self.image_root or self.folder
 
     def prepare_hint(self) -> str:
         """Return one sentence on how to get the data, for messages."""

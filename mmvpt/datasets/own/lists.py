@@ -1,0 +1,106 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""The list files of a task, put together aside and renamed when complete."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..prepare.task import RefusedError
+
+NAMES = frozenset(f'{name}.txt' for name in ('classes', 'train', 'val', 'test'))
+
+
+class Lists:
+    """Lines of ``classes.txt`` and of one list for each split.
+
+    Args:
+        classes: Names of the classes in the order of labels.
+        splits: The lines of each split.
+    """
+
+    def __init__(
+        self, classes: Sequence[str], splits: Mapping[str, Sequence[str]]
+    ) -> None:
+        self.texts = {
+            f'{name}.txt': ''.join(f'{line}\n' for line in lines)
+            for name, lines in dict(splits, classes=classes).items()
+        }
+
+
+def check_target(folder: Path, images: Path, overwrite: bool) -> None:
+    """Raise RefusedError if the lists may not be written to ``folder``.
+
+    Args:
+        folder: Where they go.
+        images: The user's folder, in which nothing is written.
+        overwrite: Whether earlier lists are replaced.
+    """
+    inside = folder.resolve()
+    if images.resolve() in (inside, *inside.parents):
+        raise RefusedError(
+            f'The lists would be written to {folder}, inside of the images. Give '
+            'another folder with --lists.'
+        )
+    if not folder.exists():
+        return
+    others = sorted({item.name for item in folder.iterdir()} - NAMES)
+    if others:
+        raise RefusedError(
+            f'{folder} holds more than lists ({", ".join(others[:3])}) and is not '
+            'touched. Give another folder with --lists, or another --name.'
+        )
+    if not overwrite:
+        raise RefusedError(
+            f'{folder} exists. Replace it with --overwrite, or give another --name.'
+        )
+
+
+@contextmanager
+def write_aside(folder: Path, lists: Lists) -> Iterator[Path]:
+    """Write lists beside ``folder``; put them in place when the block has succeeded.
+
+    Args:
+        folder: The final folder; an earlier one is replaced.
+        lists: What to write.
+
+    Yields:
+        The folder that holds the lists for now.
+    """
+    missing = [p for p in (folder, *folder.parents) if not p.exists()]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f'.{folder.name}-', dir=folder.parent))
+    try:
+        for name, text in lists.texts.items():
+            (aside / name).write_text(text, encoding='utf-8')
+        aside.chmod(0o755)  # mkdtemp's folders are private
+        yield aside
+        if folder.exists():
+            shutil.rmtree(folder)
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        for parent in missing[1:]:  # made above, and still empty after a failure
+            if parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()
+
+
+def read_names(path: str | os.PathLike) -> list[str]:
+    """Read class names, one on each line.
+
+    Raises:
+        RefusedError: If the file is missing or holds a name twice.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise RefusedError(f'File with class names {str(path)!r} does not exist.')
+    lines = path.read_text(encoding='utf-8-sig').splitlines()
+    names = [line.strip() for line in lines if line.strip()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise RefusedError(f'{path} holds {twice[0]!r} more than once.')
+    return names

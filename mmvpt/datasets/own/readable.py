@@ -1,0 +1,61 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Whether images can be decoded, before a run finds out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import mmcv
+
+from ..whole_image import is_cut_off
+
+THREADS = 8
+
+
+def check_images(
+    root: Path, paths: Sequence[str], quiet: bool = False
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Decode every image, as a data set would.
+
+    Args:
+        root: Folder that paths are relative to.
+        paths: The images.
+        quiet: Print no progress.
+
+    Returns:
+        Why images cannot be decoded, by path; and a digest of each other's bytes.
+    """
+    problems, digests = {}, {}
+    said = time.monotonic()
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+        looked = pool.map(lambda path: _look(root / path), paths)
+        for number, (path, (problem, digest)) in enumerate(zip(paths, looked), 1):
+            if problem:
+                problems[path] = problem
+            else:
+                digests[path] = digest
+            if not quiet and time.monotonic() - said > 5:
+                said = time.monotonic()
+                print(f'read {number}/{len(paths)} images', file=sys.stderr)
+    return problems, digests
+
+
+def _look(path: Path) -> tuple[str, str]:
+    """Return why an image cannot be decoded, '' if it can, and a digest."""
+    try:
+        content = path.read_bytes()
+        image = mmcv.imfrombytes(content, flag='color', backend='cv2')
+    except (OSError, cv2.error) as error:
+        return f'{type(error).__name__}: {error}'.strip().splitlines()[0], ''
+    if image is None:
+        return f'no image ({len(content)} bytes)', ''
+    if is_cut_off(path):
+        return f'cut off ({len(content)} bytes): its end is missing', ''
+    return '', hashlib.sha256(content).hexdigest()

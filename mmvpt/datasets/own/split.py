@@ -1,0 +1,197 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Stratified splits that depend on the seed and the paths alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from ..prepare.task import RefusedError
+from .found import Found, OwnImage, first_few, in_order
+
+SPLITS = ('train', 'val', 'test')
+Item = TypeVar('Item')
+
+
+def split_images(
+    found: Found, val: float = 0.15, test: float = 0.15, seed: int = 0
+) -> dict[str, list[OwnImage]]:
+    """Divide the images of every class among training, validation and test.
+
+    A class of n images gives ``round(n * val)`` to validation and ``round(n * test)``
+    to test, one at least, and keeps one at least for training; of two images one is for
+    validation. Which ones, a hash of seed and path decides: neither the order of files
+    nor a library's random numbers matter, and with a new image most others stay where
+    they are.
+
+    Splits that the data has are respected: nothing leaves them, but validation is taken
+    from training where there is none. A test split is only made if there is no
+    validation split either.
+
+    Args:
+        found: The images.
+        val: Share for validation, above 0.
+        test: Share for test, 0 for no test split.
+        seed: Another seed, another split.
+
+    Returns:
+        The images of ``train``, ``val`` and, if there are any, ``test``, in the order
+        of labels and paths.
+
+    Raises:
+        RefusedError: If a share is out of range, there are fewer than two classes, or
+            a class has too few images.
+    """
+    check_shares(val, test)
+    groups = found.by_label()
+    if len(groups) < 2:
+        raise RefusedError(
+            f'{found.root} has one class, {next(iter(groups))!r}: there is nothing to '
+            'tell apart. Add the folder of another class.'
+        )
+    given = {image.split for image in found.images}
+    if 'val' in given:
+        val = test = 0.0
+    elif 'test' in given:
+        test = 0.0
+    small = {
+        name: len(images)
+        for name, images in groups.items()
+        if sum(image.split in (None, 'train') for image in images) < 1 + (val > 0)
+    }
+    if small:
+        names = (f'{name}: {count}' for name, count in small.items())
+        raise RefusedError(
+            f'{len(small)} of {len(groups)} classes have a single image, but training '
+            f'and validation need one each:\n{first_few(names)}\n'
+            'Add images, remove these classes, or join all small classes into one with '
+            '--group-below 2.'
+        )
+    splits: dict[str, list[OwnImage]] = {split: [] for split in SPLITS}
+    for images in groups.values():
+        for image in images:
+            if image.split in ('val', 'test'):
+                splits[image.split].append(image)
+        free = {i.path: i for i in images if i.split in (None, 'train')}
+        drawn = draw(list(free), val, test, seed)
+        for split, paths in drawn.items():
+            splits[split] += [free[path] for path in sorted(paths)]
+    order = {name: label for label, name in enumerate(groups)}
+    for part in splits.values():
+        part.sort(key=lambda image: (order[image.label], image.path))
+    return {split: part for split, part in splits.items() if part}
+
+
+def split_pairs(
+    classes: Mapping[str, Sequence[int]],
+    given: Mapping[str, str | None],
+    val: float = 0.15,
+    test: float = 0.15,
+    seed: int = 0,
+) -> dict[str, list[str]]:
+    """Divide images with masks; each counts for the rarest class that it shows.
+
+    Args:
+        classes: What each image shows, by its name.
+        given: The split that the data has each image in, None for none.
+        val: As in :func:`split_images`, as are the others.
+        test: Share for test.
+        seed: Another seed, another split.
+
+    Returns:
+        The names in each split, sorted. An image whose rarest class no other shows is
+        for training.
+
+    Raises:
+        RefusedError: If a share is out of range or there are too few images.
+    """
+    check_shares(val, test)
+    splits: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for name, split in given.items():
+        if split in ('val', 'test'):
+            splits[split].append(name)
+    if splits['val']:
+        val = test = 0.0
+    elif splits['test']:
+        test = 0.0
+    free = sorted(name for name, split in given.items() if split in (None, 'train'))
+    count: dict[int, int] = {}
+    for name in free:
+        for label in classes[name]:
+            count[label] = count.get(label, 0) + 1
+    groups: dict[int, list[str]] = {}
+    for name in free:
+        rarest = min(classes[name], key=lambda label: (count[label], label), default=-1)
+        groups.setdefault(rarest, []).append(name)
+    for names in groups.values():
+        for split, part in draw(names, val, test, seed).items():
+            splits[split] += part
+    if val > 0 and not splits['val'] and len(free) > 1:  # every class is too rare
+        held = [name for name, split in given.items() if split == 'test']
+        splits = draw(free, val, test, seed)
+        splits['test'] = [*held, *splits['test']]
+    if not splits['train'] or not splits['val']:
+        raise RefusedError(
+            f'{len(given)} images are too few for training and validation.'
+        )
+    return {split: sorted(part) for split, part in splits.items() if part}
+
+
+def check_shares(val: float, test: float) -> None:
+    """Raise RefusedError unless the shares leave something for training."""
+    if not (0 < val < 1 and 0 <= test < 1 and val + test < 1):
+        raise RefusedError(
+            'val must be above 0, test at least 0, and both together below 1; got '
+            f'{val} and {test}.'
+        )
+
+
+def draw(
+    paths: Sequence[str], val: float, test: float, seed: int
+) -> dict[str, list[str]]:
+    """Divide the paths of one class; at least one is left for training."""
+    ranked = sorted(paths, key=lambda path: _rank(path, seed))
+    free = len(ranked) - 1
+    num_val = min(free, max(1, round(len(ranked) * val))) if val > 0 else 0
+    num_test = min(free - num_val, max(1, round(len(ranked) * test)))
+    num_test = num_test if test > 0 else 0
+    held = num_val + num_test
+    return dict(val=ranked[:num_val], test=ranked[num_val:held], train=ranked[held:])
+
+
+def _rank(path: str, seed: int) -> bytes:
+    return hashlib.sha256(f'{seed}:{path}'.encode()).digest()
+
+
+def group_rare(found: Found, below: int, name: str = 'other') -> list[str]:
+    """Join the classes with fewer than ``below`` images into one.
+
+    Args:
+        found: The images; changed in place.
+        below: Number of images from which on a class stays.
+        name: The joint class.
+
+    Returns:
+        The names of the joined classes.
+
+    Raises:
+        RefusedError: If a class that stays has the name of the joint one.
+    """
+    groups = found.by_label()
+    rare = [label for label, images in groups.items() if len(images) < below]
+    if rare and name in groups and name not in rare:
+        raise RefusedError(
+            f'There is a class {name!r} already; name the joint class of the '
+            f'{len(rare)} small ones with --group-name.'
+        )
+    found.images = [
+        image._replace(label=name) if image.label in rare else image
+        for image in found.images
+    ]
+    if rare:
+        found.notes.append(
+            f'{len(rare)} classes with fewer than {below} images are now {name!r}: '
+            f'{", ".join(in_order(rare)[:5])}{", ..." if len(rare) > 5 else ""}.'
+        )
+    return rare
