@@ -22,17 +22,21 @@ LAYERS = (
     'mmvpt.version',
     'mmvpt.registry',
     'mmvpt.checkpoint',
+    'mmvpt.sealed',
     'mmvpt.weights',
     'mmvpt.models.tunable',
+    'mmvpt.models.fingerprint',
     'mmvpt.models.losses',
     'mmvpt.models.prompts',
     'mmvpt.models.adapters',
     'mmvpt.models.heads',
     'mmvpt.models.backbones',
     'mmvpt.models',
-    'mmvpt.engine',
-    'mmvpt.apis',
+    'mmvpt.tuned',
     'mmvpt.analysis',
+    'mmvpt.engine',
+    'mmvpt.protocol',
+    'mmvpt.apis',
 )
 # These see themselves and nothing else of mmvpt but what is named here.
 BASE = ('mmvpt.registry', 'mmvpt.checkpoint', 'mmvpt.models.tunable')

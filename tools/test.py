@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 import copy
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -153,18 +153,25 @@ def _set_out(config: Config, out: str) -> None:
         )
 
 
-def main(argv: Sequence[str] | None = None) -> dict:
+def main(
+    argv: Sequence[str] | None = None,
+    prepare: Callable[[Config], None] | None = None,
+) -> dict:
     """Test.
 
     Args:
         argv: Arguments; those of the process by default.
+        prepare: Called with the config before the command line goes into it.
 
     Returns:
         The metrics.
     """
     args = parse_args(argv)
     use_safe_loading(args.trust_checkpoint)
-    config = merge_args(launch.load_config(args.config, args.cfg_options), args)
+    config = launch.load_config(args.config, args.cfg_options)
+    if prepare is not None:
+        prepare(config)
+    config = merge_args(config, args)
     with launch.distributed(config, args.launcher, args.local_rank):
         if 'runner_type' in config:
             runner = RUNNERS.build(config)

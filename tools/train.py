@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -144,18 +144,27 @@ def set_start(config: Config, args: argparse.Namespace) -> None:
         work_dir.clear_for_fresh_run(config.work_dir, args.overwrite)
 
 
-def main(argv: Sequence[str] | None = None) -> Runner:
+def main(
+    argv: Sequence[str] | None = None,
+    prepare: Callable[[Config], None] | None = None,
+    built: Callable[[Runner], None] | None = None,
+) -> Runner:
     """Train.
 
     Args:
         argv: Arguments; those of the process by default.
+        prepare: Called with the config before the command line goes into it.
+        built: Called with the runner before it trains.
 
     Returns:
         The runner after training.
     """
     args = parse_args(argv)
     use_safe_loading(args.trust_checkpoint)
-    config = merge_args(launch.load_config(args.config, args.cfg_options), args)
+    config = launch.load_config(args.config, args.cfg_options)
+    if prepare is not None:
+        prepare(config)
+    config = merge_args(config, args)
     is_first = launch.process_rank(args.launcher) == 0
     lock = work_dir.lock_work_dir(config.work_dir)
     with lock if is_first else contextlib.nullcontext():
@@ -165,6 +174,8 @@ def main(argv: Sequence[str] | None = None) -> Runner:
                 runner = RUNNERS.build(config)
             else:
                 runner = Runner.from_cfg(config)
+            if built is not None:
+                built(runner)
             runner.train()
     return runner
 

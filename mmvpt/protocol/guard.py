@@ -1,0 +1,218 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Test images must not train or select: compared image by image, before a run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import DATASETS, DefaultScope
+
+from .protocols import Protocol
+
+#: Fields of a config that hold the data of a stage.
+LOADERS = dict(train='train_dataloader', val='val_dataloader', test='test_dataloader')
+_TEST_FIELDS = ('test_dataloader', 'test_evaluator', 'tta_pipeline')
+# What a dict has that is a data set, besides its type.
+_DATASET_KEYS = ('data_root', 'ann_file', 'data_prefix', 'split')
+
+Image = tuple[str, str]  # what identifies an image, and its label
+
+
+class LeakError(ValueError):
+    """Test data would train or choose something under a leak-free name."""
+
+
+def inspect_data(
+    config: Config,
+    protocol: Protocol,
+    stage: str,
+    before: Mapping[str, Any],
+    accepted_duplicates: int = 0,
+) -> dict[str, Any]:
+    """Compare the images that train, validate and test.
+
+    Args:
+        config: The config as it will run, after ``apply_protocol``.
+        protocol: The protocol that it will be recorded under.
+        stage: 'search' or 'final'.
+        before: The ``test_dataloader`` as it was before ``apply_protocol``.
+        accepted_duplicates: So many training or validation images may be equal, byte
+            by byte, to test images under another name. Recorded.
+
+    Returns:
+        The ``data`` block of a record: number and digest of the images of each part,
+        the overlaps between parts, and the byte-equal images.
+
+    Raises:
+        LeakError: If test data would train or choose, or validation data trains.
+    """
+    scope = config.get('default_scope') or 'mmengine'
+    with DefaultScope.overwrite_default_scope(scope):
+        parts = {
+            'train': list(_images(config.get('train_dataloader'))),
+            'val': list(_images(config.get('val_dataloader'))),
+            'test': list(_images(before.get('test_dataloader'))),
+        }
+        if not parts['train']:
+            raise LeakError('the config has no training images to compare with test')
+        test = {image for image, _ in parts['test']}
+        for place, images in _elsewhere(config):
+            _refuse(
+                len({image for image, _ in images} & test),
+                f'{place} reads test images outside of the test at the end',
+            )
+    found = {name: {image for image, _ in images} for name, images in parts.items()}
+    shared = {
+        'train_test': len(found['train'] & test),
+        'val_test': len(found['val'] & test),
+        'train_val': len(found['train'] & found['val']),
+    }
+    chosen = stage == 'final' and protocol.selection == 'best-test'
+    _refuse(shared['train_test'], 'the training data holds test images')
+    if not chosen:
+        _refuse(
+            shared['val_test'],
+            f'validation reads test images, so that {_chosen_by(config)} are chosen by '
+            f'test data, which protocol {protocol.name!r} rules out',
+        )
+    _refuse(
+        shared['train_val'] if not chosen and parts['val'] else 0,
+        'validation images train, so that validation tells nothing',
+    )
+    choosing = found['train'] | (set() if chosen else found['val'])
+    duplicates = count_copies(choosing, test)
+    if duplicates > accepted_duplicates:
+        raise LeakError(
+            f'{duplicates} training or validation images are copies of test images, '
+            f'byte by byte ({accepted_duplicates} are accepted). Remove them from the '
+            'lists, or accept them with --accept-duplicates, which is recorded.'
+        )
+    return dict(
+        **{name: _summary(images) for name, images in parts.items()},
+        overlaps=shared,
+        duplicates=duplicates,
+        accepted_duplicates=accepted_duplicates,
+    )
+
+
+def _refuse(count: int, what: str) -> None:
+    if count:
+        raise LeakError(
+            f'{what} ({count} images). Correct the lists or the config; to replicate a '
+            "paper that selects on test use protocol 'davpt-paper', whose figures are "
+            'labelled everywhere.'
+        )
+
+
+def _chosen_by(config: Config) -> str:
+    """Name what the validation chooses in this config."""
+    names = ['settings']
+    hooks = config.get('default_hooks') or {}
+    if (hooks.get('checkpoint') or {}).get('save_best'):
+        names.append('the epoch (save_best)')
+    custom = config.get('custom_hooks') or []
+    if any('EarlyStopping' in str(hook.get('type')) for hook in custom):
+        names.append('the end of training (EarlyStoppingHook)')
+    return ' and '.join(names)
+
+
+def _summary(images: list[Image]) -> dict[str, Any] | None:
+    """Return number and digest of images; names and labels count, not folders."""
+    if not images:
+        return None
+    digest = hashlib.sha256()
+    for image, label in sorted(images):
+        name = '/'.join(image.split(os.sep)[-2:])
+        digest.update(f'{name}\0{label}\n'.encode())
+    return dict(images=len(images), sha256=digest.hexdigest())
+
+
+def _images(loader: Any) -> Iterator[Image]:
+    """Yield the images that a data loader's config names."""
+    if loader is not None:
+        for leaf in _leaves(loader['dataset']):
+            yield from _listed(leaf)
+
+
+def _leaves(dataset: Mapping) -> Iterator[Mapping]:
+    """Yield the data sets inside of wrappers such as ConcatDataset."""
+    inner = dataset.get('datasets', dataset.get('dataset'))
+    if inner is None:
+        yield dataset
+        return
+    for item in [inner] if isinstance(inner, Mapping) else inner:
+        yield from _leaves(item)
+
+
+def _listed(leaf: Mapping) -> Iterator[Image]:
+    config = ConfigDict(leaf)
+    if 'cache_images' in config:
+        config.cache_images = False
+    config.pipeline, config.lazy_init = [], False
+    dataset = DATASETS.build(config)
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        label = str(info.get('gt_label', info.get('seg_map_path', '')))
+        if 'img_path' in info:
+            yield os.path.realpath(info['img_path']), label
+        elif 'img' in info:
+            yield hashlib.sha256(bytes(info['img'])).hexdigest(), label
+        else:
+            raise LeakError(
+                f'cannot tell which images {config["type"]} reads: its entries have '
+                f'neither img_path nor img, but {sorted(info)}'
+            )
+
+
+def _elsewhere(config: Config) -> Iterator[tuple[str, list[Image]]]:
+    """Yield data sets in hooks, loops and models, with the place they are in."""
+    skipped = (*LOADERS.values(), *_TEST_FIELDS)
+
+    def walk(value: Any, place: str) -> Iterator[tuple[str, list[Image]]]:
+        if isinstance(value, Mapping):
+            if 'type' in value and any(key in value for key in _DATASET_KEYS):
+                yield place, list(_listed(value))
+                return
+            for key, item in value.items():
+                yield from walk(item, f'{place}.{key}')
+        elif isinstance(value, (list, tuple)):
+            for i, item in enumerate(value):
+                yield from walk(item, f'{place}.{i}')
+
+    for field, value in config.items():
+        if field not in skipped:
+            yield from walk(value, field)
+
+
+def count_copies(choosing: Iterable[str], test: Iterable[str]) -> int:
+    """Count files that have the same bytes as a test file under another name.
+
+    Sizes are compared first, so that few files are read.
+
+    Args:
+        choosing: Paths of images that train or validate.
+        test: Paths of test images.
+    """
+    by_size: dict[int, list[str]] = {}
+    for path in test:
+        if os.path.isfile(path):
+            by_size.setdefault(os.path.getsize(path), []).append(path)
+    digests: dict[int, set[bytes]] = {}
+    copies = 0
+    for path in choosing:
+        size = os.path.getsize(path) if os.path.isfile(path) else -1
+        if size not in by_size:
+            continue
+        if size not in digests:
+            digests[size] = {_digest(other) for other in by_size[size]}
+        copies += _digest(path) in digests[size]
+    return copies
+
+
+def _digest(path: str) -> bytes:
+    with open(path, 'rb') as file:
+        return hashlib.sha256(file.read()).digest()

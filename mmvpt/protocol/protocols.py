@@ -1,0 +1,259 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Evaluation protocols: what trains, what selects, and when test data is read."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from mmengine.config import Config, ConfigDict
+
+SELECTIONS = ('last', 'best-val', 'best-test')
+
+
+class Splits(NamedTuple):
+    """What a data set calls its parts."""
+
+    train: str
+    val: str
+    both: str  # train and val together
+
+
+#: Data sets whose ``split`` a protocol sets, and their family.
+SPLITS = {
+    'mmvpt.VTAB1k': Splits('train800', 'val200', 'train800val200'),
+    'mmvpt.FGVC': Splits('train', 'val', 'trainval'),
+}
+FAMILIES = {'mmvpt.VTAB1k': 'vtab', 'mmvpt.FGVC': 'fgvc'}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a figure comes about; recorded with every figure.
+
+    The search always trains on the training split and is judged on the validation
+    split. In both stages the config loses its test data before anything is built, so
+    that only the test at the end can read it. The exception is ``best-test``.
+    """
+
+    name: str
+    summary: str
+    source: str
+    searches: bool  # may settings be searched for, task by task
+    selection: str  # which epoch's model counts: one of SELECTIONS
+    seeds: tuple[int, ...]  # of the final trainings
+    #: what the final training reads, by family: 'train', or 'both' for train and val
+    final: Mapping[str, str] = field(default_factory=dict)
+    validates: bool = False  # whether the final training looks at validation data
+
+    @property
+    def leak_free(self) -> bool:
+        """Whether test data chooses nothing."""
+        return self.selection != 'best-test'
+
+    @property
+    def label(self) -> str:
+        """What tables print beside every figure: '' or 'test-selected'."""
+        return '' if self.leak_free else 'test-selected'
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            'vpt',
+            'Settings are searched on the validation split; the final model trains on '
+            'all 1,000 images of VTAB-1k, on train of FGVC; the last epoch counts.',
+            'https://arxiv.org/abs/2203.12119',
+            searches=True,
+            selection='last',
+            seeds=(42, 44, 82, 100, 800),
+            final={'vtab': 'both'},
+        ),
+        Protocol(
+            'single-recipe',
+            'One recipe for all tasks, nothing is searched; the final model trains on '
+            'train and val; the last epoch counts.',
+            'https://arxiv.org/abs/2406.06820',
+            searches=False,
+            selection='last',
+            seeds=(18, 45, 25),
+            final={'vtab': 'both', 'fgvc': 'both'},
+        ),
+        Protocol(
+            'davpt-paper',
+            'Test-selected: the best epoch on the test split counts. To replicate the '
+            'released code of DA-VPT, never to compare methods.',
+            'https://arxiv.org/abs/2505.23694',
+            searches=False,
+            selection='best-test',
+            seeds=(0,),
+            final={'vtab': 'both'},
+        ),
+        Protocol(
+            'own',
+            'The splits of the config: settings are searched on its validation data, '
+            'the final model trains on its training data; the last epoch counts.',
+            '',
+            searches=True,
+            selection='last',
+            seeds=(0, 1, 2),
+            validates=True,
+        ),
+        Protocol(
+            'own-best-val',
+            'As own, but the best epoch on the validation data counts.',
+            '',
+            searches=True,
+            selection='best-val',
+            seeds=(0, 1, 2),
+            validates=True,
+        ),
+    )
+}
+
+
+def get_protocol(name: str) -> Protocol:
+    """Return a protocol by name.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    if name not in PROTOCOLS:
+        close = difflib.get_close_matches(name, PROTOCOLS, n=1)
+        hint = f' Did you mean {close[0]!r}?' if close else ''
+        raise ValueError(
+            f'unknown protocol {name!r}; there are {", ".join(PROTOCOLS)}.{hint}'
+        )
+    return PROTOCOLS[name]
+
+
+def metric_of(config: Config) -> str:
+    """Return the metric that selects: top-1 accuracy or mIoU.
+
+    Args:
+        config: The config.
+
+    Raises:
+        ValueError: If the evaluators have neither.
+    """
+    known = dict(Accuracy='accuracy/top1', IoUMetric='mIoU')
+    found = []
+    for stage in ('test', 'val'):
+        evaluators = config.get(f'{stage}_evaluator') or []
+        evaluators = [evaluators] if isinstance(evaluators, dict) else evaluators
+        found += [str(item.get('type')) for item in evaluators]
+    for name in found:
+        short = name.rpartition('.')[2]
+        if short in known:
+            return known[short]
+    raise ValueError(
+        f'no metric to select by: the evaluators are {found or "missing"}, known are '
+        f'{", ".join(known)}. Name the metric in the suite (metric=...).'
+    )
+
+
+def apply_protocol(config: Config, protocol: Protocol, stage: str, metric: str) -> None:
+    """Give a config the data and the selection of one stage.
+
+    Args:
+        config: Changed in place. Its test fields are gone afterwards.
+        protocol: The protocol.
+        stage: 'search' or 'final'.
+        metric: What the epoch is chosen by, where one is chosen.
+
+    Raises:
+        ValueError: If the protocol does not fit: no search, no validation split, or a
+            data set whose splits are unknown.
+    """
+    if stage not in ('search', 'final'):
+        raise ValueError(f"stage must be 'search' or 'final', got {stage!r}")
+    if stage == 'search' and not protocol.searches:
+        raise ValueError(
+            f'protocol {protocol.name!r} searches nothing. Choose one that does: '
+            f'{", ".join(p.name for p in PROTOCOLS.values() if p.searches)}.'
+        )
+    for key in ('load_from', 'resume'):
+        if config.get(key):
+            raise ValueError(
+                f'{key} is set in the config: a recorded run starts from the weights '
+                'in init_cfg, so that it is known what has been seen. Remove it.'
+            )
+    test = {key: config.get(f'test_{key}') for key in ('dataloader', 'evaluator')}
+    kind = str(config.train_dataloader.dataset.get('type'))
+    splits = SPLITS.get(kind)
+    if stage == 'search' and splits and not protocol.validates:
+        _validate_on(config, splits.val, test)
+    for key in ('dataloader', 'evaluator', 'cfg'):
+        config[f'test_{key}'] = None
+    part = 'train' if stage == 'search' else _final_part(protocol, kind)
+    if splits and not protocol.validates:  # else the splits are the config's
+        config.train_dataloader.dataset.split = getattr(splits, part)
+    elif part == 'both':
+        raise ValueError(
+            f'protocol {protocol.name!r} trains on train and val together, and of '
+            f"data set {kind} it is not known what that is. Use protocol 'own'."
+        )
+    checkpoints = config.get('default_hooks', {}).get('checkpoint')
+    selects = bool(checkpoints and checkpoints.get('save_best'))
+    if stage == 'final' and protocol.selection == 'best-test':
+        _select_on_test(config, test, metric)
+    elif stage == 'search' or protocol.validates:
+        if config.get('val_dataloader') is None:
+            raise ValueError(
+                'no validation split: the config has no val_dataloader, and test data '
+                'may choose nothing. Give it one, or use a protocol that needs none '
+                "('single-recipe')."
+            )
+        if stage == 'final' and protocol.selection == 'best-val':
+            _save_best(config, metric)
+        elif stage == 'final' and selects:
+            raise ValueError(
+                'the checkpoint hook has save_best, but by protocol '
+                f'{protocol.name!r} the last epoch counts. Remove it, or use protocol '
+                "'own-best-val'."
+            )
+    else:
+        config.val_dataloader = config.val_evaluator = config.val_cfg = None
+        if selects:
+            checkpoints.pop('save_best')
+    if stage == 'search':
+        config.setdefault('default_hooks', ConfigDict()).checkpoint = None
+
+
+def _validate_on(config: Config, split: str, test: dict) -> None:
+    """Give a config without validation, such as one for all images, its split."""
+    if config.get('val_dataloader') is not None or test['dataloader'] is None:
+        return
+    config.val_dataloader = copy.deepcopy(test['dataloader'])
+    config.val_dataloader.dataset.split = split
+    config.val_evaluator = copy.deepcopy(test['evaluator'])
+    config.val_cfg = ConfigDict()
+
+
+def _final_part(protocol: Protocol, kind: str) -> str:
+    return protocol.final.get(FAMILIES.get(kind, ''), 'train')
+
+
+def _select_on_test(config: Config, test: dict, metric: str) -> None:
+    """Let the test data choose the epoch, as released code does."""
+    if test['dataloader'] is None:
+        raise ValueError('the config has no test_dataloader to select on')
+    config.val_dataloader = copy.deepcopy(test['dataloader'])
+    config.val_evaluator = copy.deepcopy(test['evaluator'])
+    config.val_cfg = ConfigDict()
+    loop = config.train_cfg
+    loop.val_interval = 1
+    if loop.get('max_epochs'):  # the release looks at the late epochs
+        loop.val_begin = max(1, round(0.8 * loop.max_epochs))
+    _save_best(config, metric)
+
+
+def _save_best(config: Config, metric: str) -> None:
+    hooks = config.setdefault('default_hooks', ConfigDict())
+    hook = hooks.get('checkpoint') or ConfigDict(type='mmvpt.AtomicCheckpointHook')
+    hook.save_best, hook.rule = metric, 'greater'
+    hooks.checkpoint = hook

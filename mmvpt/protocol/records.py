@@ -1,0 +1,200 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Records: one JSON file for each run and each search, checked on write and on read."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .protocols import PROTOCOLS
+from .schema import FORMAT, SCHEMAS, VERSION, problems
+
+
+class InvalidRecordError(ValueError):
+    """A file is no record, or a record contradicts itself."""
+
+
+def validate(record: Any) -> None:
+    """Check form and content of a record.
+
+    Args:
+        record: Parsed JSON.
+
+    Raises:
+        InvalidRecordError: If a field is missing, unknown or of the wrong type, or the
+            record claims a protocol that its own data or selection contradict.
+    """
+    if not isinstance(record, dict) or record.get('format') != FORMAT:
+        raise InvalidRecordError(f'is no {FORMAT}')
+    if record.get('version') != VERSION:
+        raise InvalidRecordError(
+            f'has version {record.get("version")!r} of the format, this code reads '
+            f'version {VERSION}'
+        )
+    if record.get('kind') not in SCHEMAS:
+        raise InvalidRecordError(
+            f'has kind {record.get("kind")!r}, known are {", ".join(SCHEMAS)}'
+        )
+    found = list(problems(record, SCHEMAS[record['kind']]))
+    if found:
+        more = f' (and {len(found) - 3} more)' if len(found) > 3 else ''
+        raise InvalidRecordError('; '.join(found[:3]) + more)
+    if any(not math.isfinite(number) for number in _numbers(record)):
+        raise InvalidRecordError('holds a number that is not finite')
+    _check_claims(record)
+
+
+def _check_claims(record: dict) -> None:
+    """Compare what the record says of its protocol with the protocol and the data."""
+    stated, data = record['protocol'], record['data']
+    protocol = PROTOCOLS.get(stated['name'])
+    if protocol is None:
+        raise InvalidRecordError(f'names the unknown protocol {stated["name"]!r}')
+    for name in ('leak_free', 'label', 'selection'):
+        if stated[name] != getattr(protocol, name):
+            raise InvalidRecordError(
+                f'says {name} {stated[name]!r}, but protocol {protocol.name!r} has '
+                f'{getattr(protocol, name)!r}'
+            )
+    overlaps = data['overlaps']
+    selects_on_test = record['kind'] == 'run' and not protocol.leak_free
+    if overlaps.get('train_test') or (overlaps.get('val_test') and not selects_on_test):
+        raise InvalidRecordError(
+            f'trains or selects on test images ({overlaps}), which protocol '
+            f'{protocol.name!r} rules out'
+        )
+    reads = 'never' if record['kind'] == 'search' else 'once'
+    reads = 'every epoch' if selects_on_test else reads
+    if stated['test_reads'] != reads:
+        raise InvalidRecordError(
+            f'says that test data was read {stated["test_reads"]!r}, by protocol it is '
+            f'{reads!r}'
+        )
+    if record['kind'] == 'run' and record['metrics']['test'] is None:
+        raise InvalidRecordError('has no test metrics')
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _numbers(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _numbers(item)
+
+
+def comparable(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record without what differs when the same run is done again."""
+    return {name: value for name, value in record.items() if name != 'measured'}
+
+
+def write_record(path: str | os.PathLike, record: dict[str, Any]) -> None:
+    """Check a record and write it, whole or not at all.
+
+    Args:
+        path: The file; folders are made.
+        record: The record.
+
+    Raises:
+        InvalidRecordError: If the record is not valid; nothing is written.
+        OSError: If it cannot be written; nothing is left behind.
+    """
+    record = json.loads(json.dumps(record))
+    try:
+        validate(record)
+    except InvalidRecordError as error:
+        raise InvalidRecordError(f'the record for {path} {error}') from error
+    write_json(path, record)
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    """Write JSON under a name of its own, then rename.
+
+    Args:
+        path: The file; folders are made.
+        content: What JSON can hold.
+
+    Raises:
+        OSError: If it cannot be written; nothing is left behind.
+    """
+    path = Path(path)
+    aside = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(aside, 'w', encoding='utf-8') as file:
+            file.write(json.dumps(content, indent=1) + '\n')
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(
+                error.errno,
+                f'the disk is full: {path} was not written, and nothing is left of it. '
+                'Make room and run the command again; what is finished is kept.',
+            ) from error
+        raise
+
+
+def read_record(path: str | os.PathLike) -> dict[str, Any]:
+    """Read a record.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InvalidRecordError: If it is cut off, not JSON, or no valid record.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise InvalidRecordError(f'{path} is cut off or no JSON: {error}') from error
+    try:
+        validate(record)
+    except InvalidRecordError as error:
+        raise InvalidRecordError(f'{path} {error}') from error
+    return record
+
+
+def read_records(
+    paths: Iterable[str | os.PathLike],
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Read records from files and folders.
+
+    Args:
+        paths: Files, and folders whose ``records`` folders (at any depth, or the folder
+            itself if it has none) are searched for ``.json`` files.
+
+    Returns:
+        The valid records, and a notice for each file that is left out.
+
+    Raises:
+        FileNotFoundError: If a path does not exist.
+    """
+    records, notices = [], []
+    for path in _files(paths):
+        try:
+            records.append(read_record(path))
+        except InvalidRecordError as error:
+            notices.append(f'left out: {error}')
+    return records, notices
+
+
+def _files(paths: Iterable[str | os.PathLike]) -> Iterator[Path]:
+    for path in map(Path, paths):
+        if not path.exists():
+            raise FileNotFoundError(f'{path} does not exist: no records to read there')
+        if path.is_file():
+            yield path
+            continue
+        folders = sorted(p for p in path.rglob('records') if p.is_dir()) or [path]
+        for folder in folders:
+            yield from sorted(p for p in folder.rglob('*.json') if p.is_file())

@@ -1,0 +1,207 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Worker processes that run jobs, and are replaced when they die."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+#: How often a job's process may die before the job counts as failed.
+MAX_DEATHS = 5
+
+
+@dataclass
+class Job:
+    """A function, by name, and what it is called with."""
+
+    function: str  # 'module:name'; gets spec and returns what pickle can hold
+    spec: dict[str, Any]
+    source: Any = None  # who submitted it
+    key: Any = None  # what it is to its source
+    deaths: int = 0
+
+
+@dataclass
+class Event:
+    """How a job ended."""
+
+    job: Job
+    outcome: str  # 'done', 'failed', or 'died' when its process was killed
+    result: Any = None  # what the function returned, or a message
+
+
+@dataclass
+class _Worker:
+    process: Any
+    pipe: Connection
+    job: Job | None = field(default=None)
+
+
+class Crew(AbstractContextManager):
+    """A number of worker processes, each with a device of its own or shared.
+
+    A worker imports what its first job needs and keeps it. It ends when this process
+    ends, however it ends. When a worker dies, its job is reported as 'died', and a new
+    worker takes its place.
+
+    Args:
+        workers: Number of processes.
+        devices: GPU numbers; worker i sees device i modulo their number. Several
+            workers may share one. None leaves the environment as it is.
+
+    Raises:
+        ValueError: If ``workers`` is below 1.
+    """
+
+    def __init__(self, workers: int, devices: Sequence[str] | None = None) -> None:
+        if workers < 1:
+            raise ValueError(f'--workers must be at least 1, got {workers}')
+        self.size = workers
+        self.devices = list(devices or [])
+        self._context = multiprocessing.get_context('spawn')
+        self._workers: list[_Worker] = []
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join(5)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.pipe.close()
+        self._workers.clear()
+
+    @property
+    def idle(self) -> int:
+        """How many jobs could start now."""
+        return self.size - sum(worker.job is not None for worker in self._workers)
+
+    @property
+    def running(self) -> list[Job]:
+        """The jobs that run now."""
+        return [worker.job for worker in self._workers if worker.job is not None]
+
+    @property
+    def pids(self) -> list[int]:
+        """The worker processes."""
+        return [worker.process.pid for worker in self._workers]
+
+    def submit(self, job: Job) -> None:
+        """Give a job to an idle worker.
+
+        Raises:
+            RuntimeError: If no worker is idle.
+        """
+        if not self.idle:
+            raise RuntimeError(f'all {self.size} workers are busy')
+        free = [worker for worker in self._workers if worker.job is None]
+        for worker in free:
+            if self._send(worker, job):
+                return
+            self._bury(worker)
+        worker = self._start(len(self._workers))
+        if not self._send(worker, job):
+            raise RuntimeError('a worker process ended before it could start a job')
+
+    @staticmethod
+    def _send(worker: _Worker, job: Job) -> bool:
+        try:
+            worker.pipe.send((job.function, job.spec))
+        except OSError:  # it died while it was idle
+            return False
+        worker.job = job
+        return True
+
+    def _start(self, number: int) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        device = self.devices[number % len(self.devices)] if self.devices else None
+        environment = {'OMP_NUM_THREADS': os.environ.get('OMP_NUM_THREADS', '1')}
+        if device is not None:
+            environment['CUDA_VISIBLE_DEVICES'] = str(device)
+        # Set here as well: libraries read it when the child is started.
+        saved = {name: os.environ.get(name) for name in environment}
+        os.environ.update(environment)
+        try:
+            process = self._context.Process(
+                target=_serve, args=(theirs, os.getpid(), list(sys.path)), daemon=False
+            )
+            process.start()
+        finally:
+            for name, value in saved.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+        theirs.close()
+        worker = _Worker(process, ours)
+        self._workers.append(worker)
+        return worker
+
+    def _bury(self, worker: _Worker) -> None:
+        worker.process.join()
+        worker.pipe.close()
+        self._workers.remove(worker)
+
+    def wait(self, timeout: float) -> list[Event]:
+        """Return how jobs have ended; waits until one has, or the time is over.
+
+        Args:
+            timeout: Seconds.
+        """
+        busy = {worker.pipe: worker for worker in self._workers if worker.job}
+        if not busy:
+            return []
+        events = []
+        for pipe in wait(list(busy), timeout):
+            worker = busy[pipe]
+            job, worker.job = worker.job, None
+            try:
+                outcome, result = worker.pipe.recv()
+            except (EOFError, OSError):
+                self._bury(worker)
+                outcome, result = (
+                    'died',
+                    f'its process ended ({worker.process.exitcode})',
+                )
+                job.deaths += 1
+            events.append(Event(job, outcome, result))
+        return events
+
+
+def _serve(pipe: Connection, parent: int, path: list[str]) -> None:
+    """Run jobs until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    sys.path[:] = path
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    while True:
+        try:
+            name, spec = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            module, _, function = name.partition(':')
+            answer = 'done', getattr(importlib.import_module(module), function)(spec)
+        except Exception as error:
+            answer = 'failed', str(error) or type(error).__name__
+        try:
+            pipe.send(answer)
+        except OSError:
+            return
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the parent has ended, even if it was killed."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

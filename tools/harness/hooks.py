@@ -1,0 +1,128 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Hooks of single runs: watch validations, stop trials, time iterations."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+
+class ValidationHook(Hook):
+    """Keep the validations, and end the training where one is below a threshold.
+
+    Args:
+        metric: Which metric, as validations name it.
+        thresholds: Step (epoch or iteration) -> value that is needed to go on.
+    """
+
+    def __init__(self, metric: str, thresholds: Mapping[int, float]) -> None:
+        self.metric = metric
+        self.thresholds = {int(step): value for step, value in thresholds.items()}
+        self.steps: dict[int, float] = {}
+        self.seen: list[str] = []
+        self.stopped = False
+        self.cost = 0.0
+
+    @property
+    def last(self) -> float | None:
+        """The last validation."""
+        return list(self.steps.values())[-1] if self.steps else None
+
+    @staticmethod
+    def _by_epoch(runner: Runner) -> bool:
+        return bool(getattr(runner.train_loop, 'max_epochs', 0)) and not (
+            runner.cfg.train_cfg.get('max_iters')
+        )
+
+    def _position(self, runner: Runner) -> int:
+        return runner.epoch if self._by_epoch(runner) else runner.iter
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Count what was trained; a diverging run ends before its validation.
+
+        Args:
+            runner: The runner.
+        """
+        self.cost = float(self._position(runner) + self._by_epoch(runner))
+
+    def after_val_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
+        """Keep the metric and compare it.
+
+        Args:
+            runner: The runner.
+            metrics: Those of the validation.
+        """
+        metrics = metrics or {}
+        self.seen = sorted(metrics)
+        if self.metric not in metrics:
+            return
+        step = self._position(runner)
+        self.cost = float(step)
+        self.steps[step] = float(metrics[self.metric])
+        if self.steps[step] < self.thresholds.get(step, float('-inf')):
+            self.stopped = True
+            runner.train_loop.stop_training = True
+
+
+class Calibrated(Exception):  # noqa: N818  (nothing is wrong)
+    """Enough has been timed."""
+
+
+class CalibrationHook(Hook):
+    """Time a few iterations, then end the run.
+
+    Args:
+        iterations: How many, after two that warm up.
+
+    Raises:
+        Calibrated: When done.
+    """
+
+    def __init__(self, iterations: int = 8) -> None:
+        self.iterations = iterations
+        self.first: float | None = None
+        self.total = 0.0
+        self._times: list[float] = []
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Note when the first iteration starts.
+
+        Args:
+            runner: The runner.
+            batch_idx: Not used.
+            data_batch: Not used.
+        """
+        if self.first is None:
+            self.first = time.monotonic()
+            self._times.append(self.first)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Note when an iteration ends.
+
+        Args:
+            runner: The runner.
+            batch_idx: Not used.
+            data_batch: Not used.
+            outputs: Not used.
+        """
+        self._times.append(time.monotonic())
+        wanted = min(self.iterations + 2, runner.max_iters)
+        if len(self._times) > wanted:
+            steps = [b - a for a, b in zip(self._times, self._times[1:])]
+            self.total = statistics.median(steps[-self.iterations :]) * runner.max_iters
+            raise Calibrated

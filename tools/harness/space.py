@@ -1,0 +1,183 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Search spaces: what may vary, and the points in them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+Point = tuple[float, ...]  # index of a value, or a number, for each dimension
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One thing that varies: a list of values, or a range."""
+
+    name: str
+    values: tuple[Any, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the values are listed."""
+        return bool(self.values)
+
+    def overrides(self, coordinate: float) -> dict[str, Any]:
+        """Return what a coordinate changes in the config."""
+        if not self.is_list:
+            return {self.name: coordinate}
+        value = self.values[int(coordinate)]
+        return dict(value) if isinstance(value, Mapping) else {self.name: value}
+
+    def keys(self) -> set[str]:
+        """Return the keys of the config that it may change."""
+        coordinates = range(len(self.values)) if self.is_list else [self.low]
+        return {key for c in coordinates for key in self.overrides(c)}
+
+
+class Space:
+    """The dimensions of a search, in order.
+
+    A space is written as a dict. A list gives values from small to large::
+
+        {'optim_wrapper.optimizer.lr': [0.01, 0.1, 1.0]}
+
+    where a value that is a dict changes several keys at once, and the name is then only
+    a name; ``dict(low=1e-3, high=1.0, log=True)`` gives a range, which grids and the
+    coordinate mode cannot search.
+
+    Args:
+        definition: The dict.
+        start: Where the coordinate mode starts and what the model-based modes try
+            first, ``{name: value}``; the middle of each list by default.
+
+    Raises:
+        ValueError: If a dimension is empty, malformed, or the start is not in it.
+    """
+
+    def __init__(
+        self, definition: Mapping[str, Any], start: Mapping[str, Any] | None = None
+    ) -> None:
+        self.dimensions = [_dimension(name, d) for name, d in definition.items()]
+        unknown = set(start or {}) - {d.name for d in self.dimensions}
+        if unknown:
+            raise ValueError(
+                f'start names {sorted(unknown)}, but the space has '
+                f'{[d.name for d in self.dimensions]}'
+            )
+        self.start: Point = tuple(
+            _locate(d, start[d.name]) if start and d.name in start else _middle(d)
+            for d in self.dimensions
+        )
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every dimension is a list."""
+        return all(d.is_list for d in self.dimensions)
+
+    @property
+    def size(self) -> float:
+        """Number of points, infinite with ranges."""
+        if not self.is_finite:
+            return math.inf
+        return math.prod(len(d.values) for d in self.dimensions)
+
+    def points(self) -> Iterator[Point]:
+        """Yield all points, the last dimension fastest.
+
+        Raises:
+            ValueError: If there is a range.
+        """
+        if not self.is_finite:
+            ranges = [d.name for d in self.dimensions if not d.is_list]
+            raise ValueError(
+                f'a grid needs lists of values, but {", ".join(ranges)} is a range. '
+                'List values, or search with tpe or asha.'
+            )
+        yield from itertools.product(*(range(len(d.values)) for d in self.dimensions))
+
+    def overrides(self, point: Point) -> dict[str, Any]:
+        """Return what a point changes in the config."""
+        changes: dict[str, Any] = {}
+        for dimension, coordinate in zip(self.dimensions, point):
+            changes.update(dimension.overrides(coordinate))
+        return changes
+
+    def describe(self) -> dict[str, Any]:
+        """Return the space as JSON can hold it."""
+        described = {}
+        for d in self.dimensions:
+            bounds = dict(low=d.low, high=d.high, log=d.log)
+            described[d.name] = list(d.values) if d.is_list else bounds
+        return json.loads(json.dumps(described))
+
+
+def _dimension(name: str, definition: Any) -> Dimension:
+    if isinstance(definition, Mapping):
+        if set(definition) - {'low', 'high', 'log'} or 'low' not in definition:
+            raise ValueError(
+                f'{name}: a range is dict(low=..., high=..., log=False), got '
+                f'{dict(definition)}'
+            )
+        low, high = float(definition['low']), float(definition['high'])
+        log = bool(definition.get('log', False))
+        if not low < high or (log and low <= 0):
+            raise ValueError(f'{name}: {low} to {high} (log={log}) is no range')
+        return Dimension(name, low=low, high=high, log=log)
+    if isinstance(definition, str) or not isinstance(definition, Sequence):
+        raise ValueError(
+            f'{name}: expected a list of values or a range, got {definition!r}'
+        )
+    if not definition:
+        raise ValueError(f'{name}: the list of values is empty')
+    return Dimension(name, values=tuple(definition))
+
+
+def _middle(dimension: Dimension) -> float:
+    if dimension.is_list:
+        return len(dimension.values) // 2
+    if dimension.log:
+        return math.sqrt(dimension.low * dimension.high)
+    return (dimension.low + dimension.high) / 2
+
+
+def _locate(dimension: Dimension, value: Any) -> float:
+    if not dimension.is_list:
+        if not dimension.low <= value <= dimension.high:
+            raise ValueError(f'start: {dimension.name}={value} is outside of its range')
+        return float(value)
+    if value not in dimension.values:
+        raise ValueError(
+            f'start: {dimension.name}={value!r} is none of {list(dimension.values)}'
+        )
+    return dimension.values.index(value)
+
+
+def read_space(path: str | Path) -> Space:
+    """Read a space file: a Python file with ``space`` and perhaps ``start``.
+
+    Args:
+        path: The file.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it has no ``space``, or the space is malformed.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'space file {path} does not exist')
+    config = Config.fromfile(str(path)).to_dict()
+    if not config.get('space'):
+        raise ValueError(f'{path} has no space = {{...}}')
+    try:
+        return Space(config['space'], config.get('start'))
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error

@@ -1,0 +1,57 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""A config as a stage of a protocol runs it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+from mmvpt.protocol import Protocol, apply_protocol, inspect_data
+
+#: What a spec says of the run in its record.
+NAMES = ('suite', 'task', 'group', 'method', 'backbone', 'config', 'metric')
+
+
+def stage_config(
+    config: Config,
+    spec: Mapping[str, Any],
+    protocol: Protocol,
+    stage: str,
+) -> dict[str, Any]:
+    """Give a config its seed and data, and look for leaks on what then runs.
+
+    Args:
+        config: Changed in place.
+        spec: ``config``, ``seed``, ``metric`` and ``accepted_duplicates``.
+        protocol: The protocol.
+        stage: 'search' or 'final'.
+
+    Returns:
+        The ``data`` block of the record.
+
+    Raises:
+        ValueError: If the protocol does not fit, or test data would choose something.
+    """
+    config.setdefault('randomness', {})['seed'] = spec['seed']
+    before = dict(test_dataloader=copy.deepcopy(config.get('test_dataloader')))
+    if before['test_dataloader'] is None and stage == 'final':
+        raise ValueError(f'{spec["config"]} has no test_dataloader to report on')
+    apply_protocol(config, protocol, stage, spec['metric'])
+    return inspect_data(config, protocol, stage, before, spec['accepted_duplicates'])
+
+
+def training_length(config: Config) -> tuple[int, str]:
+    """Return the length of a training and its unit."""
+    loop = config.train_cfg
+    if loop.get('max_iters') and not loop.get('max_epochs'):
+        return int(loop.max_iters), 'iterations'
+    return int(loop.get('max_epochs') or 1), 'epochs'
+
+
+def plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as JSON holds them."""
+    return json.loads(json.dumps(dict(options)))

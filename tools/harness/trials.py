@@ -1,0 +1,133 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Jobs of a search: look at it before it starts, time it, run a trial."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmvpt.engine.config_mistakes import merge_options
+from mmvpt.engine.launch import load_config
+from mmvpt.protocol import describe_code, describe_config, get_protocol
+
+from .console import console
+from .hooks import Calibrated, CalibrationHook, ValidationHook
+from .space_keys import check_keys
+from .stage import stage_config, training_length
+
+
+def inspect_search(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a search before it starts.
+
+    Args:
+        spec: As for :func:`run_trial`, and ``keys``, those that the space changes.
+
+    Returns:
+        The blocks ``protocol``, ``data`` and ``code`` of its record, and ``length`` and
+        ``unit`` of a training.
+
+    Raises:
+        ValueError: If the config lacks a key, has no validation split, or leaks.
+    """
+    config = load_config(spec['config'], dict(spec['options']))
+    check_keys(config, spec['keys'])
+    protocol = get_protocol(spec['protocol'])
+    data = stage_config(config, spec, protocol, 'search')
+    length, unit = training_length(config)
+    return dict(
+        protocol=describe_config(config, protocol, 'search', spec['seeds']),
+        data=data,
+        code=describe_code(),
+        length=length,
+        unit=unit,
+    )
+
+
+def run_trial(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Train with the settings of a trial and validate.
+
+    Args:
+        spec: ``config``, ``options``, ``overrides``, ``protocol``, ``metric``,
+            ``seed``, ``work_dir``, ``slot``, ``thresholds``, ``interval`` (validations
+            on the way, or None), ``accepted_duplicates``.
+
+    Returns:
+        ``state``, ``value``, ``steps`` and ``cost`` of the outcome, and ``seconds``.
+    """
+    from tools.train import main as train
+
+    protocol = get_protocol(spec['protocol'])
+    watch = ValidationHook(spec['metric'], spec['thresholds'])
+    start = time.monotonic()
+    work_dir = Path(spec['work_dir']) / f'trial{spec["slot"]}'
+
+    def prepare(config: Config) -> None:
+        merge_options(config, {**spec['options'], **spec['overrides']})
+        stage_config(config, spec, protocol, 'search')
+        if spec['interval']:
+            config.train_cfg.val_interval = spec['interval']
+
+    state = 'complete'
+    with console(work_dir):
+        try:
+            train(
+                [spec['config'], '--work-dir', str(work_dir), '--overwrite'],
+                prepare,
+                lambda runner: runner.register_hook(watch, priority='LOWEST'),
+            )
+        except FloatingPointError:  # the loss is no number any more
+            traceback.print_exc()
+            state = 'diverged'
+    if watch.stopped:
+        state = 'pruned'
+    value = watch.last if state == 'complete' else None
+    if state == 'complete' and value is None:
+        raise RuntimeError(f'the validation gave no {spec["metric"]}: {watch.seen}')
+    steps = {step: v for step, v in watch.steps.items() if state != 'diverged'}
+    return dict(
+        state=state,
+        value=value,
+        steps=steps,
+        cost=watch.cost,
+        seconds=time.monotonic() - start,
+    )
+
+
+def calibrate(spec: Mapping[str, Any]) -> dict[str, float] | None:
+    """Estimate the seconds of a trial from a few iterations of it.
+
+    Args:
+        spec: As for :func:`run_trial`.
+
+    Returns:
+        ``start``, seconds until the first iteration, and ``training``, seconds of all
+        iterations; None where the loop has no iterations to time.
+    """
+    from tools.train import main as train
+
+    protocol = get_protocol(spec['protocol'])
+    work_dir = Path(spec['work_dir']) / 'calibration'
+    hook = CalibrationHook()
+    start = time.monotonic()
+
+    def prepare(config: Config) -> None:
+        merge_options(config, {**spec['options'], **spec['overrides']})
+        stage_config(config, spec, protocol, 'search')
+
+    with console(work_dir):
+        try:
+            train(
+                [spec['config'], '--work-dir', str(work_dir), '--overwrite'],
+                prepare,
+                lambda runner: runner.register_hook(hook, priority='LOWEST'),
+            )
+        except Calibrated:
+            pass
+    if hook.first is None:
+        return None
+    return dict(start=hook.first - start, training=hook.total)
