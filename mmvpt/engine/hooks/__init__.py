@@ -8,6 +8,8 @@ from .finite_loss_hook import FiniteLossHook
 from .metric_guidance_hook import MetricGuidanceHook
 from .normalization_hook import NormalizationHook
 from .num_classes_hook import NumClassesHook
+from .prefix_cache_hook import PrefixCacheHook
+from .prompt_visualization_hook import PromptVisualizationHook
 from .seed_hook import SeedHook
 from .semantic_mapping_hook import SemanticMappingHook
 from .tuned_parameters_hook import TunedParametersHook
@@ -20,6 +22,8 @@ __all__ = [
     'MetricGuidanceHook',
     'NormalizationHook',
     'NumClassesHook',
+    'PrefixCacheHook',
+    'PromptVisualizationHook',
     'SeedHook',
     'SemanticMappingHook',
     'TunedParametersHook',

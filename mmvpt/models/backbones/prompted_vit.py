@@ -25,6 +25,7 @@ from .arguments import (
     single_init_cfg,
 )
 from .assembly import build_prompt, freeze
+from .prefix_cache import PrefixCache
 from .pretrained import check_square, check_state, load_pretrained
 from .prompted_layer import meets_tokens, prompted_layer
 from .static_prompts import StaticPrompts
@@ -97,6 +98,9 @@ class PromptedVisionTransformer(VisionTransformer):
         ValueError: For a value that is not allowed, a tunable pattern that matches
             nothing, or prompts behind the last layer that runs.
     """
+
+    #: Reads what enters a later layer instead of computing it; see PrefixCacheHook.
+    prefix_cache: PrefixCache | None = None
 
     arch_zoo = {
         **VisionTransformer.arch_zoo,
@@ -175,10 +179,12 @@ class PromptedVisionTransformer(VisionTransformer):
         Args:
             inputs: Normalised images, (B, in_channels, height, width).
         """
-        tokens, grid = self.embed(inputs)
+        cache = self.prefix_cache
+        first = 0 if cache is None else cache.num_layers
+        tokens, grid = self.embed(inputs) if cache is None else cache(self, inputs)
         outs = []
         prompts = left = None
-        for i in range(self.out_indices[-1] + 1):
+        for i in range(first, self.out_indices[-1] + 1):
             patches = tokens[:, self.num_extra_tokens :]
             prompts, attended = self.enter(i, patches, grid, prompts, left)
             tokens, left = self.run_layer(i, tokens, prompts, attended)

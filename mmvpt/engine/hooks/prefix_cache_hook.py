@@ -1,0 +1,88 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Skip the frozen layers that have seen an image before."""
+
+from __future__ import annotations
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmvpt.engine.guided import unwrapped
+from mmvpt.models.backbones import PromptedVisionTransformer
+from mmvpt.models.backbones.prefix_cache import (
+    PrefixCache,
+    cacheable_layers,
+    prefix_fingerprint,
+)
+from mmvpt.registry import HOOKS
+
+
+@HOOKS.register_module()
+class PrefixCacheHook(Hook):
+    """Computes the layers before the first tuned tensor once for each image.
+
+    For data without augmentation (the protocol of VTAB-1k) and tuned tensors in late
+    layers only, as ``DeepPrompt(layers=[9, 10, 11])`` or ``tunable='partial-2'``. What
+    enters layer k is read from memory-mapped files afterwards, in training and
+    validation, in this run and in later ones of the same backbone (a search). Outputs
+    are those of the plain way but for the order of sums in another batch.
+
+    Args:
+        folder: Where the files go.
+        max_gb: What they hold at most, in GB (1e9 bytes), for each process.
+
+    Raises:
+        ValueError: At the start, if no layer can be skipped (a prompt or tuned tensor
+            in the first layer, drop-path) or ``max_gb`` is not positive; after the
+            second epoch, if no image came twice (random transforms).
+    """
+
+    priority = 'LOW'  # after weights are loaded
+
+    def __init__(self, folder: str = 'work_dirs/prefix_cache', max_gb: float = 8.0):
+        if max_gb <= 0:
+            raise ValueError(f'max_gb must be positive, got {max_gb}.')
+        self.folder, self.max_bytes = folder, int(max_gb * 1e9)
+
+    def before_train(self, runner: Runner) -> None:
+        """Switch the cache on."""
+        backbone = self._backbone(runner)
+        count = cacheable_layers(backbone)
+        fingerprint = prefix_fingerprint(backbone, count)
+        self.cache = PrefixCache(self.folder, count, self.max_bytes, fingerprint)
+        backbone.prefix_cache = self.cache
+        self._seen = len(runner.train_dataloader.dataset)
+        runner.logger.info(
+            f'PrefixCacheHook: {count} of {backbone.num_layers} layers run once for '
+            f'each image; kept in {self.folder}.'
+        )
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, **_: object) -> None:
+        """Raise if a second pass over the data found nothing."""
+        cache = self.cache
+        if not cache.hits and cache.misses >= 2 * self._seen and cache.stored:
+            raise ValueError(
+                f'PrefixCacheHook: {cache.misses} images passed and none came twice, '
+                'though the data set has '
+                f'{self._seen}. Random transforms make each one new: remove them from '
+                'train_dataloader.dataset.pipeline, or remove the hook.'
+            )
+
+    def after_train(self, runner: Runner) -> None:
+        """Say what it saved and switch it off."""
+        total = self.cache.hits + self.cache.misses
+        runner.logger.info(
+            f'PrefixCacheHook: {self.cache.hits} of {total} images were read, '
+            f'{self.cache.stored / 1e9:.2f} GB are kept in {self.folder}.'
+        )
+        self._backbone(runner).prefix_cache = None
+        self.cache.close()
+
+    def _backbone(self, runner: Runner) -> PromptedVisionTransformer:
+        model = unwrapped(runner.model)
+        found = [m for m in model.modules() if isinstance(m, PromptedVisionTransformer)]
+        if len(found) != 1:
+            raise ValueError(
+                'PrefixCacheHook needs one PromptedVisionTransformer, but the model '
+                f'has {len(found)}. Remove the hook.'
+            )
+        return found[0]
