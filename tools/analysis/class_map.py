@@ -1,7 +1,9 @@
+#!/usr/bin/env python
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Read which prompt every class had after each update of DA-VPT's map.
+"""Look which prompt every class of DA-VPT had after each update, and the drift.
 
-Writes the arrays to an npz file, then a picture of them:
+Reads the history that SemanticMappingHook wrote, or with --checkpoints the maps in the
+checkpoints of the run. Writes arrays to OUT.npz, then OUT.png:
 
     python tools/analysis/class_map.py work_dirs/davpt --out class_map
 """
@@ -9,110 +11,78 @@ Writes the arrays to an npz file, then a picture of them:
 from __future__ import annotations
 
 import argparse
-import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
+ROOT = Path(__file__).resolve().parents[2]
+if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installation
+    sys.path.insert(0, str(ROOT))
 
-HISTORY = 'class_to_prompt.jsonl'
-
-
-def read_history(folder: str | Path) -> dict[str, np.ndarray]:
-    """Read the history that ``SemanticMappingHook`` wrote.
-
-    A resumed run has several files; what it did again counts once.
-
-    Args:
-        folder: Work dir of a run, or a folder in it.
-
-    Returns:
-        ``iterations`` (T,) after which the map was made, ``maps`` (T, num_classes),
-        ``moved`` (T,) classes with another prompt than before, and ``sizes`` (T, M).
-
-    Raises:
-        FileNotFoundError: If there is no history.
-    """
-    rows = {}
-    files = sorted(Path(folder).rglob(HISTORY))
-    if not files:
-        raise FileNotFoundError(
-            f'no {HISTORY} in {str(folder)!r}: give the work dir of a run with '
-            'SemanticMappingHook.'
-        )
-    for file in files:
-        for line in file.read_text().splitlines():
-            row = json.loads(line)
-            rows[row['iter']] = row
-    rows = [rows[i] for i in sorted(rows)]
-    return dict(
-        iterations=np.array([row['iter'] for row in rows]),
-        maps=np.array([row['map'] for row in rows]),
-        moved=np.array([row['moved'] for row in rows]),
-        sizes=np.array([row['sizes'] for row in rows]),
-    )
+from mmvpt import analysis  # noqa: E402
+from mmvpt.checkpoint import read_checkpoint  # noqa: E402
+from mmvpt.engine.launch import run_tool  # noqa: E402
+from mmvpt.engine.work_dir import list_checkpoints  # noqa: E402
+from tools.analysis import command  # noqa: E402
 
 
-def draw(arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Draw the map over updates, classes sorted by their last prompt.
+def class_names(work_dir: str, count: int) -> list[str] | None:
+    """Return the names of the classes from a checkpoint of a run, if they are there.
 
     Args:
-        arrays: What :func:`read_history` returned.
-        path: The png file.
+        work_dir: Work dir of the run.
+        count: Classes of the map.
     """
-    import matplotlib
-
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
-
-    maps, moved = arrays['maps'], arrays['moved']
-    num_prompts = arrays['sizes'].shape[1]
-    order = np.lexsort(maps[::-1])  # by the first map, then the second, ...
-    fig, (top, below) = plt.subplots(
-        *(2, 1),
-        figsize=(8, 5),
-        sharex=True,
-        height_ratios=(4, 1),
-        layout='constrained',
-    )
-    colours = plt.get_cmap('tab20', num_prompts)
-    image = top.imshow(
-        *(maps[:, order].T, colours),
-        aspect='auto',
-        interpolation='nearest',
-        vmin=-0.5,
-        vmax=num_prompts - 0.5,
-    )
-    fig.colorbar(image, ax=top, label='prompt', ticks=range(num_prompts))
-    top.set_ylabel('class')
-    top.set_yticks(range(len(order)), order, fontsize=7 if len(order) <= 40 else 2)
-    below.bar(range(1, len(moved)), moved[1:], color='#0072B2')
-    below.set_ylabel('classes moved')
-    below.set_xlabel('update (0: before training)')
-    fig.savefig(path, dpi=120)
-    plt.close(fig)
+    saved = list_checkpoints(work_dir)
+    meta = read_checkpoint(saved[-1]).get('meta', {}) if saved else {}
+    names = (meta.get('dataset_meta') or {}).get('classes') or ()
+    return [str(name) for name in names] if len(names) == count else None
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line.
 
     Args:
         argv: Arguments; those of the process by default.
     """
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('work_dir', help='work dir of a run')
     parser.add_argument(
-        '--out', default='class_map', help='path without ending of the npz and png'
+        '--checkpoints',
+        action='store_true',
+        help='read the checkpoints instead of the history',
     )
+    command.add_out(parser, 'class_map')
     args = parser.parse_args(argv)
-    arrays = read_history(args.work_dir)
-    out = Path(args.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(out.with_name(out.name + '.npz'), **arrays)
-    draw(arrays, out.with_name(out.name + '.png'))
-    for i, (step, moved) in enumerate(zip(arrays['iterations'], arrays['moved'])):
+    read = analysis.read_history
+    if args.checkpoints:
+        read = analysis.read_checkpoint_maps
+    arrays = read(args.work_dir)
+    maps, num_prompts = arrays['maps'], arrays['sizes'].shape[1]
+    drift = analysis.drift(maps, num_prompts)
+    arrays.update({f'drift_{name}': values for name, values in drift.items()})
+    path = command.save_arrays(args.out, arrays)
+
+    from mmvpt.analysis import pictures
+
+    epochs = arrays.get('epochs')
+    # An update at the end of epoch e is logged before the count of epochs goes up.
+    unit = 'iteration'
+    if epochs is not None and len(set(epochs)) == len(epochs):
+        unit = 'epoch'
+    times = arrays['epochs' if unit == 'epoch' else 'iterations']
+    names = class_names(args.work_dir, maps.shape[1])
+    figure = pictures.draw_class_map(maps, drift, num_prompts, times, unit, names)
+    pictures.save(figure, path)
+    for i, time in enumerate(times):
         sizes = ' '.join(map(str, arrays['sizes'][i]))
-        print(f'iteration {step:6d}  moved {moved:4d}  sizes {sizes}')
+        print(
+            f'{unit} {time:6d}  moved {100 * drift["as_is"][i]:5.1f} %  '
+            f'renumbered {100 * drift["aligned"][i]:5.1f} %  sizes {sizes}'
+        )
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

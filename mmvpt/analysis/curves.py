@@ -1,0 +1,104 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Training curves from the logs of a run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+_FILE = 'scalars.json'
+_AXES = ('step', 'epoch', 'iter')
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One logged value over time.
+
+    Args:
+        steps: (S,), ascending.
+        values: (S,).
+        unit: What steps count, ``epoch`` or ``iteration``.
+    """
+
+    steps: np.ndarray
+    values: np.ndarray
+    unit: str
+
+
+def read_curves(work_dir: str | Path) -> dict[str, Curve]:
+    """Read all scalars that a run logged through mmengine's ``LocalVisBackend``.
+
+    A work dir may hold several logs, of a run that was resumed or begun again. Where
+    they overlap, the later one counts.
+
+    Args:
+        work_dir: Work dir of a run, or a folder in it.
+
+    Returns:
+        Curves by name, in the order in which they were first logged.
+
+    Raises:
+        FileNotFoundError: If there is no log.
+        ValueError: If the logs are empty or a line is not JSON.
+    """
+    files = sorted(Path(work_dir).rglob(_FILE))
+    if not files:
+        raise FileNotFoundError(
+            f'no {_FILE} in {str(work_dir)!r}: give the work dir of a run whose '
+            "visualizer has dict(type='LocalVisBackend')."
+        )
+    merged: dict[str, dict[int, float]] = {}
+    units: dict[str, str] = {}
+    for file in files:
+        rows = _rows(file)
+        by_epoch = any('epoch' in row for row in rows)
+        found: dict[str, dict[int, float]] = {}
+        for row in rows:
+            # Validation is logged without `iter` but with its time, over epochs if
+            # training counts epochs; scalars of hooks without either.
+            validation = 'iter' not in row and 'time' in row
+            unit = 'epoch' if validation and by_epoch else 'iteration'
+            for name, value in row.items():
+                if name not in _AXES and isinstance(value, (int, float)):
+                    curve = f'val/{name}' if validation and name in _TIMES else name
+                    found.setdefault(curve, {})[row['step']] = value
+                    units[curve] = unit
+        for name, points in found.items():
+            begin = min(points)
+            old = {s: v for s, v in merged.get(name, {}).items() if s < begin}
+            merged[name] = {**old, **points}
+    if not merged:
+        raise ValueError(
+            f'{files[0]} holds no scalars: the run ended before it logged anything. '
+            'Lower default_hooks.logger.interval or train longer.'
+        )
+    curves = {}
+    for name, points in merged.items():
+        steps = np.array(sorted(points))
+        values = np.array([points[step] for step in steps], dtype=float)
+        curves[name] = Curve(steps, values, units[name])
+    return curves
+
+
+_TIMES = ('time', 'data_time', 'memory')
+
+
+def _rows(file: Path) -> list[dict]:
+    rows = []
+    lines = file.read_text().splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            row['step']
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines):  # the run was killed while it wrote
+                break
+            raise ValueError(
+                f'{file}, line {number} is no row of scalars: {line[:60]!r}. Remove '
+                'it, or give another run.'
+            ) from error
+        rows.append(row)
+    return rows
