@@ -73,7 +73,7 @@ def is_hidden(name: str) -> bool:
 
 def files_below(folder: Path) -> Iterator[str]:
     """Yield files below a folder, relative to it, sorted; links are followed once."""
-    seen = set()
+    seen = {os.path.realpath(above) for above in Path(os.path.abspath(folder)).parents}
     found = []
     for parent, folders, files in os.walk(folder, followlinks=True):
         place = os.path.realpath(parent)
