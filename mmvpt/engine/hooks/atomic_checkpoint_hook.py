@@ -16,11 +16,25 @@ from typing import Any
 import torch
 from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import CheckpointHook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch import nn
 
 from ...checkpoint import CheckpointError, read_checkpoint
 from ...registry import HOOKS
+from ...tuned import (
+    META_KEY,
+    Fingerprint,
+    collect,
+    fingerprints,
+    frozen_backbones,
+    frozen_names,
+)
 from ..atomic_local_backend import TEMPORARY_SUFFIX, AtomicLocalBackend
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model
 
 
 class _PatientBackend(AtomicLocalBackend):
@@ -51,18 +65,32 @@ class AtomicCheckpointHook(CheckpointHook):
     * mmengine saves before it validates. A resumed run repeats the validation that
       the interruption may have cut off, so ``save_best`` misses nothing.
 
-    Arguments are those of ``CheckpointHook``. With ``backend_args`` (remote storage)
-    that backend writes the files, and atomicity is its business.
+    * Each checkpoint holds config, class names and normalisation as data, so that
+      ``mmvpt.load`` and ``tools/publish.py`` need nothing else.
+
+    Arguments are those of ``CheckpointHook``, and ``tuned_only``. With
+    ``backend_args`` (remote storage) that backend writes the files, and atomicity is
+    its business.
 
     Source: subclass of mmengine's ``CheckpointHook``.
+
+    Args:
+        *args: Passed on.
+        tuned_only: Leave the frozen weights of the backbone out of every file, the
+            averaged ones of ``EMAHook`` included, and note their fingerprint instead.
+            Whoever loads such a file, to resume for instance, gets the frozen weights
+            from ``init_cfg`` of the backbone, and they are compared.
+        **kwargs: Passed on.
 
     Raises:
         TypeError: For an unknown argument, which mmengine would notice only when the
             first checkpoint is due.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, tuned_only: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.tuned_only = tuned_only
+        self._marks: dict[str, Fingerprint] = {}
         allowed = inspect.signature(Runner.save_checkpoint).parameters
         for key in self.args:
             if key not in allowed:
@@ -79,12 +107,66 @@ class AtomicCheckpointHook(CheckpointHook):
 
         Args:
             runner: The runner.
+
+        Raises:
+            ValueError: If frozen weights are to be left out that no file has.
         """
         super().before_train(runner)
+        if self.tuned_only:
+            self._marks = self._fingerprints(runner)
         if self._is_local:
             self.file_backend = _PatientBackend()
             self._remove_leftovers(runner)
         self._repeat_validation(runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add what the weights mean; leave out frozen ones if told so.
+
+        Args:
+            runner: The runner.
+            checkpoint: What will be written, changed in place.
+        """
+        model, meta = _unwrap(runner.model), checkpoint['meta']
+        data = meta.get('dataset_meta') or {}
+        tuned = collect(
+            model,
+            runner.cfg,
+            state={},
+            classes=data.get('classes'),
+            palette=data.get('palette'),
+            training={key: meta[key] for key in ('epoch', 'iter', 'seed')},
+            marks=self._marks,
+        )
+        meta[META_KEY] = tuned.describe()
+        if not self.tuned_only:
+            return
+        frozen, marks = frozen_names(model), tuned.marked_state()
+        for key, prefix in (('state_dict', ''), ('ema_state_dict', 'module.')):
+            if key in checkpoint:
+                state = {
+                    name: value
+                    for name, value in checkpoint[key].items()
+                    if name.removeprefix(prefix) not in frozen
+                }
+                state.update({prefix + name: mark for name, mark in marks.items()})
+                checkpoint[key] = state
+
+    @staticmethod
+    def _fingerprints(runner: Runner) -> dict[str, Fingerprint]:
+        """Identify the frozen weights, which training will not change."""
+        model = _unwrap(runner.model)
+        backbones = frozen_backbones(model)
+        for path, backbone in backbones.items():
+            if (backbone.init_cfg or {}).get('type') != 'Pretrained':
+                raise ValueError(
+                    f'tuned_only leaves out the frozen weights of model.{path}, but '
+                    'its init_cfg names no checkpoint with them, so they would be '
+                    "lost. Set init_cfg=dict(type='Pretrained', checkpoint=...), or "
+                    'tuned_only=False.'
+                )
+        if not backbones:
+            runner.logger.info('tuned_only: nothing is frozen, all weights are saved.')
+        return fingerprints(model)
 
     @master_only
     def _remove_leftovers(self, runner: Runner) -> None:

@@ -8,6 +8,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 
 from ...checkpoint import CheckpointError
+from ...models.fingerprint import MARK
 from ...registry import HOOKS
 
 
@@ -37,7 +38,13 @@ class CompleteWeightsHook(Hook):
         state = checkpoint.get('state_dict', checkpoint)
         state = {name.removeprefix('module.'): value for name, value in state.items()}
         own = model.state_dict()
-        unknown = [n for n in state if n.startswith('backbone.') and n not in own]
+        unknown = [
+            name
+            for name in state
+            if name.startswith('backbone.')
+            and name not in own
+            and not name.endswith(f'.{MARK}')
+        ]
         if unknown:
             raise CheckpointError(
                 f'the checkpoint holds {", ".join(unknown[:3])}'

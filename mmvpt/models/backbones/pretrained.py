@@ -10,6 +10,7 @@ import re
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmvpt.models.fingerprint import MARK, complete_state
 from mmvpt.weights import read_weights
 
 # What may be absent: our own parameters, and mmpretrain's norm of ``avg_featmap``.
@@ -55,8 +56,18 @@ def load_pretrained(
         state = {n[len(prefix) :]: v for n, v in state.items() if n.startswith(prefix)}
     if backbone.final_norm_source in ('fresh-frozen', 'fresh-trained'):
         state = {n: v for n, v in state.items() if not n.startswith('ln1.')}
+    if MARK in state:
+        raise ValueError(
+            f'{checkpoint} holds tuned weights without frozen ones. Name the frozen '
+            'weights in init_cfg and give this file as the checkpoint to load, or make '
+            'a full checkpoint of it with tools/merge.py.'
+        )
     _check_names(state, checkpoint, prefix)
 
+    positions = state.get('pos_embed')
+    backbone.positions_resized = (
+        positions is not None and positions.shape != backbone.pos_embed.shape
+    )
     missing, unexpected = backbone.load_state_dict(state, strict=False)
     fresh = backbone.final_norm_source in ('fresh-frozen', 'fresh-trained')
     missing = [
@@ -94,10 +105,12 @@ def check_state(
     """Refuse a state of another width, depth or prompt before anything is loaded.
 
     A pre-hook of ``load_state_dict``, so that it also guards ``load_from``, ``resume``
-    and test, where mmengine would only log and go on with random weights.
+    and test, where mmengine would only log and go on with random weights. A state of
+    tuned weights alone is completed with the frozen ones it belongs to.
 
     Raises:
         ValueError: Naming the weights, both shapes and the option to change.
+        FingerprintError: If tuned weights belong to other frozen ones.
     """
     own = backbone.state_dict()
     given = {n[len(prefix) :]: v for n, v in state.items() if n.startswith(prefix)}
@@ -113,6 +126,8 @@ def check_state(
             'arch, patch_size, in_channels or the prompt (num_tokens) as the '
             'checkpoint was trained.'
         )
+    complete_state(backbone, state, prefix)
+    given = [n[len(prefix) :] for n in state if n.startswith(prefix)]
     depth = {int(m[1]) for m in (re.match(r'layers\.(\d+)\.', n) for n in given) if m}
     if depth and max(depth) + 1 != backbone.num_layers:
         raise ValueError(

@@ -33,6 +33,8 @@ class BasePrompt(nn.Module):
     guided_layers: tuple[int, ...] = ()
     #: Whether a prompt as a query sees patches only (not CLS, not the prompts).
     mask: bool = False
+    #: Buffers that training alone reads; files made for use leave them out.
+    training_buffers: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -70,6 +70,8 @@ class DistributionAwarePrompt(BasePrompt):
             prompts with ``kmeans`` or ``balanced``.
     """
 
+    training_buffers = ('centroids', 'class_sums', 'class_counts')
+
     def __init__(
         self,
         num_classes: int,
