@@ -50,21 +50,27 @@ class PrefixCacheHook(Hook):
         fingerprint = prefix_fingerprint(backbone, count)
         self.cache = PrefixCache(self.folder, count, self.max_bytes, fingerprint)
         backbone.prefix_cache = self.cache
-        self._seen = len(runner.train_dataloader.dataset)
+        self._hits = self._misses = 0
         runner.logger.info(
             f'PrefixCacheHook: {count} of {backbone.num_layers} layers run once for '
             f'each image; kept in {self.folder}.'
         )
 
+    def before_train_iter(self, runner: Runner, batch_idx: int, **_: object) -> None:
+        """Remember the counts, which validation moves too."""
+        self._counts = self.cache.hits, self.cache.misses
+
     def after_train_iter(self, runner: Runner, batch_idx: int, **_: object) -> None:
-        """Raise if a second pass over the data found nothing."""
-        cache = self.cache
-        if not cache.hits and cache.misses >= 2 * self._seen and cache.stored:
+        """Raise if a second pass over the training data found nothing."""
+        self._hits += self.cache.hits - self._counts[0]
+        self._misses += self.cache.misses - self._counts[1]
+        size = len(runner.train_dataloader.dataset)
+        if not self._hits and self._misses >= 2 * size and self.cache.stored:
             raise ValueError(
-                f'PrefixCacheHook: {cache.misses} images passed and none came twice, '
-                'though the data set has '
-                f'{self._seen}. Random transforms make each one new: remove them from '
-                'train_dataloader.dataset.pipeline, or remove the hook.'
+                f'PrefixCacheHook: {self._misses} training images passed and none came '
+                f'twice, though the data set has {size}. Random transforms make each '
+                'one new: remove them from train_dataloader.dataset.pipeline, or '
+                'remove the hook.'
             )
 
     def after_train(self, runner: Runner) -> None:

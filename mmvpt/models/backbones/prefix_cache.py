@@ -145,7 +145,7 @@ class Shelf:
             return False
         if slot in self._unchecked:
             self._unchecked.discard(slot)
-            if zlib.crc32(self._row(slot)) != self._crcs[slot]:
+            if zlib.crc32(self._row(slot).data) != self._crcs[slot]:
                 del self._slots[key]
                 return False
         return True
@@ -171,9 +171,9 @@ class Shelf:
             for key, row in chosen.items():
                 data.write(row.tobytes())
                 self._slots[key] = len(self._crcs)
-                self._crcs.append(zlib.crc32(row))
+                self._crcs.append(zlib.crc32(row.data))
             data.flush()
-            entries = [(key, zlib.crc32(row)) for key, row in chosen.items()]
+            entries = [(key, zlib.crc32(row.data)) for key, row in chosen.items()]
             index.write(np.array(entries, INDEX_ENTRY).tobytes())
         self.num_bytes += len(chosen) * raw.shape[1]
         self._map()
