@@ -53,10 +53,11 @@ class LabelReader:
         """
         batch = data_batch if isinstance(data_batch, dict) else {}
         samples = batch.get('data_samples') or ()
+        if self.of_patches:
+            _need_masks(samples)
         self.image_classes(samples)
         images = batch.get('inputs')
         if images is None or not all('gt_sem_seg' in sample for sample in samples):
-            _need_masks(samples, self.of_patches)
             return
         for image, sample in zip(images, samples):
             _check_size(sample.gt_sem_seg.data, image.shape[-2:], sample)
@@ -75,7 +76,7 @@ class LabelReader:
         Raises:
             ValueError: If there are no masks, or not of this size.
         """
-        _need_masks(samples, True)
+        _need_masks(samples)
         for sample in samples:
             _check_size(sample.gt_sem_seg.data, size, sample)
         masks = torch.cat([sample.gt_sem_seg.data for sample in samples])
@@ -212,9 +213,9 @@ def _check_size(mask: Tensor, size: Sequence[int], sample: Any) -> None:
         )
 
 
-def _need_masks(samples: Sequence[Any], needed: bool) -> None:
-    if needed and not all('gt_sem_seg' in sample for sample in samples):
-        keys = sorted(samples[0].keys()) if samples else []
+def _need_masks(samples: Sequence[Any]) -> None:
+    if not all('gt_sem_seg' in sample for sample in samples):
+        keys = sorted(samples[0].keys())
         raise ValueError(
             "labels='patch' needs masks, gt_sem_seg, in every data sample, but the "
             f"first one has {keys}. Load annotations, or set labels='image' in the "
