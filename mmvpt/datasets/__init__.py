@@ -5,11 +5,12 @@ from .digits import export_digits
 from .fgvc import FGVC
 from .listed import ListedDataset
 from .samplers import Draw, SeededInfiniteSampler, SeededSampler
-from .transforms import SeededTransforms
+from .transforms import CheckSegMap, SeededTransforms
 from .vtab1k import VTAB1k
 
 __all__ = [
     'FGVC',
+    'CheckSegMap',
     'Draw',
     'ListedDataset',
     'SeededInfiniteSampler',
