@@ -77,8 +77,11 @@ def small(name, data_root, crop=(CROP, CROP), **changes):
     for step in config.tta_pipeline[1].transforms[0]:
         _shrink(step, crop)
     _shrink_model(config.model, crop)
-    for scheduler, end in zip(reversed(config.param_scheduler), (4, 1)):
-        scheduler.end, scheduler.begin = end, end - 3 if end == 4 else 0
+    for scheduler in config.param_scheduler:
+        if scheduler.type == 'LinearLR':
+            scheduler.update(start_factor=0.5, end=2)
+        else:
+            scheduler.update(begin=len(config.param_scheduler) - 1, end=8)
     if 'semantic_mapping' in config.default_hooks:
         config.default_hooks.semantic_mapping.interval = 1
     changes = dict(
@@ -116,6 +119,8 @@ def _shrink_model(model, crop):
         prompt.num_tokens = 4
         if prompt.type == 'DistributionAwarePrompt':
             prompt.num_guided_tokens = 2
+        elif prompt.type == 'GatedPrompt':
+            prompt.gate_init = 1
     if model.test_cfg.mode == 'slide':
         model.test_cfg.crop_size = crop
         model.test_cfg.stride = tuple(side * 2 // 3 for side in crop)

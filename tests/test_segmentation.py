@@ -1,0 +1,154 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Segmentation configs, made small, train: methods, decoders, ways of training."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
+
+from mmvpt.models.tunable import count_parameters, tuned_names
+from tests.config_files import CONFIGS, load
+from tests.segmentation import make_data, small
+from tools import test as test_tool
+from tools import train as train_tool
+
+FACE = 'davpt/ade20k.py'
+UPERNET = '{}_upernet-vit-base-p16_ade20k.py'
+SETR = '{}_setr-pup-vit-large-p16_ade20k.py'
+#: One run for each: name of the config, changes.
+RUNS = {
+    'shallow': ('vpt/' + UPERNET.format('vpt-shallow'), {}),
+    'gated': ('gatedvpt/' + UPERNET.format('gatedvpt'), {}),
+    'adaptive': ('vapt/' + UPERNET.format('vapt'), {}),
+    'full': ('baselines/' + UPERNET.format('full'), {}),
+    'frozen': ('baselines/' + UPERNET.format('frozen'), {}),
+    'linear head': ('baselines/probe_linear-vit-base-p16_ade20k.py', {}),
+    'SETR-PUP, slide': ('davpt/' + SETR.format('davpt-plus'), {}),
+    'SETR-PUP of Gated': ('gatedvpt/gatedvpt_setr-pup-vit-base-p16-mae_ade20k.py', {}),
+    'Pascal Context': ('vpt/vpt-deep_upernet-vit-base-p16_pascal-context.py', {}),
+    'crops that are not square': (FACE, dict(crop=(32, 48))),
+    'crops of no whole patches': (FACE, dict(model__data_preprocessor__size=(36, 44))),
+    'accumulation': (FACE, dict(optim_wrapper__accumulative_counts=2)),
+    'bfloat16': (FACE, dict(optim_wrapper__type='mmvpt.AutocastOptimWrapper')),
+    'slide': (
+        FACE,
+        dict(model__test_cfg=dict(mode='slide', crop_size=(32, 32), stride=(21, 21))),
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def plain_configs(monkeypatch):
+    """Save configs without yapf, and look for compilers once."""
+    formatter = 'yapf.yapflib.yapf_api.FormatCode'
+    monkeypatch.setattr(formatter, lambda text, **_: (text, False))
+    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
+
+
+@pytest.fixture(scope='module')
+def data_root(tmp_path_factory):
+    """Both data sets, in one folder."""
+    root = tmp_path_factory.mktemp('data')
+    for name in (FACE, RUNS['Pascal Context'][0]):
+        make_data(root, small(name, root))
+    return root
+
+
+def train(name, data_root, work_dir, **changes):
+    """Train a small config; return the runner and the weights it started from."""
+    config = small(name, data_root, work_dir=str(work_dir), **changes)
+    runner = Runner.from_cfg(config)
+    runner.model.init_weights()
+    start = copy.deepcopy(runner.model.state_dict())
+    runner.train()
+    return runner, start
+
+
+@pytest.mark.parametrize('what', RUNS)
+def test_trains_and_validates(what, data_root, tmp_path):
+    name, changes = RUNS[what]
+    runner, start = train(name, data_root, tmp_path, **changes)
+    assert runner.iter == 2
+    assert 0 <= runner.message_hub.get_scalar('val/mIoU').current() <= 100
+    tuned, state = set(tuned_names(runner.model)), runner.model.state_dict()
+    frozen = {n for n, _ in runner.model.named_parameters()} - tuned
+    assert all(torch.equal(state[n], start[n]) for n in frozen)
+    assert all(n.startswith('backbone.') for n in frozen)
+    # a bias before a norm, or of keys, has no gradient; whole tensors do
+    moved = {n for n in tuned if not torch.equal(state[n], start[n])}
+    assert {n for n in tuned if not n.endswith(('bias', 'key'))} <= moved
+
+
+def test_recomputing_activations_changes_nothing(data_root, tmp_path):
+    ends = []
+    for with_cp in (False, True):
+        runner, _ = train(
+            *(FACE, data_root, tmp_path / str(with_cp)),
+            model__backbone__with_cp=with_cp,
+        )
+        ends.append(runner.model.state_dict())
+    for key, value in ends[0].items():
+        torch.testing.assert_close(ends[1][key], value, rtol=0, atol=1e-6)
+
+
+def test_resumed_run_ends_equal_and_is_tested(data_root, tmp_path, monkeypatch):
+    """By the tools: the same end, the same figure, also with flips and scales."""
+    config = small(FACE, data_root)
+    config.dump(str(tmp_path / 'config.py'))
+    path = str(tmp_path / 'config.py')
+    whole = train_tool.main([path, '--work-dir', str(tmp_path / 'a')])
+    args = [
+        '--work-dir',
+        str(tmp_path / 'b'),
+        '--resume',
+        str(tmp_path / 'a/iter_1.pth'),
+    ]
+    other = train_tool.main([path, *args])
+    expected, state = whole.model.state_dict(), other.model.state_dict()
+    for key, value in expected.items():
+        assert torch.equal(state[key], value), key
+    score = whole.message_hub.get_scalar('val/mIoU').current()
+    assert other.message_hub.get_scalar('val/mIoU').current() == score
+
+    args = [path, str(tmp_path / 'a/iter_2.pth'), '--work-dir', str(tmp_path / 'c')]
+    assert test_tool.main(args)['mIoU'] == score
+    assert 0 <= test_tool.main([*args, '--tta'])['mIoU'] <= 100
+
+
+def segmentation_model(path):
+    """Build the model of a config without memory (device meta)."""
+    config = load(path)
+    with DefaultScope.overwrite_default_scope('mmseg'), torch.device('meta'):
+        return MODELS.build(copy.deepcopy(config.model))
+
+
+def test_numbers_of_tuned_parameters():
+    """Those of the papers: SETR-PUP on ViT-L, 150 classes."""
+    heads, prompts = 13_143_640, 24 * 20 * 1024
+    plus = 24 * 2 * 1024 + 1024  # biases of keys and values, class token
+    expected = dict(frozen=heads, full=317_291_096, davpt=heads + prompts)
+    expected.update({'vpt-deep': heads + prompts, 'davpt-plus': heads + prompts + plus})
+    for method, number in expected.items():
+        (path,) = (p for p in CONFIGS if p.name == SETR.format(method))
+        assert count_parameters(segmentation_model(path))[0] == number, method
+    # two auxiliary heads in Gated Prompt Tuning, three elsewhere
+    (path,) = (p for p in CONFIGS if p.name == RUNS['SETR-PUP of Gated'][0][9:])
+    model = segmentation_model(path)
+    assert len(model.auxiliary_head) == 2
+    assert model.backbone.out_indices == [4, 8, 11]
+    assert count_parameters(model.backbone)[0] == 100 * 768 + 11 + 12
+
+
+def test_slide_equals_whole_where_one_window_sees_all(data_root):
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(small(FACE, data_root).model).eval()
+    images = torch.randn(2, 3, 32, 48)
+    meta = [dict(img_shape=(32, 48), ori_shape=(32, 48))] * 2
+    with torch.no_grad():
+        whole = model.inference(images, meta)
+        model.test_cfg.update(mode='slide', crop_size=(32, 48), stride=(32, 48))
+        slide = model.inference(images, meta)
+    assert whole.shape == (2, 150, 32, 48)
+    torch.testing.assert_close(slide, whole)
