@@ -166,7 +166,8 @@ class Subject:
         # The counter follows gradients of whatever asks for them, even where there
         # are none, so nothing may ask.
         self.model.requires_grad_(False)
-        self.model(self.images)
+        with torch.no_grad():
+            self.model(self.images)
 
     def frozen_state(self) -> dict[str, Tensor]:
         """Return the weights of our ViT that do not train, to share them."""

@@ -120,6 +120,8 @@ def autocast_state(device: torch.device) -> tuple[Any, ...]:
     """What autocast would do on ``device``, to be compared with an earlier answer."""
     if hasattr(torch, 'get_autocast_dtype'):
         kind = device.type
+        if not torch.amp.is_autocast_available(kind):
+            return ()
         return torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
     return (  # PyTorch before 2.4
         *(torch.is_autocast_enabled(), torch.get_autocast_gpu_dtype()),
