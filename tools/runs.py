@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 RESULT = 'result.json'
+#: What a run is judged by, as tables call it, by the name of the metric.
+FIGURES = {'accuracy/top1': 'top-1', 'mIoU': 'mIoU'}
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Run:
     work_dir: str
     options: Mapping[str, Any] = field(default_factory=dict)  # as --cfg-options
     test: bool = True
-    predictions: bool = False  # keep the test predictions in predictions.pkl
+    #: keep the test predictions: predictions.pkl, or label maps in predictions/
+    predictions: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,9 @@ class Result:
 
     tuned: int  # parameters that train
     seconds: float  # of training and validation
-    val: float  # top-1 on the validation images, in %
-    test: float | None  # top-1 on the test images, in %
+    val: float  # the figure on the validation images, in %
+    test: float | None  # the figure on the test images, in %
+    figure: str = 'top-1'  # one of FIGURES
 
 
 def pool(workers: int) -> ProcessPoolExecutor:
@@ -97,14 +101,23 @@ def _train_and_test(run: Run) -> Result:
     where = ['--work-dir', run.work_dir]
     runner = train([run.config, *where, '--overwrite', *options])
     seconds = time.monotonic() - start
-    val = float(runner.message_hub.get_scalar('val/accuracy/top1').current())
-    accuracy = None
+    scalars = runner.message_hub.log_scalars
+    metric = next((name for name in FIGURES if f'val/{name}' in scalars), None)
+    if metric is None:
+        raise RuntimeError(
+            f'{run.config} was not validated at the end of training with one of '
+            f'{list(FIGURES)}: set val_evaluator and train_cfg.val_interval.'
+        )
+    val = float(scalars[f'val/{metric}'].current())
+    tested = None
     if run.test:
         checkpoint = (Path(run.work_dir) / 'last_checkpoint').read_text().strip()
         if run.predictions:
-            where += ['--out', f'{run.work_dir}/predictions.pkl']
-        accuracy = test([run.config, checkpoint, *where, *options])['accuracy/top1']
-    return Result(count_parameters(runner.model)[0], seconds, val, accuracy)
+            suffix = '' if runner.cfg.default_scope == 'mmseg' else '.pkl'
+            where += ['--out', f'{run.work_dir}/predictions{suffix}']
+        tested = float(test([run.config, checkpoint, *where, *options])[metric])
+    tuned = count_parameters(runner.model)[0]
+    return Result(tuned, seconds, val, tested, FIGURES[metric])
 
 
 def collect(futures: Mapping[Future, Any]) -> Iterator[tuple[Any, Result]]:

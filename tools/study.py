@@ -89,15 +89,9 @@ def search(pool, methods: dict, out: Path) -> dict[str, dict]:
 def report(methods: dict, best: dict, results: dict) -> str:
     """Return the table: one row for each method, mean ± spread over the seeds."""
     tested = all(result.test is not None for result in results.values())
-    head = [
-        'method',
-        'tuned parameters',
-        's',
-        'val top-1 %',
-        'test top-1 %',
-        'settings',
-    ]
-    rows = [[cell for cell in head if tested or cell != 'test top-1 %']]
+    figure = next(iter(results.values())).figure
+    shown = [f'val {figure} %', *([f'test {figure} %'] if tested else [])]
+    rows = [['method', 'tuned parameters', 's', *shown, 'settings']]
     for name in methods:
         mine = [result for (method, _), result in results.items() if method == name]
         rows.append(
