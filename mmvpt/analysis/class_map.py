@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,9 @@ def read_history(folder: str | Path) -> dict[str, np.ndarray]:
         folder: Work dir of a run, or a folder in it.
 
     Returns:
-        ``iterations`` and ``epochs`` (U,) complete when the map was made, ``maps``
-        (U, K) and ``sizes`` (U, M), classes of each prompt.
+        ``iterations`` (U,) complete when the map was made, ``epochs`` (U,) likewise
+        if updates came at the ends of epochs, ``maps`` (U, K) and ``sizes`` (U, M),
+        classes of each prompt.
 
     Raises:
         FileNotFoundError: If there is no history.
@@ -52,12 +54,19 @@ def read_history(folder: str | Path) -> dict[str, np.ndarray]:
         raise ValueError(f'{files[0]} is empty: the map was never made.')
     iterations = sorted(by_iteration)
     epochs, maps, sizes = zip(*(by_iteration[i] for i in iterations))
-    return dict(
-        iterations=np.array(iterations),
-        epochs=np.array(epochs),
-        maps=np.array(maps),
-        sizes=np.array(sizes),
+    arrays = dict(
+        iterations=np.array(iterations), maps=np.array(maps), sizes=np.array(sizes)
     )
+    if _at_ends_of_epochs(iterations, epochs):
+        # The hook counts the epochs before the one that ends.
+        arrays['epochs'] = np.array([e + (i > 0) for i, e in zip(iterations, epochs)])
+    return arrays
+
+
+def _at_ends_of_epochs(iterations: Sequence[int], epochs: Sequence[int]) -> bool:
+    """Tell whether all updates came after whole epochs of one length."""
+    lengths = {i / (e + 1) for i, e in zip(iterations, epochs) if i}
+    return len(lengths) == 1 and len(iterations) > 2
 
 
 def read_checkpoint_maps(folder: str | Path) -> dict[str, np.ndarray]:

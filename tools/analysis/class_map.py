@@ -67,11 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from mmvpt.analysis import pictures
 
-    epochs = arrays.get('epochs')
-    # An update at the end of epoch e is logged before the count of epochs goes up.
-    unit = 'iteration'
-    if epochs is not None and len(set(epochs)) == len(epochs):
-        unit = 'epoch'
+    unit = 'epoch' if 'epochs' in arrays else 'iteration'
     times = arrays['epochs' if unit == 'epoch' else 'iterations']
     names = class_names(args.work_dir, maps.shape[1])
     figure = pictures.draw_class_map(maps, drift, num_prompts, times, unit, names)

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NoReturn
 
 import numpy as np
 from mmengine.config import Config
@@ -42,6 +44,15 @@ class Look:
     backbone: PromptedVisionTransformer
     shown: ShownImages
     classes: tuple[str, ...]
+
+
+def fail(message: str) -> NoReturn:
+    """End the program with a message and status 1.
+
+    Args:
+        message: What is wrong and what to do.
+    """
+    sys.exit(f'{Path(sys.argv[0]).name}: error: {message}')
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -99,26 +110,24 @@ def load_model(args: argparse.Namespace) -> tuple[nn.Module, Config]:
         args: With what :func:`add_run` added.
 
     Raises:
-        ValueError: If it is not clear which config or checkpoint is meant.
+        SystemExit: If it is not clear which config or checkpoint is meant.
         CheckpointError: If the checkpoint is not of this config.
     """
     path, checkpoint = Path(args.run), args.checkpoint
     if path.is_dir():
         configs = sorted(path.glob('*.py'))
         if len(configs) != 1:
-            raise ValueError(
+            fail(
                 f'{path} holds {len(configs)} configs (*.py), so it is not clear which '
                 'model is meant. Give the config and the checkpoint.'
             )
         saved = list_checkpoints(path)
         if checkpoint is None and not saved:
-            raise ValueError(f'{path} holds no checkpoint. Give one.')
+            fail(f'{path} holds no checkpoint. Give one.')
         checkpoint = checkpoint or str(saved[-1])
         path = configs[0]
     elif checkpoint is None:
-        raise ValueError(
-            f'{path} is no folder. With a config, give its checkpoint as well.'
-        )
+        fail(f'{path} is no folder. With a config, give its checkpoint as well.')
     config = load_config(str(path), args.cfg_options)
     use_safe_loading(args.trust_checkpoint)
     init_default_scope(config.get('default_scope', 'mmengine'))
@@ -144,24 +153,24 @@ def load_look(args: argparse.Namespace) -> Look:
         args: With what :func:`add_run` and :func:`add_images` added.
 
     Raises:
-        ValueError: If the model has no prompts, or the config lacks the data.
-        FileNotFoundError: If an image is missing.
+        SystemExit: If the config lacks the data or an image is missing.
+        ValueError: If the model has no prompts.
     """
     model, config = load_model(args)
     backbone = prompted_backbone(model)
     loader = config.get(f'{args.split}_dataloader')
     if args.num < 1:
-        raise ValueError(f'--num must be at least 1, got {args.num}.')
+        fail(f'--num must be at least 1, got {args.num}.')
     if args.images:
         missing = [file for file in args.images if not os.path.isfile(file)]
         if missing:
-            raise FileNotFoundError(f'no such image: {", ".join(missing)}')
+            fail(f'no such image: {", ".join(missing)}')
         pipeline = Compose(_without_labels(_pipeline(config)))
         items = [pipeline(dict(img_path=file)) for file in args.images]
         classes = ()
     else:
         if loader is None:
-            raise ValueError(f'the config has no {args.split}_dataloader.')
+            fail(f'the config has no {args.split}_dataloader.')
         settings = loader.dataset
         if args.split == 'train':
             settings.pipeline = _pipeline(config)
@@ -204,7 +213,7 @@ def _pipeline(config: Config) -> list:
         dataset = (config.get(field) or {}).get('dataset') or {}
         if 'pipeline' in dataset:
             return dataset['pipeline']
-    raise ValueError('the config has no val_dataloader or test_dataloader.')
+    fail('the config has no val_dataloader or test_dataloader.')
 
 
 def _without_labels(pipeline: Sequence[dict]) -> list[dict]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,10 +80,12 @@ def draw_attention(
         mine = -1 if positive is None else int(positive[row])
         _image(line[0], images[row])
         if titles is not None:
-            line[0].set_ylabel(titles[row], fontsize=8)
+            line[0].set_ylabel(textwrap.fill(titles[row], 20), fontsize=8)
         for column, (name, _), values in zip(columns, queries, maps):
             axis = line[column]
-            _image(axis, images[row].mean(-1), cmap='gray')
+            # Little contrast, so that the colours of the map can be read above it.
+            grey = 0.35 + 0.4 * images[row].mean(-1) / 255
+            _image(axis, grey, cmap='gray', vmin=0, vmax=1)
             shown_map = axis.imshow(
                 values[row],
                 cmap=SEQUENTIAL,
@@ -108,8 +111,11 @@ def draw_attention(
     which = f'mean over {num_heads} heads' if head is None else f'head {head}'
     text = (
         f'Attention in layer {layer} (the first layer is 0), {which}. Maps: how CLS '
-        'and single prompts divide what they give to patches; each map sums to 1.'
+        'and single prompts divide what they give to patches, over the image in grey; '
+        'each map sums to 1.'
     )
+    if titles is not None:
+        text += ' Beside each image: its class or file.'
     if len(shown) < count:
         text += f' {len(shown)} of {count} prompts have a map: those CLS attends to'
         text += ' most' + ('' if positive is None else ', and the positive ones') + '.'

@@ -39,7 +39,7 @@ def draw_curves(
             (handles[name],) = axis.plot(
                 *(curve.steps, curve.values),
                 color=COLOURS[k % len(COLOURS)],
-                ls=_STYLES[(k // len(COLOURS) + k) % len(_STYLES)],
+                ls=_STYLES[k % len(_STYLES)],
                 marker=MARKERS[k % len(MARKERS)],
                 markevery=max(1, len(curve.steps) // 6),
                 ms=4,
@@ -56,7 +56,7 @@ def draw_curves(
     figure.legend(
         handles=list(handles.values()),
         loc='outside upper center',
-        ncols=min(4, len(handles)),
+        ncols=min(5, len(handles)),
         fontsize=8,
         frameon=False,
     )
@@ -64,7 +64,7 @@ def draw_curves(
     add_caption(
         figure,
         f'Logged values of {len(runs)} run{"s" * (len(runs) > 1)}; training values '
-        'are means over the window of the log, as mmengine writes them. Markers only '
-        f'tell lines apart.{scale}',
+        'are means over the window of the log, as mmengine writes them, and `loss` is '
+        f'the sum where a run has several. Markers only tell lines apart.{scale}',
     )
     return figure

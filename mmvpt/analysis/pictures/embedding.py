@@ -40,13 +40,13 @@ def draw_embedding(
         colour[kind == 0] = 'black'
     figure = new_figure(7.6, 6.2)
     axis = figure.subplots()
-    sizes, styles = (170, 90, 14, 8), ('*', 'o', 'o', '.')
+    sizes, styles = (190, 90, 14, 9), ('*', 'o', 'o', 's')
     for k in (3, 2, 1, 0):  # prompts on top
         mine = kind == k
         axis.scatter(
             places[mine, 0],
             places[mine, 1],
-            c='#C8C8C8' if k == 3 else colour[mine],
+            c='#A0A0A0' if k == 3 else colour[mine],
             s=sizes[k],
             marker=styles[k],
             alpha=0.55 if k >= 2 else 1,
@@ -75,7 +75,7 @@ def draw_embedding(
     handles = [
         Line2D(
             *([], []),
-            color='#C8C8C8' if k == 3 else ink,
+            color='#A0A0A0' if k == 3 else ink,
             marker=styles[k],
             ls='',
             ms=sizes[k] ** 0.5,

@@ -24,7 +24,9 @@ def draw_gates(arrays: dict[str, np.ndarray]) -> Figure:
         layers = np.arange(len(values))
         if name == 'gates':
             axis.bar(layers, values, color=BLUE)
-            axis.set(xlabel='behind layer', title='gate', ylabel='gate, 0 to 1')
+            axis.set(
+                xlabel='behind layer', title='gate', ylabel='gate (0: closed, 1: open)'
+            )
             axis.set_ylim(0, 1.05 * max(values.max(), 1e-12))
             _ticks(axis, [str(i) for i in layers])
             text.append(
@@ -38,7 +40,7 @@ def draw_gates(arrays: dict[str, np.ndarray]) -> Figure:
             axis.set(xlabel='source', title='prompts of the last layer', ylabel='%')
             _ticks(axis, ['P', *(str(i) for i in layers[:-1])])
             text.append(
-                'Middle: what the prompts of the last layer are a mean of, in percent; '
+                'Prompts of the last layer: what they are a mean of, in percent; '
                 'grey P: the learned prompts, blue: what each layer wrote. Diamonds: '
                 'the selection ratio, shares among the layers alone.'
             )

@@ -17,7 +17,7 @@ def draw_similarity(arrays: dict[str, np.ndarray], num_images: int) -> Figure:
         num_images: Images that were read, for the caption.
     """
     cosine, owner, layers = (arrays[k] for k in ('cosine', 'layer', 'layers'))
-    figure = new_figure(9, 4.9)
+    figure = new_figure(9, 4.6)
     left, right = figure.subplots(1, 2)
     colours = dict(cmap=DIVERGING, vmin=-1, vmax=1, interpolation='nearest')
     shown = left.imshow(cosine, **colours)

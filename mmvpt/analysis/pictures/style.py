@@ -19,7 +19,7 @@ BLUE, ORANGE, GREEN = COLOURS[:3]
 GREY = '#777777'
 MARKERS = 'osD^vPX*'
 #: From 0 upwards, and around 0; both even in lightness.
-SEQUENTIAL, DIVERGING = 'cividis', 'RdBu_r'
+SEQUENTIAL, DIVERGING = 'viridis', 'RdBu_r'
 _CAPTION_SIZE = 8
 
 

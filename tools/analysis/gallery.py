@@ -1,0 +1,208 @@
+#!/usr/bin/env python
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Make docs/gallery.md and its pictures from the runs of `make demo`.
+
+Every picture comes from the command that stands below it on the page:
+
+    make demo && python tools/analysis/gallery.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installation
+    sys.path.insert(0, str(ROOT))
+
+from mmvpt.engine.launch import run_tool  # noqa: E402
+from tools.analysis import (  # noqa: E402
+    attention,
+    class_map,
+    command,
+    curves,
+    embedding,
+    gates,
+    similarity,
+)
+
+DEMO = 'work_dirs/demo'
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One picture, or several that one command makes.
+
+    Args:
+        title: Heading on the page.
+        tool: The command.
+        runs: Methods of the demo whose runs it reads.
+        options: Further arguments.
+        out: Name of the files.
+        more: Endings of further pictures.
+    """
+
+    title: str
+    tool: object
+    runs: tuple[str, ...]
+    options: tuple[str, ...]
+    out: str
+    more: tuple[str, ...] = ()
+
+    def arguments(self, demo: str, seed: str, out: str) -> list[str]:
+        """Return the command line.
+
+        Args:
+            demo: Folder of the demo.
+            seed: Folder of the seed in each method's.
+            out: Folder of the files.
+        """
+        runs = [f'{demo}/{run}/{seed}' for run in self.runs]
+        return [*runs, *self.options, '--out', f'{out}/{self.out}']
+
+
+ENTRIES = (
+    Entry(
+        'Where CLS and prompts look: DA-VPT',
+        attention,
+        ('davpt',),
+        ('--num', '5'),
+        'attention',
+        ('_layers',),
+    ),
+    Entry(
+        'Where CLS and prompts look: VPT-deep',
+        attention,
+        ('vpt-deep',),
+        ('--num', '3', '--layer', '1'),
+        'attention_vpt',
+        ('_layers',),
+    ),
+    Entry('Which prompt a class has: DA-VPT', class_map, ('davpt',), (), 'class_map'),
+    Entry('Gates of Gated Prompt Tuning', gates, ('gatedvpt',), (), 'gates'),
+    Entry(
+        'How alike prompts are: VPT-deep', similarity, ('vpt-deep',), (), 'similarity'
+    ),
+    Entry(
+        'How alike prompts are: Gated Prompt Tuning',
+        similarity,
+        ('gatedvpt',),
+        (),
+        'similarity_gated',
+    ),
+    Entry(
+        'Prompts, classes and patches in the plane: DA-VPT',
+        embedding,
+        ('davpt',),
+        (),
+        'embedding',
+    ),
+    Entry(
+        'Training curves of several runs',
+        curves,
+        ('vpt-deep', 'gatedvpt', 'vapt', 'davpt', 'davpt-plus'),
+        ('--keys', 'loss', 'loss_metric_visual', 'loss_metric_cls'),
+        'curves',
+    ),
+)
+HEAD = """# Gallery
+
+What the commands of [analysis.md](analysis.md) draw, for the runs of `make demo`: a ViT
+of 4 layers on 32x32 scans of digits. These pictures show what the commands do; a model
+this small says little about the methods. This page and its pictures are made by
+
+```bash
+make demo && python tools/analysis/gallery.py
+```
+"""
+
+
+def seed_of(demo: Path, methods: Sequence[str]) -> str:
+    """Return the first seed that all methods of the gallery have a run of.
+
+    Args:
+        demo: Folder of the demo.
+        methods: Folders of methods in it.
+
+    Raises:
+        SystemExit: If there is none.
+    """
+    seeds = [{p.name for p in (demo / m).glob('seed*')} for m in methods]
+    common = sorted(set.intersection(*seeds), key=lambda name: (len(name), name))
+    if not common:
+        lacking = [m for m, found in zip(methods, seeds) if not found] or list(methods)
+        command.fail(
+            f'{demo} lacks a run of {", ".join(lacking)}: run `make demo` first, or '
+            'name the folder of its results with --demo.'
+        )
+    return common[0]
+
+
+def page(entries: Sequence[Entry], seed: str, folder: Path, name: str) -> str:
+    """Return the text of the page; captions are those beside the pictures.
+
+    Args:
+        entries: What is on it.
+        seed: Folder of the seed, for the commands.
+        folder: Where the pictures are.
+        name: Path of that folder from the page.
+    """
+    parts = [HEAD]
+    for entry in entries:
+        parts.append(f'\n## {entry.title}\n')
+        for ending in ('', *entry.more):
+            file = f'{entry.out}{ending}'
+            caption = (folder / f'{file}.txt').read_text().strip()
+            parts += [f'\n![{entry.title}]({name}/{file}.png)\n', f'\n{caption}\n']
+        tool = Path(str(entry.tool.__file__)).name
+        line = entry.arguments(DEMO, seed, 'analysis')
+        line = _wrapped(['python', f'tools/analysis/{tool}', *line])
+        parts.append(f'\n```bash\n{line}\n```\n')
+    return ''.join(parts)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line.
+
+    Args:
+        argv: Arguments; those of the process by default.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--demo', default=DEMO, help=f'results of the demo [{DEMO}]')
+    parser.add_argument(
+        '--page', default='docs/gallery.md', help='the page [docs/gallery.md]'
+    )
+    args = parser.parse_args(argv)
+    target = Path(args.page)
+    folder = target.with_suffix('')
+    methods = list(dict.fromkeys(run for entry in ENTRIES for run in entry.runs))
+    seed = seed_of(Path(args.demo), methods)
+    for entry in ENTRIES:
+        print(f'==> {entry.title}')
+        entry.tool.main(entry.arguments(args.demo, seed, str(folder)))
+    text = page(ENTRIES, seed, folder, folder.name)
+    for file in (*folder.glob('*.npz'), *folder.glob('*.txt')):
+        file.unlink()  # the page has the captions, and arrays are large
+    target.write_text(text)
+    print(f'wrote {target} and {len(list(folder.glob("*.png")))} pictures')
+
+
+def _wrapped(words: Sequence[str]) -> str:
+    """Break a command line at 80 columns."""
+    lines = ['']
+    for word in words:
+        if len(lines[-1]) + len(word) > 80:
+            lines[-1] += '\\'
+            lines.append('  ')
+        lines[-1] += word + ' '
+    return '\n'.join(line.rstrip() for line in lines)
+
+
+if __name__ == '__main__':
+    run_tool(main)
