@@ -179,7 +179,14 @@ def complete_state(
     wanted = Fingerprint.from_tensor(entry)
     found = fingerprint(backbone, set(wanted.tensors))
     if wanted.differing(found) and not backbone.is_init:
-        backbone.init_weights()
+        try:
+            backbone.init_weights()
+        except CheckpointError as error:
+            raise FingerprintError(
+                f'the tuned weights need the frozen weights {wanted}, which are not '
+                f'there: {error} Name them in model.backbone.init_cfg.checkpoint, or '
+                'as weights= of mmvpt.load.'
+            ) from error
         found = fingerprint(backbone, set(wanted.tensors))
     differing = wanted.differing(found)
     if differing:

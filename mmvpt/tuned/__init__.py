@@ -15,6 +15,7 @@ from .checkpoint import (
     read_tuned,
     released,
     training_names,
+    unmarked,
 )
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     'read_tuned',
     'released',
     'training_names',
+    'unmarked',
 ]

@@ -97,6 +97,10 @@ class TunedCheckpoint:
             )
         )
 
+    def to_bytes(self) -> bytes:
+        """Return the content of a sealed safetensors file."""
+        return seal(self.marked_state(), {'format': 'pt', META_KEY: self.describe()})
+
     def save(self, path: str | os.PathLike) -> None:
         """Write a sealed safetensors file, whole or not at all.
 
@@ -109,9 +113,8 @@ class TunedCheckpoint:
         path = Path(path)
         if path.suffix != '.safetensors':
             raise CheckpointError(f'{path} must end in .safetensors.')
-        content = seal(self.marked_state(), {'format': 'pt', META_KEY: self.describe()})
         try:
-            write_whole(path, content)
+            write_whole(path, self.to_bytes())
         except OSError as error:
             raise CheckpointError(f'cannot write {path}: {error}') from error
 
@@ -178,11 +181,7 @@ def _parse(state: Mapping[str, Tensor], text: str) -> TunedCheckpoint:
             path: Fingerprint.from_json(mark) for path, mark in facts['frozen'].items()
         }
         classes, palette = facts['classes'], facts['palette']
-        state = {
-            name: value
-            for name, value in state.items()
-            if name.rsplit('.', 1)[-1] != MARK
-        }
+        state, _ = unmarked(state)
         return TunedCheckpoint(
             state=state,
             frozen=frozen,
@@ -194,6 +193,27 @@ def _parse(state: Mapping[str, Tensor], text: str) -> TunedCheckpoint:
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f'its description is incomplete ({error}).') from error
+
+
+def unmarked(
+    state: Mapping[str, Tensor],
+) -> tuple[dict[str, Tensor], dict[str, Fingerprint]]:
+    """Split a state into weights and the fingerprints of absent ones.
+
+    Args:
+        state: Of a tuned-only checkpoint, or any other.
+
+    Returns:
+        The weights, and fingerprints by the path of the backbone.
+    """
+    weights, marks = {}, {}
+    for name, value in state.items():
+        path, _, last = name.rpartition('.')
+        if last == MARK:
+            marks[path] = Fingerprint.from_tensor(value)
+        else:
+            weights[name] = value
+    return weights, marks
 
 
 def frozen_backbones(model: nn.Module) -> dict[str, nn.Module]:
@@ -270,13 +290,24 @@ def collect(
         classes=None if classes is None else tuple(map(str, classes)),
         palette=None if palette is None else tuple(map(tuple, palette)),
         normalization=normalization(model),
-        training=dict(training or {}, mmvpt=__version__),
+        training=dict(
+            training or {}, mmvpt=__version__, resized=resized_positions(model)
+        ),
     )
 
 
 def fingerprints(model: nn.Module) -> dict[str, Fingerprint]:
     """Return the fingerprints of the frozen weights by the path of their backbone."""
     return {path: fingerprint(b) for path, b in frozen_backbones(model).items()}
+
+
+def resized_positions(model: nn.Module) -> list[str]:
+    """Return the paths of backbones whose position embedding was resized."""
+    return [
+        path
+        for path, backbone in frozen_backbones(model).items()
+        if getattr(backbone, 'positions_resized', False)
+    ]
 
 
 def normalization(model: nn.Module) -> dict[str, list[float]] | None:

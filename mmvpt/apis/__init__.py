@@ -1,0 +1,26 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Using tuned models: load, predict, publish, merge."""
+
+from .folder import predict_to_folder
+from .images import ImageError, find_images
+from .load import build_model, load, trusted_config
+from .release import merge, publish, write_config
+from .results import Classification, Predictions, Segmentation, Unreadable
+from .tuned_model import TunedModel
+
+__all__ = [
+    'Classification',
+    'ImageError',
+    'Predictions',
+    'Segmentation',
+    'TunedModel',
+    'Unreadable',
+    'build_model',
+    'find_images',
+    'load',
+    'merge',
+    'predict_to_folder',
+    'publish',
+    'trusted_config',
+    'write_config',
+]

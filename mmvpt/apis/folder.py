@@ -1,0 +1,100 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Predictions as files in a folder."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.utils import ProgressBar
+from PIL import Image
+
+from mmvpt.sealed import write_whole
+
+from .images import Source, as_bgr, find_images
+from .results import (
+    Result,
+    Segmentation,
+    Unreadable,
+    picture_path,
+    write_csv,
+    write_json,
+)
+from .tuned_model import TunedModel
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of the images.
+
+    Attributes:
+        predicted: How many were predicted.
+        unreadable: The others.
+    """
+
+    predicted: int
+    unreadable: tuple[Unreadable, ...]
+
+
+def predict_to_folder(
+    model: TunedModel,
+    images: Sequence[str | os.PathLike],
+    out: str | os.PathLike,
+    batch_size: int | None = None,
+    pictures: bool = False,
+) -> Summary:
+    """Predict files and write ``predictions.csv`` and ``predictions.json``.
+
+    Masks are written one by one, as ``NAME.mask.png`` with indices of classes and
+    ``NAME.png`` over the image.
+
+    Args:
+        model: The model.
+        images: Files and folders.
+        out: The folder, made if it is not there. Files of the same name are replaced.
+        batch_size: As for :meth:`TunedModel.predict`.
+        pictures: Draw the class on each image; masks are always drawn.
+
+    Returns:
+        How many were predicted, and what could not be read.
+    """
+    out = Path(out)
+    sources = [s for image in images for s in find_images(image)]
+    if len({source.name for source in sources}) < len(sources):
+        sources = [Source(str(source.image), source.image) for source in sources]
+    bar = ProgressBar(len(sources), file=sys.stderr) if sys.stderr.isatty() else None
+    results: list[dict] = []
+    rows: list[dict] = []
+    unreadable: list[Unreadable] = []
+    taken: set[Path] = set()
+    outcomes = model.stream(sources, batch_size, errors='collect')
+    for source, outcome in zip(sources, outcomes):
+        if isinstance(outcome, Unreadable):
+            unreadable.append(outcome)
+        else:
+            if pictures or isinstance(outcome, Segmentation):
+                _draw(source, outcome, picture_path(out, source.name, taken))
+            results.append(outcome.as_dict())
+            rows += outcome.rows()
+        if bar:
+            bar.update()
+    if bar:
+        print(file=sys.stderr)
+    write_csv(out / 'predictions.csv', rows)
+    names = model.class_names
+    write_json(out / 'predictions.json', names, results, unreadable)
+    return Summary(len(results), tuple(unreadable))
+
+
+def _draw(source: Source, result: Result, path: Path) -> None:
+    """Write the pictures of one result."""
+    with Image.open(source.image) as opened:  # type: ignore[arg-type]
+        image = Image.fromarray(as_bgr(Source(source.name, opened))[..., ::-1].copy())
+    for ending, picture in result.draw(image).items():
+        buffer = io.BytesIO()
+        picture.save(buffer, format='PNG')
+        write_whole(path.with_name(path.name + ending), buffer.getvalue())

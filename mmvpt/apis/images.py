@@ -1,0 +1,226 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Images from files, folders, arrays and PIL, or the reason why not."""
+
+from __future__ import annotations
+
+import os
+import struct
+import warnings
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Union
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mmvpt.checkpoint import CheckpointError
+
+ImageLike = Union[str, os.PathLike, np.ndarray, Image.Image]
+ORDERS = ('rgb', 'bgr')
+#: Images with more pixels than this are named, not read: decoding one would take a
+#: gigabyte, and small files can claim any size. Pillow draws the same line.
+MAX_PIXELS = 178_956_970
+
+
+class ImageError(ValueError):
+    """An image that cannot be read; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image that was asked for.
+
+    Attributes:
+        name: Path as given, path relative to a given folder, or ``image 0``.
+        image: Path of a file, array or PIL image.
+    """
+
+    name: str
+    image: ImageLike
+
+
+def find_images(images: ImageLike | Iterable[ImageLike | Source]) -> list[Source]:
+    """List what was asked for.
+
+    Args:
+        images: A file, a folder (every file below it but hidden ones, sorted), an
+            array, a PIL image, or several of these.
+
+    Raises:
+        FileNotFoundError: If a path does not exist.
+        TypeError: For anything else.
+    """
+    if isinstance(images, (str, os.PathLike, np.ndarray, Image.Image)):
+        images = [images]
+    elif not isinstance(images, Iterable):
+        raise TypeError(
+            'expected a path, an array, a PIL image or a list of them, got '
+            f'{type(images).__name__}.'
+        )
+    found: list[Source] = []
+    for number, image in enumerate(images):
+        if isinstance(image, Source):
+            found.append(image)
+        elif isinstance(image, (np.ndarray, Image.Image)):
+            found.append(Source(f'image {number}', image))
+        elif isinstance(image, (str, os.PathLike)):
+            found += _find_files(Path(image).expanduser())
+        else:
+            raise TypeError(
+                f'image {number} is a {type(image).__name__}; expected a path, an '
+                'array (height, width, 3) or a PIL image.'
+            )
+    return found
+
+
+def _find_files(path: Path) -> Iterator[Source]:
+    if path.is_dir():
+        for file in sorted(path.rglob('*')):
+            below = file.relative_to(path)
+            if file.is_file() and not any(p.startswith('.') for p in below.parts):
+                yield Source(str(below), file)
+    elif path.exists():
+        yield Source(str(path), path)
+    else:
+        raise FileNotFoundError(
+            f'{path} does not exist (working directory: {Path.cwd()}).'
+        )
+
+
+def check_file(path: Path) -> None:
+    """Make sure that a file is one whole image before a loader guesses.
+
+    OpenCV, which the pipelines load with, returns nothing for some broken files and
+    half an image for others.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ImageError: If it is no image, damaged, too large, or has 32-bit values, whose
+            range is unknown.
+    """
+    if path.stat().st_size == 0:
+        raise ImageError(f'{path} is empty (0 bytes).')
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+        try:
+            with Image.open(path) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise ImageError(_too_large(path, width, height))
+                image.load()
+                mode = image.mode
+        except ImageError:
+            raise
+        except Image.DecompressionBombError as error:
+            raise ImageError(f'{path} was not read: {error}') from error
+        except UnidentifiedImageError as error:
+            raise ImageError(f'{path} is not an image that can be read.') from error
+        except _DAMAGES as error:
+            raise ImageError(f'{path} is damaged: {error}.') from error
+    if mode == 'F' or (mode == 'I' and path.suffix.lower() != '.png'):
+        raise ImageError(_deep(str(path)))
+
+
+# What Pillow's decoders raise for bytes that make no sense.
+_DAMAGES = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+
+
+def _too_large(name: Any, width: int, height: int) -> str:
+    return (
+        f'{name} claims {width} x {height} pixels and was not read; at most '
+        f'{MAX_PIXELS:,} are. Make it smaller first.'
+    )
+
+
+def _deep(name: str) -> str:
+    return (
+        f'{name} has 32-bit values, whose range is unknown; save it with 8 or 16 bits '
+        'per channel.'
+    )
+
+
+def as_bgr(source: Source, order: str = 'rgb') -> np.ndarray:
+    """Return an array or PIL image as OpenMMLab's loader would return its file.
+
+    That is uint8 (height, width, 3) in the order blue, green, red. Grey and palette
+    images become colour images, an alpha channel is dropped, 16 bits are scaled to 8 by
+    their upper byte, CMYK is converted, and a PIL image is turned as its EXIF says.
+
+    Args:
+        source: With an array (height, width), (height, width, 1, 3 or 4), uint8 or
+            uint16, or a PIL image.
+        order: Channel order of arrays, ``rgb`` or ``bgr``.
+
+    Raises:
+        ImageError: For another shape or type of values.
+    """
+    image, name = source.image, source.name
+    if isinstance(image, Image.Image):
+        if image.width * image.height > MAX_PIXELS:
+            raise ImageError(_too_large(name, *image.size))
+        try:
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith('I;16'):
+                image = np.asarray(image)
+            elif image.mode in ('F', 'I'):
+                raise ImageError(_deep(name))
+            else:
+                image = np.asarray(image.convert('RGB'))
+        except ImageError:
+            raise
+        except _DAMAGES as error:
+            raise ImageError(f'{name} is damaged: {error}.') from error
+        order = 'rgb'
+    array = np.asarray(image)
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
+        raise ImageError(
+            f'{name} has shape {np.shape(image)}; expected (height, width, 3), or 1 or '
+            '4 channels.'
+        )
+    if array.dtype == np.uint16:
+        array = (array >> 8).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise ImageError(
+            f'{name} has values of type {array.dtype}; expected uint8 from 0 to 255, '
+            'or uint16.'
+        )
+    if array.shape[2] == 1:
+        array = array.repeat(3, axis=2)
+    array = array[..., :3]
+    return np.ascontiguousarray(array[..., ::-1] if order == 'rgb' else array)
+
+
+def check_order(order: str) -> None:
+    """Raise ``ValueError`` unless ``order`` is a channel order."""
+    if order not in ORDERS:
+        raise ValueError(f'channels must be one of {ORDERS}, got {order!r}.')
+
+
+def explain(error: Exception, name: str) -> str:
+    """Word why the test pipeline could not take an image.
+
+    Args:
+        error: What a transform raised.
+        name: Of the image.
+    """
+    if isinstance(error, (ImageError, CheckpointError)):
+        return str(error)
+    return f'{name} cannot go through the test pipeline: {error}'

@@ -1,0 +1,187 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""From a file to a model that predicts."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
+
+from mmvpt.checkpoint import CheckpointError, read_checkpoint, use_safe_loading
+from mmvpt.engine.launch import load_config, replace_sync_bn
+from mmvpt.tuned import META_KEY, TunedCheckpoint, load_tuned, read_tuned, unmarked
+from mmvpt.weights.names import checkpoint_folder
+
+from .tuned_model import TunedModel
+from .vetting import vet
+
+CONFIGS = ('.py', '.json', '.yaml', '.yml')
+
+
+def load(
+    path_or_config: str | os.PathLike | Config,
+    weights: str | os.PathLike | None = None,
+    device: str | torch.device | None = None,
+) -> TunedModel:
+    """Load a tuned model.
+
+    Args:
+        path_or_config: What ``tools/publish.py`` or ``tools/merge.py`` wrote, or a
+            checkpoint of training; nothing in it is run. Or a config, which is run if
+            it is a Python file.
+        weights: With a checkpoint the frozen weights of its backbone
+            (``mmvpt://NAME``, ``timm://NAME`` or a file), by default what its config
+            names. With a config the checkpoint of that config.
+        device: Where it runs, by default the GPU if there is one.
+
+    Returns:
+        The model, in eval mode.
+
+    Raises:
+        CheckpointError: If a file is damaged, of a newer format, does not fit, or asks
+            for what only a config may.
+        FingerprintError: If the frozen weights are not those it was tuned on.
+    """
+    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    if isinstance(path_or_config, Config) or _is_config(path_or_config):
+        if weights is None:
+            raise CheckpointError(
+                f'{_name(path_or_config)} is a config; give the checkpoint too: '
+                'mmvpt.load(CONFIG, weights=CHECKPOINT).'
+            )
+        if isinstance(path_or_config, Config):
+            config = copy.deepcopy(path_or_config)
+        else:
+            config = load_config(str(path_or_config))
+        tuned = read_for_config(weights, config)
+    else:
+        tuned = read_tuned(path_or_config)
+        config = trusted_config(tuned)
+        if weights is not None:
+            set_frozen_weights(config, os.fspath(weights))
+        else:
+            find_frozen_weights(config, Path(path_or_config).expanduser().parent)
+    model = build_model(config, device)
+    load_tuned(model, tuned)
+    return TunedModel(model.to(device).eval(), config, tuned)
+
+
+def trusted_config(tuned: TunedCheckpoint) -> Config:
+    """Return the config in a checkpoint if it names only models and transforms.
+
+    Raises:
+        CheckpointError: If it names anything else.
+    """
+    config = tuned.build_config()
+    vet(config)
+    return config
+
+
+def build_model(config: Config, device: torch.device | str = 'cpu') -> nn.Module:
+    """Build the model of a config, its weights still random.
+
+    Args:
+        config: With ``model`` and ``default_scope``; not changed.
+        device: Where it will run: SyncBN becomes BN on the CPU.
+    """
+    use_safe_loading()
+    config = copy.deepcopy(config)
+    if config.get('model') is None:
+        raise CheckpointError('the config has no model.')
+    if torch.device(device).type != 'cuda':
+        replace_sync_bn(config, announce=False)
+    preprocessor = config.get('data_preprocessor')
+    if preprocessor is not None:
+        config.model.setdefault('data_preprocessor', preprocessor)
+    with DefaultScope.overwrite_default_scope(config.get('default_scope')):
+        return MODELS.build(config.model)
+
+
+def read_for_config(path: str | os.PathLike, config: Config) -> TunedCheckpoint:
+    """Read any checkpoint of the model of a config, of whatever origin.
+
+    Args:
+        path: A file of mmvpt or of OpenMMLab, or a URL.
+        config: The config, which takes the place of the one in the file.
+    """
+    path = os.fspath(path)
+    if Path(path).suffix == '.safetensors' and Path(path).expanduser().is_file():
+        found = read_tuned(path)
+        return TunedCheckpoint(
+            found.state, found.frozen, {}, found.classes, found.palette
+        )
+    content = read_checkpoint(path)
+    meta = content.get('meta')
+    meta = meta if isinstance(meta, dict) else {}
+    if META_KEY in meta:
+        found = read_tuned(path)
+        return TunedCheckpoint(
+            found.state, found.frozen, {}, found.classes, found.palette
+        )
+    state = content.get('state_dict', content)
+    state, frozen = unmarked(
+        {name.removeprefix('module.'): value for name, value in state.items()}
+    )
+    data = meta.get('dataset_meta') or {}
+    return TunedCheckpoint(state, frozen, {}, data.get('classes'), data.get('palette'))
+
+
+def set_frozen_weights(config: Config, weights: str) -> None:
+    """Let the backbone of a config take its frozen weights from somewhere else.
+
+    Args:
+        config: Changed in place.
+        weights: ``mmvpt://NAME``, ``timm://NAME`` or a file.
+    """
+    for backbone in _backbones(config):
+        backbone.init_cfg = ConfigDict(type='Pretrained', checkpoint=weights)
+
+
+def find_frozen_weights(config: Config, folder: Path) -> None:
+    """Look for a file of frozen weights that is not where the config says.
+
+    A release names the file without its folder. It is looked for beside the release
+    and where known checkpoints lie.
+
+    Args:
+        config: Changed in place.
+        folder: Where the release lies.
+    """
+    for backbone in _backbones(config):
+        init_cfg = backbone.get('init_cfg')
+        named = init_cfg and init_cfg.get('checkpoint')
+        if not named or '://' in named or Path(named).expanduser().is_file():
+            continue
+        for place in (folder, checkpoint_folder()):
+            found = place / Path(named).name
+            if found.is_file():
+                init_cfg.checkpoint = str(found)
+
+
+def _backbones(config: Config) -> list[Any]:
+    """Return the configs of our backbones, however deep in the model."""
+    found, parts = [], [config.get('model')]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict):
+            parts += part.values()
+            kind = part.get('type')
+            if isinstance(kind, str) and kind.endswith('PromptedVisionTransformer'):
+                found.append(part)
+        elif isinstance(part, (list, tuple)):
+            parts += part
+    return found
+
+
+def _is_config(path: str | os.PathLike | Config) -> bool:
+    return not isinstance(path, Config) and Path(path).suffix in CONFIGS
+
+
+def _name(path: str | os.PathLike | Config) -> str:
+    return 'this' if isinstance(path, Config) else os.fspath(path)

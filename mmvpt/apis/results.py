@@ -1,0 +1,249 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""What a prediction is, and how it is written to files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any, Union
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from mmvpt.sealed import write_whole
+
+# Colours of classes without a palette: hues a golden angle apart.
+_HUE_STEP = 0.618033988749895
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """The class of one image.
+
+    Attributes:
+        source: Name of the image.
+        label: Index of the class with the highest score.
+        class_name: Its name.
+        score: Its score, 0 to 1.
+        scores: Scores of all classes, float32 (K,).
+        class_names: Names of all classes.
+    """
+
+    source: str
+    label: int
+    class_name: str
+    score: float
+    scores: np.ndarray = field(repr=False)
+    class_names: tuple[str, ...] = field(repr=False)
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """Return the ``k`` best classes with their scores, the best first."""
+        order = np.argsort(-self.scores, kind='stable')[:k]
+        return [(self.class_names[i], float(self.scores[i])) for i in order]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return dict(
+            image=self.source,
+            label=self.label,
+            class_name=self.class_name,
+            score=self.score,
+            scores=self.scores.tolist(),
+        )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return its rows of a table."""
+        row = self.as_dict()
+        return [{k: row[k] for k in ('image', 'label', 'class_name', 'score')}]
+
+    def draw(self, image: Image.Image) -> dict[str, Image.Image]:
+        """Return pictures by the end of their file names.
+
+        Args:
+            image: The image, RGB.
+        """
+        image = image.copy()
+        text = f'{self.class_name} {self.score:.2f}'
+        pen = ImageDraw.Draw(image)
+        left, top, right, bottom = pen.textbbox((3, 3), text)
+        pen.rectangle((left - 3, top - 3, right + 3, bottom + 3), fill=(0, 0, 0))
+        pen.text((3, 3), text, fill=(255, 255, 255))
+        return {'.png': image}
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """The class of every pixel of one image.
+
+    Attributes:
+        source: Name of the image.
+        mask: Indices of classes, uint8 or uint16 (height, width) as the image.
+        class_names: Names of all classes.
+        palette: Their colours, (R, G, B) each.
+    """
+
+    source: str
+    mask: np.ndarray = field(repr=False)
+    class_names: tuple[str, ...] = field(repr=False)
+    palette: tuple[tuple[int, ...], ...] = field(repr=False)
+
+    @property
+    def shares(self) -> list[tuple[int, float]]:
+        """Label and share of the pixels of each class that is there, largest first."""
+        counts = np.bincount(self.mask.ravel())
+        order = np.argsort(-counts, kind='stable')
+        return [(int(i), counts[i] / self.mask.size) for i in order if counts[i]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON can hold it, without the mask."""
+        return dict(image=self.source, size=self.mask.shape, classes=self.rows())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return its rows of a table, one for each class that is there."""
+        return [
+            dict(
+                image=self.source,
+                label=label,
+                class_name=self.class_names[label],
+                share=share,
+            )
+            for label, share in self.shares
+        ]
+
+    def draw(self, image: Image.Image) -> dict[str, Image.Image]:
+        """Return the mask and the image under it by the end of their file names.
+
+        Args:
+            image: The image, RGB.
+        """
+        palette = np.array(self.palette, dtype=np.uint8)
+        colours = palette[self.mask]
+        mask = Image.fromarray(self.mask)
+        if self.mask.dtype == np.uint8:
+            mask.putpalette(palette.tobytes())
+        over = Image.blend(image, Image.fromarray(colours), 0.5)
+        return {'.mask.png': mask, '.png': over}
+
+
+Result = Union[Classification, Segmentation]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An image that gave no prediction.
+
+    Attributes:
+        source: Its name.
+        reason: Why, naming it.
+    """
+
+    source: str
+    reason: str
+
+
+class Predictions(Sequence):
+    """Results in the order of the images, and what could not be read.
+
+    Attributes:
+        results: One for each image that could be read.
+        unreadable: The others.
+    """
+
+    def __init__(
+        self, results: Sequence[Result], unreadable: Sequence[Unreadable] = ()
+    ) -> None:
+        self.results = tuple(results)
+        self.unreadable = tuple(unreadable)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __getitem__(self, index):
+        return self.results[index]
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self.results)
+
+    def __repr__(self) -> str:
+        shown = ', '.join(map(repr, self.results[:3]))
+        more = f', ... {len(self) - 3} more' if len(self) > 3 else ''
+        lost = f', {len(self.unreadable)} unreadable' if self.unreadable else ''
+        return f'Predictions([{shown}{more}]{lost})'
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write a table: image, class and score, or image, class and share of pixels.
+
+        Args:
+            path: The file, replaced if it is there.
+        """
+        write_csv(path, [row for result in self for row in result.rows()])
+
+    def to_json(self, path: str | Path) -> None:
+        """Write all scores, the class names, and what could not be read and why.
+
+        Args:
+            path: The file, replaced if it is there.
+        """
+        names = self.results[0].class_names if self.results else ()
+        results = [result.as_dict() for result in self]
+        write_json(path, names, results, self.unreadable)
+
+
+def write_csv(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows of results as a table."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else ['image'])
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue().encode())
+
+
+def write_json(
+    path: str | Path,
+    class_names: Sequence[str],
+    results: Sequence[dict[str, Any]],
+    unreadable: Sequence[Unreadable],
+) -> None:
+    """Write results as JSON."""
+    content = dict(
+        class_names=class_names,
+        results=results,
+        unreadable=[vars(item) for item in unreadable],
+    )
+    write_whole(path, (json.dumps(content, indent=1) + '\n').encode())
+
+
+def picture_path(folder: Path, source: str, taken: set[Path]) -> Path:
+    """Choose where the pictures of an image go, without their ending.
+
+    Args:
+        folder: Their folder; nothing is written outside it.
+        source: Name of the image.
+        taken: Paths that were chosen before; the new one is added.
+    """
+    parts = [p for p in PurePath(source).parts if p not in ('..', '.', '/', '\\')]
+    parts = [p.replace(':', '') for p in parts] or ['image']
+    relative = PurePath(*parts) if not PurePath(source).is_absolute() else parts[-1]
+    stem = path = folder / relative
+    number = 1
+    while path in taken:
+        number += 1
+        path = stem.with_name(f'{stem.name}-{number}')
+    taken.add(path)
+    return path
+
+
+def default_palette(count: int) -> tuple[tuple[int, int, int], ...]:
+    """Return colours that differ for ``count`` classes."""
+    from colorsys import hsv_to_rgb
+
+    colours = []
+    for i in range(count):
+        value = 1.0 if i % 2 else 0.7
+        rgb = hsv_to_rgb(i * _HUE_STEP % 1, 0.75, value)
+        colours.append(tuple(round(255 * part) for part in rgb))
+    return tuple(colours)  # type: ignore[arg-type]

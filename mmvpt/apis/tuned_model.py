@@ -1,0 +1,250 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""A tuned model that takes images and returns classes or masks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Union
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import TRANSFORMS, DefaultScope
+from mmengine.utils import ProgressBar
+from torch import nn
+
+from mmvpt.checkpoint import CheckpointError
+from mmvpt.tuned import TunedCheckpoint
+
+from .images import (
+    ImageError,
+    ImageLike,
+    Source,
+    as_bgr,
+    check_file,
+    check_order,
+    explain,
+    find_images,
+)
+from .results import (
+    Classification,
+    Predictions,
+    Result,
+    Segmentation,
+    Unreadable,
+    default_palette,
+)
+
+Outcome = Union[Result, Unreadable]
+
+
+class TunedModel:
+    """What :func:`mmvpt.load` returns.
+
+    Attributes:
+        model: The classifier or segmentor of mmpretrain or mmseg, in eval mode.
+        config: Its config.
+        tuned: What was loaded into it.
+        class_names: Names of the classes; their numbers if none are known.
+        palette: Colours of the classes, (R, G, B) each.
+
+    Args:
+        model: The model.
+        config: Its config; the test pipeline is taken from it.
+        tuned: What was loaded into it.
+    """
+
+    def __init__(self, model: nn.Module, config: Config, tuned: TunedCheckpoint):
+        self.model = model
+        self.config = config
+        self.tuned = tuned
+        count = self._num_classes()
+        names = tuple(tuned.classes or ())
+        self.class_names = names + tuple(map(str, range(len(names), count)))
+        colours = tuple(map(tuple, tuned.palette or ()))
+        missing = default_palette(len(self.class_names))[len(colours) :]
+        self.palette = colours + missing
+        self._loader, self._pipeline = self._build_pipeline()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a batch of ``tools/test.py``."""
+        loader = self.config.get('test_dataloader') or {}
+        return int(loader.get('batch_size') or 1)
+
+    def to(self, device: str | torch.device) -> TunedModel:
+        """Move the model and return it."""
+        self.model.to(device)
+        return self
+
+    def predict(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        batch_size: int | None = None,
+        channels: str = 'rgb',
+        errors: str = 'raise',
+        progress: bool = False,
+    ) -> Predictions:
+        """Predict.
+
+        Files are read by the test pipeline of the config, as ``tools/test.py`` reads
+        them. Results are the same to the last bit if the batches are the same.
+
+        Args:
+            images: A file, a folder (all files below it), an array (height, width, 3),
+                uint8 or uint16, a PIL image, or a list of these.
+            batch_size: Images in a batch, by default that of the config's
+                ``test_dataloader``.
+            channels: Order of the channels of arrays, ``rgb`` or ``bgr``.
+            errors: What to do about an image that cannot be read: ``raise``, or
+                ``collect`` it in ``unreadable`` of the predictions.
+            progress: Show a bar on the standard error stream.
+
+        Returns:
+            One :class:`Classification` or :class:`Segmentation` for each image.
+
+        Raises:
+            ImageError: With ``errors='raise'``, for an image that cannot be read.
+            FileNotFoundError: For a path that does not exist.
+            ValueError: For a value that is not allowed.
+        """
+        results: list[Result] = []
+        unreadable: list[Unreadable] = []
+        sources = find_images(images)
+        bar = ProgressBar(len(sources), file=sys.stderr) if progress else None
+        for outcome in self.stream(sources, batch_size, channels, errors):
+            if isinstance(outcome, Unreadable):
+                unreadable.append(outcome)
+            else:
+                results.append(outcome)
+            if bar:
+                bar.update()
+        if bar:
+            print(file=sys.stderr)
+        return Predictions(results, unreadable)
+
+    def stream(
+        self,
+        images: ImageLike | Iterable[ImageLike | Source],
+        batch_size: int | None = None,
+        channels: str = 'rgb',
+        errors: str = 'raise',
+    ) -> Iterator[Outcome]:
+        """Predict image by image, so that not all results need to be in memory.
+
+        Args:
+            images: As for :meth:`predict`, and what :func:`find_images` returned.
+            batch_size: As for :meth:`predict`.
+            channels: As for :meth:`predict`.
+            errors: As for :meth:`predict`.
+
+        Yields:
+            Results, and :class:`Unreadable` in the place of what could not be read.
+        """
+        check_order(channels)
+        if errors not in ('raise', 'collect'):
+            raise ValueError(f"errors must be 'raise' or 'collect', got {errors!r}.")
+        batch_size = self.batch_size if batch_size is None else batch_size
+        if batch_size < 1:
+            raise ValueError(f'batch_size must be at least 1, got {batch_size}.')
+        sources = find_images(images)
+        waiting: list[tuple[str, Any]] = []  # in order: name and sample, or unreadable
+        for source in sources:
+            try:
+                waiting.append((source.name, self._sample(source, channels)))
+            except ImageError as error:
+                if errors == 'raise':
+                    raise
+                waiting.append((source.name, Unreadable(source.name, str(error))))
+            if sum(isinstance(sample, dict) for _, sample in waiting) == batch_size:
+                yield from self._run(waiting)
+                waiting = []
+        yield from self._run(waiting)
+
+    def _sample(self, source: Source, channels: str) -> dict:
+        """Take one image through the test pipeline."""
+        if isinstance(source.image, (str, Path)):
+            check_file(Path(source.image))
+            sample: dict[str, Any] = dict(img_path=str(source.image))
+            steps: Callable = Compose([self._loader, self._pipeline])
+        else:
+            image = as_bgr(source, channels)
+            if getattr(self._loader, 'to_float32', False):
+                image = image.astype(np.float32)
+            size = image.shape[:2]
+            sample = dict(img=image, img_shape=size, ori_shape=size)
+            steps = self._pipeline
+        try:
+            packed = steps(sample)
+        except Exception as error:  # whatever a transform raises, the image is named
+            raise ImageError(explain(error, source.name)) from error
+        if packed is None:
+            raise ImageError(f'{source.name} was dropped by the test pipeline.')
+        return packed
+
+    @torch.no_grad()
+    def _run(self, waiting: list[tuple[str, Any]]) -> Iterator[Outcome]:
+        """Run the model on images of one size at a time and keep the order."""
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for i, (_, sample) in enumerate(waiting):
+            if isinstance(sample, dict):
+                groups.setdefault(tuple(sample['inputs'].shape), []).append(i)
+        outputs: dict[int, Any] = {}
+        for indices in groups.values():
+            batch = pseudo_collate([waiting[i][1] for i in indices])
+            outputs.update(zip(indices, self.model.test_step(batch)))
+        for i, (name, sample) in enumerate(waiting):
+            yield self._result(name, outputs[i]) if i in outputs else sample
+
+    def _result(self, name: str, output: Any) -> Result:
+        if 'pred_sem_seg' in output:
+            mask = output.pred_sem_seg.data[0].cpu().numpy()
+            dtype = np.uint8 if len(self.class_names) <= 256 else np.uint16
+            return Segmentation(
+                name, mask.astype(dtype), self.class_names, self.palette
+            )
+        scores = output.pred_score.float().cpu().numpy()
+        label = int(scores.argmax())
+        return Classification(
+            source=name,
+            label=label,
+            class_name=self.class_names[label],
+            score=float(scores[label]),
+            scores=scores,
+            class_names=self.class_names,
+        )
+
+    def _build_pipeline(self) -> tuple[Callable, Callable]:
+        """Build what loads a file, and the rest of the test pipeline."""
+        loader = self.config.get('test_dataloader') or {}
+        dataset = loader.get('dataset') or {}
+        while 'pipeline' not in dataset and 'dataset' in dataset:
+            dataset = dataset['dataset']
+        steps = list(dataset.get('pipeline') or self.config.get('test_pipeline') or ())
+        if not steps:
+            raise CheckpointError(
+                'the config has no test pipeline (test_dataloader.dataset.pipeline), '
+                'so it is unknown how images enter the model.'
+            )
+        steps = [s for s in steps if not s['type'].endswith('LoadAnnotations')]
+        is_loader = steps[0]['type'].rpartition('.')[2].startswith('LoadImage')
+        first = steps.pop(0) if is_loader else dict(type='LoadImageFromFile')
+        with DefaultScope.overwrite_default_scope(self.config.get('default_scope')):
+            return TRANSFORMS.build(first), Compose(map(TRANSFORMS.build, steps))
+
+    def _num_classes(self) -> int:
+        for name in ('head', 'decode_head'):
+            head = getattr(self.model, name, None)
+            if isinstance(head, nn.ModuleList):  # a cascade; the last one decides
+                head = head[-1]
+            if isinstance(getattr(head, 'num_classes', None), int):
+                return head.num_classes
+        return len(self.tuned.classes or ())

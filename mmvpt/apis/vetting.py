@@ -1,0 +1,140 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Whether a config that came with a file may be built.
+
+``Registry.build`` imports and calls whatever ``type`` names, ``os.system`` included.
+So the config inside a checkpoint may name only registered models and transforms of the
+modules listed here. A config that is given as a file is not restricted: whoever names
+it runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any
+
+from mmengine.registry import Registry
+
+from mmvpt.checkpoint import CheckpointError
+
+SCOPES = ('mmvpt', 'mmpretrain', 'mmseg', 'mmcv', 'mmengine')
+#: Where the classes must be defined that a config in a file may name.
+MODULES = (
+    'mmvpt.models.',
+    'mmvpt.datasets.transforms.',
+    'mmpretrain.models.classifiers.',
+    'mmpretrain.models.heads.',
+    'mmpretrain.models.losses.',
+    'mmpretrain.models.necks.',
+    'mmpretrain.models.utils.batch_augments.',
+    'mmpretrain.models.utils.data_preprocessor',
+    'mmpretrain.models.utils.norm',
+    'mmpretrain.models.utils.layer_scale',
+    'mmpretrain.datasets.transforms.',
+    'mmseg.models.data_preprocessor',
+    'mmseg.models.decode_heads.',
+    'mmseg.models.losses.',
+    'mmseg.models.necks.',
+    'mmseg.models.segmentors.',
+    'mmseg.structures.sampler.',
+    'mmseg.datasets.transforms.',
+    'mmcv.cnn.',
+    'mmcv.transforms.',
+    'mmengine.model.',
+    'torch.nn.modules.',
+)
+# These build what a string names outside the registries, or fetch code.
+_REFUSED = ('Albu', 'Albumentations')
+_REFUSED_KEYS = ('custom_imports', 'trust_remote_code')
+#: Parts of a config that are built to predict.
+BUILT = ('model', 'data_preprocessor', 'test_pipeline', 'test_dataloader')
+
+
+def vet(config: Mapping[str, Any]) -> None:
+    """Refuse a config that names more than models and transforms.
+
+    Args:
+        config: The parts of it that will be built, as plain data.
+
+    Raises:
+        CheckpointError: Naming what was found and where.
+    """
+    scope = config.get('default_scope', 'mmengine')
+    if scope not in SCOPES:
+        raise _refusal('default_scope', repr(scope), f'the scopes are {SCOPES}')
+    if config.get('custom_imports'):
+        raise _refusal('custom_imports', 'modules to import', 'nothing is imported')
+    parts = list(_dicts({key: config.get(key) for key in BUILT}, ''))
+    named = {str(part.get('type')).partition('.')[0] for _, part in parts}
+    registered = _registered({scope, 'mmvpt', 'mmengine', *named} & set(SCOPES))
+    for place, part in parts:
+        for key in _REFUSED_KEYS:
+            if part.get(key):
+                raise _refusal(f'{place}.{key}', repr(part[key]), 'this is not allowed')
+        inner = part.get('_scope_')
+        if inner is not None and inner not in SCOPES:
+            raise _refusal(f'{place}._scope_', repr(inner), f'the scopes are {SCOPES}')
+        if 'type' in part and not _is_data_part(place):
+            _vet_type(part['type'], f'{place}.type', registered)
+
+
+def _is_data_part(place: str) -> bool:
+    """Tell whether a dict belongs to the dataset, which is not built."""
+    inside = place.startswith('test_dataloader')
+    return inside and '.pipeline' not in place
+
+
+def _vet_type(name: Any, place: str, registered: dict[str, list[str]]) -> None:
+    if not isinstance(name, str):
+        raise _refusal(place, repr(name), 'types are named by strings')
+    scope, _, plain = name.rpartition('.')
+    if scope and scope not in SCOPES:
+        raise _refusal(place, repr(name), f'it is in none of the scopes {SCOPES}')
+    modules = registered.get(plain)
+    if not modules or plain in _REFUSED:
+        raise _refusal(place, repr(name), 'it is no registered model or transform')
+    outside = [m for m in modules if not f'{m}.'.startswith(MODULES)]
+    if outside:
+        raise _refusal(place, repr(name), f'{outside[0]} is not among what may be')
+
+
+def _refusal(place: str, what: str, why: str) -> CheckpointError:
+    return CheckpointError(
+        f'the config in the checkpoint asks for {what} at {place}; {why}, so it was '
+        'not built. If you trust its maker, get the config as a file and call '
+        'mmvpt.load(CONFIG, weights=FILE).'
+    )
+
+
+def _dicts(value: Any, place: str) -> Iterator[tuple[str, Mapping]]:
+    """Yield every dict in a config with its place."""
+    if isinstance(value, Mapping):
+        if place:
+            yield place, value
+        for key, item in value.items():
+            yield from _dicts(item, f'{place}.{key}'.lstrip('.'))
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from _dicts(item, f'{place}[{i}]')
+
+
+def _registered(scopes: set[str]) -> dict[str, list[str]]:
+    """Map each name that a model or pipeline can mean to the modules that define it."""
+    wanted = {
+        *('model', 'prompt', 'adapter', 'transform', 'weight initializer'),
+        *('task util', 'batch augment', 'task utils', 'pixel sampler'),
+    }
+    found: dict[str, list[str]] = {}
+    for scope in scopes - {'mmcv'}:  # mmcv registers into mmengine's
+        try:
+            module = import_module(f'{scope}.registry')
+        except ImportError:
+            continue
+        for registry in vars(module).values():
+            if isinstance(registry, Registry) and registry.name in wanted:
+                registry.import_from_location()
+                for name, entry in registry.module_dict.items():
+                    modules = found.setdefault(name, [])
+                    if entry.__module__ not in modules:
+                        modules.append(entry.__module__)
+    return found
