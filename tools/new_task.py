@@ -139,9 +139,8 @@ def _write(args: argparse.Namespace, argv: Sequence[str]) -> Path:
     folders = None if _is_table(data) else own.find_folders(data, args.masks)
     kind = 'classification' if folders is None else 'segmentation'
     _check_options(args, data, kind)
-    images = Path(args.image_root or (data.parent if _is_table(data) else data))
-    for folder in folders or [images]:
-        check_target(lists, folder, args.overwrite)
+    # Paths of a CSV file may begin anywhere, such as in the working directory.
+    check_target(lists, folders or ([] if _is_table(data) else [data]), args.overwrite)
     base = recipe.choose(args.method, args.backbone, kind)
     read = _read_classes if folders is None else _read_masks
     root, classes, splits, notes, compose = read(args, folders or data)

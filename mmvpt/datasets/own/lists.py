@@ -32,16 +32,16 @@ class Lists:
         }
 
 
-def check_target(folder: Path, images: Path, overwrite: bool) -> None:
+def check_target(folder: Path, images: Sequence[Path], overwrite: bool) -> None:
     """Raise RefusedError if the lists may not be written to ``folder``.
 
     Args:
         folder: Where they go.
-        images: The user's folder, in which nothing is written.
+        images: The user's folders, in which nothing is written.
         overwrite: Whether earlier lists are replaced.
     """
     inside = folder.resolve()
-    if images.resolve() in (inside, *inside.parents):
+    if any(place.resolve() in (inside, *inside.parents) for place in images):
         raise RefusedError(
             f'The lists would be written to {folder}, inside of the images. Give '
             'another folder with --lists.'

@@ -92,6 +92,8 @@ def split_pairs(
 ) -> dict[str, list[str]]:
     """Divide images with masks; each counts for the rarest class that it shows.
 
+    Every such group has an image for training, and shares hold over all together.
+
     Args:
         classes: What each image shows, by its name.
         given: The split that the data has each image in, None for none.
@@ -100,8 +102,7 @@ def split_pairs(
         seed: Another seed, another split.
 
     Returns:
-        The names in each split, sorted. An image whose rarest class no other shows is
-        for training.
+        The names in each split, sorted.
 
     Raises:
         RefusedError: If a share is out of range or there are too few images.
@@ -124,9 +125,7 @@ def split_pairs(
     for name in free:
         rarest = min(classes[name], key=lambda label: (count[label], label), default=-1)
         groups.setdefault(rarest, []).append(name)
-    for names in groups.values():
-        for split, part in draw(names, val, test, seed).items():
-            splits[split] += part
+    _deal(groups, splits, dict(train=1 - val - test, val=val, test=test), seed)
     if val > 0 and not splits['val'] and len(free) > 1:  # every class is too rare
         held = [name for name, split in given.items() if split == 'test']
         splits = draw(free, val, test, seed)
@@ -158,6 +157,27 @@ def draw(
     num_test = num_test if test > 0 else 0
     held = num_val + num_test
     return dict(val=ranked[:num_val], test=ranked[num_val:held], train=ranked[held:])
+
+
+def _deal(
+    groups: Mapping[int, Sequence[str]],
+    splits: dict[str, list[str]],
+    shares: Mapping[str, float],
+    seed: int,
+) -> None:
+    """Deal groups out, each image to the split that lacks most of its share.
+
+    So the shares hold over small groups together; the first of each is for training.
+    """
+    dealt = dict.fromkeys(shares, 0)
+    for label in sorted(groups):
+        ranked = sorted(groups[label], key=lambda name: _rank(name, seed))
+        for name in ranked:
+            number = sum(dealt.values()) + 1
+            split = max(shares, key=lambda s: shares[s] * number - dealt[s])
+            split = 'train' if name == ranked[0] else split
+            dealt[split] += 1
+            splits[split].append(name)
 
 
 def _rank(path: str, seed: int) -> bytes:

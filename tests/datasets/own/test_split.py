@@ -85,11 +85,17 @@ def test_pairs_count_for_their_rarest_class():
     classes['alone'] = [0, 1, 2]
     splits = split_pairs(classes, dict.fromkeys(classes))
     assert 'alone' in splits['train']
-    rare = {
-        split: sum(classes[n] == [0, 1] for n in part) for split, part in splits.items()
-    }
-    assert rare == dict(train=2, val=1, test=1)
-    assert sum(map(len, splits.values())) == 21
+    assert {split: len(part) for split, part in splits.items()} == dict(
+        train=15, val=3, test=3
+    )
+    assert any(classes[name] == [0, 1] for name in splits['train'])
+
+
+def test_many_small_groups_of_pairs_keep_the_shares():
+    classes = {f'{label}-{i}': [0, label] for label in range(1, 31) for i in range(3)}
+    splits = split_pairs(classes, dict.fromkeys(classes), val=0.2, test=0.1)
+    assert [len(splits[s]) for s in ('train', 'val', 'test')] == [63, 18, 9]
+    assert len({classes[name][1] for name in splits['train']}) == 30
 
 
 def test_pairs_with_given_splits_and_few():

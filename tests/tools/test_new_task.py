@@ -1,0 +1,266 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Own data, from a folder to a tested model."""
+
+import shutil
+import sys
+
+import pytest
+from mmengine.config import Config
+from yapf.yapflib import yapf_api
+
+from tests.datasets.own.pictures import class_folders, pairs, picture
+from tests.tools.programs import ROOT, load_tool, test_tool, train_tool
+
+sys.path.insert(0, str(ROOT))
+
+from tools.recipes import own as recipe  # noqa: E402
+
+new_task = load_tool('new_task')
+HEADS = ('', 'decode_', 'auxiliary_')
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Work in an empty folder; save configs without yapf, which takes seconds."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(yapf_api, 'FormatCode', lambda text, *_, **__: (text, False))
+    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
+    return tmp_path
+
+
+def tree(folder):
+    """Return the content of every file below a folder."""
+    return {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
+def fails(*args):
+    """Run the tool in the working directory and return what it says."""
+    with pytest.raises(SystemExit) as error:
+        new_task.main([str(arg) for arg in args])
+    message = str(error.value.code)
+    assert message.startswith('new_task.py: error: '), message
+    return message
+
+
+def make_small(config, **changes):
+    """Save a config with a ViT of width 16 and return where."""
+    small = Config.fromfile(config)
+    backbone = small.model.backbone
+    backbone.arch = dict(
+        embed_dims=16, num_layers=4, num_heads=2, feedforward_channels=32
+    )
+    backbone.update(img_size=32, init_cfg=None)
+    if 'out_indices' in backbone:
+        backbone.out_indices = (0, 1, 2, 3)
+    if 'guided_layers' in backbone.get('prompt', ()):
+        backbone.prompt.guided_layers = (-1,)
+    small.param_scheduler = None
+    for split in ('train', 'val', 'test'):
+        small[f'{split}_dataloader'].num_workers = 0
+    small.merge_from_dict({key.replace('__', '.'): v for key, v in changes.items()})
+    small.dump('small.py')
+    return 'small.py'
+
+
+@pytest.mark.parametrize('method', ['davpt-plus', 'vpt-deep'])
+def test_classes_train(here, capsys, method):
+    data = class_folders(here / 'my photos', rose=8, tulip=5, lily=3)
+    before = tree(data)
+    config = new_task.main(['my photos', '--method', method])
+    assert tree(data) == before
+    assert str(config) == 'configs/own/my-photos.py'
+    printed = capsys.readouterr().out
+    assert '3 classes, train 10, val 3, test 3 images: data/own/my-photos' in printed
+    assert f'python tools/train.py {config}' in printed
+    assert 'work_dirs/my-photos/epoch_100.pth' in printed
+    written = Config.fromfile(config)
+    assert written.train_dataloader.dataset.image_root == 'my photos'
+    assert written.train_dataloader.batch_size == 8
+
+    small = make_small(config, model__head__in_channels=16, train_cfg__max_epochs=1)
+    runner = train_tool.main([small, '--work-dir', 'work'])
+    dataset = runner.train_dataloader.dataset
+    assert dataset.metainfo['classes'] == ('lily', 'rose', 'tulip')
+    for i in range(len(dataset)):
+        info = dataset.get_data_info(i)
+        name = dataset.metainfo['classes'][info['gt_label']]
+        assert info['img_path'].startswith(f'my photos/{name}/')
+    metrics = test_tool.main([small, 'work/epoch_1.pth', '--work-dir', 'test'])
+    assert 0 <= metrics['accuracy/top1'] <= 100
+
+
+def test_masks_train(here, capsys):
+    data = pairs(here / 'scenes', 12)
+    before = tree(data)
+    config = new_task.main(['scenes'])
+    assert tree(data) == before
+    printed = capsys.readouterr().out
+    assert '3 classes, train 8, val 2, test 2' in printed
+    assert 'work_dirs/scenes/iter_2000.pth' in printed
+    written = Config.fromfile(config)
+    assert written.train_cfg.max_iters == written.param_scheduler[-1].end == 2000
+    for loader in (written.train_dataloader, written.test_dataloader):
+        steps = {step.type: step for step in loader.dataset.pipeline}
+        assert steps['mmvpt.CheckSegMap'].num_classes == 3
+
+    steps = [dict(type=f'Load{name}') for name in ('ImageFromFile', 'Annotations')]
+    steps += [dict(type='Resize', scale=(32, 32)), dict(type='PackSegInputs')]
+    small = make_small(
+        config,
+        model__data_preprocessor__size=(32, 32),
+        model__neck=dict(in_channels=[16] * 4, out_channels=16),
+        model__decode_head=dict(in_channels=[16] * 4, channels=8),
+        model__auxiliary_head=dict(in_channels=16, channels=8),
+        train_cfg=dict(max_iters=2, val_interval=2),
+        train_dataloader__dataset__pipeline=steps,
+        train_dataloader__batch_size=4,
+        default_hooks__checkpoint__interval=2,
+    )
+    runner = train_tool.main([small, '--work-dir', 'work'])
+    dataset = runner.train_dataloader.dataset
+    assert dataset.metainfo['classes'] == ('0', '1', '2')
+    assert dataset.get_data_info(0)['img_path'].startswith('scenes/images/')
+    metrics = test_tool.main([small, 'work/iter_2.pth', '--work-dir', 'test'])
+    assert 0 <= metrics['mIoU'] <= 100
+
+
+def test_table_with_splits(here, capsys):
+    class_folders(here / 'all', a=3, b=3)
+    lines = [
+        f'{name}/{i}.png,{name},{split}'
+        for name in 'ab'
+        for i, split in enumerate(('train', 'train', 'val'))
+    ]
+    (here / 'birds.csv').write_text('\n'.join(['path,class,split', *lines]))
+    config = new_task.main(['birds.csv', '--image-root', 'all', '--method', 'linear'])
+    assert '2 classes, train 4, val 2 images' in capsys.readouterr().out
+    assert (here / 'data/own/birds/val.txt').read_text() == 'a/2.png 0\nb/2.png 1\n'
+    written = Config.fromfile(config)
+    assert written.test_dataloader.dataset.split == 'val'
+    assert tuple(written.test_evaluator.topk) == (1,)
+
+
+def test_same_command_same_files(here):
+    class_folders(here / 'x', a=9, b=9)
+    new_task.main(['x'])
+    first = tree(here)
+    assert 'configs/own/x.py exists' in fails('x')
+    new_task.main(['x', '--overwrite'])
+    second = tree(here)
+    command = here / 'configs/own/x.py'
+    assert second.pop(command) != first.pop(command)  # names the option
+    assert second == first
+    new_task.main(['x', '--overwrite', '--seed', '1'])
+    assert tree(here) != first
+
+
+@pytest.mark.parametrize(
+    'step', [9, pytest.param(1, marks=pytest.mark.sweep)], ids=['some', 'all']
+)
+def test_every_config_of_the_zoo_can_be_inherited(here, step):
+    class_folders(here / 'x', a=2, b=2)
+    pairs(here / 'y', 4)
+    for data, kind, num_classes in (
+        ('x', 'classification', 2),
+        ('y', 'segmentation', 3),
+    ):
+        known = [(m, b) for m, of in recipe.available(kind).items() for b in of]
+        for method, backbone in known[::step]:
+            options = ('--method', method, '--backbone', backbone, '--overwrite')
+            config = Config.fromfile(new_task.main([data, *options]))
+            lists = config.test_dataloader.dataset
+            lists = lists.get('data_root') or lists.ann_file
+            assert lists.startswith('data/own/'), (method, backbone)
+            heads = [config.model.get(f'{key}head') for key in HEADS]
+            flat = sum(([h] if isinstance(h, dict) else h or [] for h in heads), [])
+            found = {head.num_classes for head in flat}
+            assert found == {num_classes}, (method, backbone)
+
+
+def test_methods_and_backbones():
+    assert 'davpt-plus' in recipe.available('segmentation')
+    assert next(iter(recipe.available()['vpt-deep'])) == 'in21k'
+    assert recipe.choose('vpt-deep', 'vit-b_mae') == recipe.choose('vpt-deep', 'mae')
+
+
+def test_unreadable_images(here, capsys):
+    class_folders(here / 'x', a=3, b=3)
+    (here / 'x/a/broken.jpg').write_bytes(b'no image')
+    cut = (here / 'x/a/0.png').read_bytes()[:-20]
+    (here / 'x/b/cut.png').write_bytes(cut)
+    message = fails('x')
+    assert '2 of 8 images cannot be decoded' in message
+    assert 'a/broken.jpg' in message and 'b/cut.png' in message
+    assert sorted(path.name for path in here.iterdir()) == ['x']
+    new_task.main(['x', '--skip-unreadable'])
+    assert '3 classes' not in capsys.readouterr().out
+    listed = ''.join(p.read_text() for p in (here / 'data/own/x').iterdir())
+    assert 'broken' not in listed and 'cut' not in listed
+
+
+def test_copies_in_two_splits_are_said(here, capsys):
+    class_folders(here / 'x', a=6, b=6)
+    for i in range(6):
+        shutil.copy(here / f'x/a/{i}.png', here / f'x/b/copy{i}.png')
+    new_task.main(['x'])
+    assert 'are copies of training images' in capsys.readouterr().out
+
+
+def test_small_classes(here, capsys):
+    class_folders(here / 'x', a=5, b=1, c=1)
+    assert '2 of 3 classes have a single image' in fails('x')
+    new_task.main(['x', '--group-below', '2'])
+    assert "are now 'other': b, c" in capsys.readouterr().out
+    assert (here / 'data/own/x/classes.txt').read_text() == 'a\nother\n'
+
+
+def test_nothing_is_overwritten_or_left_behind(here, monkeypatch):
+    data = class_folders(here / 'x', a=3, b=3)
+    inside = fails('x', '--lists', 'x/lists')
+    assert 'inside of the images' in inside
+    picture(here / 'data/own/x/kept.png')
+    assert 'holds more than lists (kept.png)' in fails('x', '--overwrite')
+    shutil.rmtree(here / 'data')
+    before = tree(here)
+
+    def fail(*args):
+        raise OSError('no space left')
+
+    monkeypatch.setattr(new_task.Config, 'fromfile', fail)
+    assert 'no space left' in fails('x')
+    assert tree(here) == before
+    assert sorted(path.name for path in here.iterdir()) == ['x']
+    monkeypatch.undo()
+    assert tree(data)
+
+
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['no'], "'no' does not exist"),
+        (['no.csv'], "'no.csv' does not exist"),
+        (['x', '--method', 'vtp'], '--method vtp: the zoo has no such method'),
+        (['x', '--backbone', 'vit-b_clip'], 'has davpt-plus on augreg-in21k, mae'),
+        (['x', '--out', 'x.yaml'], 'must end in .py'),
+        (['x', '--name', 'a b'], 'no good name'),
+        (['x', '--label-column', 'y'], '--label-column is for'),
+        (['x', '--classes', 'y'], '--classes is for images and masks'),
+        (['y', '--group-below', '3'], '--group-below is for class folders'),
+        (['y', '--classes', 'no.txt'], "'no.txt' does not exist"),
+        (['x', '--val', '0.6', '--test', '0.5'], 'both together below 1'),
+    ],
+)
+def test_mistakes(here, monkeypatch, args, message):
+    class_folders(here / 'x', a=3, b=3)
+    pairs(here / 'y', 4)
+    before = tree(here)
+    assert message in fails(*args)
+    assert tree(here) == before
+
+
+def test_help_names_methods_and_backbones(capsys):
+    with pytest.raises(SystemExit):
+        new_task.parse_args(['--help'])
+    printed = capsys.readouterr().out
+    assert 'davpt-plus: augreg-in21k, mae, mocov3' in printed
+    assert 'vpt-deep: upernet-vit-base-p16, ' in printed
