@@ -1,6 +1,7 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Datasets, samplers and transforms; nothing about models."""
 
+from .digit_scenes import export_digit_scenes
 from .digits import export_digits
 from .fgvc import FGVC
 from .listed import ListedDataset
@@ -17,5 +18,6 @@ __all__ = [
     'SeededSampler',
     'SeededTransforms',
     'VTAB1k',
+    'export_digit_scenes',
     'export_digits',
 ]

@@ -55,7 +55,7 @@ def export_digits(
         ImportError: If scikit-learn is missing.
         ValueError: If a number is below 1 or no test image would be left in a class.
     """
-    images, digits = _load_digits()
+    images, digits = load_scans()
     fewest = min(int((digits == digit).sum()) for digit in range(5, 10))
     if min(train_per_class, val_per_class) < 1 or (
         train_per_class + val_per_class >= fewest
@@ -66,14 +66,14 @@ def export_digits(
         )
     root = Path(data_root).expanduser()
     root.mkdir(parents=True, exist_ok=True)
-    folders = [_export(root / 'digits-source', *_source(images, digits))]
+    folders = [write_task(root / 'digits-source', *_source(images, digits))]
     for seed in seeds:
         task = _target(images, digits, seed, train_per_class, val_per_class)
-        folders.append(_export(root / f'digits-target-seed{seed}', *task))
+        folders.append(write_task(root / f'digits-target-seed{seed}', *task))
     return folders
 
 
-def _load_digits() -> tuple[np.ndarray, np.ndarray]:
+def load_scans() -> tuple[np.ndarray, np.ndarray]:
     """Return uint8 images, (1797, 8, 8), and their digits, (1797,)."""
     try:
         from sklearn.datasets import load_digits
@@ -132,13 +132,26 @@ def _target(
     return files, lists, [str(digit) for digit in range(5, 10)]
 
 
-def _export(
+def write_task(
     folder: Path,
     images: dict[str, np.ndarray],
     lists: dict[str, list[str]],
     names: list[str],
 ) -> Path:
-    """Write one task to ``folder``, unless it is there."""
+    """Write one task to ``folder``, unless it is there.
+
+    Args:
+        folder: Where to; it appears when everything is written.
+        images: Images or label maps, uint8, by path below ``folder``.
+        lists: Lines of list files by name, without ``.txt``.
+        names: Names of the classes.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: If a folder of that name holds something else.
+    """
     texts = {f'{split}.txt': lines for split, lines in lists.items()}
     texts['classes.txt'] = names
     digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode())
