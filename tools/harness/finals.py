@@ -32,7 +32,14 @@ from mmvpt.protocol.schema import FORMAT, VERSION
 
 from .console import console
 from .memory import peak_memory, reset_peak_memory
-from .stage import NAMES, plain, stage_config, training_length
+from .stage import (
+    NAMES,
+    config_digest,
+    device_name,
+    plain,
+    stage_config,
+    training_length,
+)
 
 
 def run_final(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,7 +88,7 @@ def run_final(spec: Mapping[str, Any]) -> dict[str, Any]:
 def run_fingerprint(spec: Mapping[str, Any]) -> str:
     """Return the digest that says whether a run is the same as an earlier one."""
     names = ('config', 'options', 'settings', 'protocol', 'seed', 'metric')
-    return fingerprint({name: spec[name] for name in names})
+    return fingerprint({name: spec[name] for name in names}, config_digest(spec))
 
 
 def _earlier(path: Path, mark: str) -> dict[str, Any] | None:
@@ -141,7 +148,7 @@ def _trained(
         measured=dict(
             seconds=seconds,
             peak_memory=peak_memory(),
-            device=_device(),
+            device=device_name(),
             finished=now.isoformat('T', 'seconds'),
         ),
     )
@@ -211,9 +218,3 @@ def _validated(runner: Any) -> dict[str, float]:
         for name, scalar in scalars.items()
         if name.startswith('val/') and not name.endswith(('time', '/data_time'))
     }
-
-
-def _device() -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'

@@ -8,9 +8,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from mmengine.config import Config
 
+from mmvpt.engine.launch import load_config
 from mmvpt.protocol import Protocol, apply_protocol, inspect_data
+from mmvpt.protocol.provenance import fingerprint
 
 #: What a spec says of the run in its record.
 NAMES = ('suite', 'task', 'group', 'method', 'backbone', 'config', 'metric')
@@ -55,3 +58,14 @@ def training_length(config: Config) -> tuple[int, str]:
 def plain(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return options as JSON holds them."""
     return json.loads(json.dumps(dict(options)))
+
+
+def config_digest(spec: Mapping[str, Any]) -> str:
+    """Return a digest of the config with its options, whatever files it came from."""
+    config = load_config(spec['config'], dict(spec['options']))
+    return fingerprint(config._cfg_dict.to_dict())
+
+
+def device_name() -> str:
+    """Return what trains."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'

@@ -18,7 +18,7 @@ from mmvpt.protocol import describe_code, describe_config, get_protocol
 from .console import console
 from .hooks import Calibrated, CalibrationHook, ValidationHook
 from .space_keys import check_keys
-from .stage import stage_config, training_length
+from .stage import config_digest, device_name, stage_config, training_length
 
 
 def inspect_search(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,6 +43,8 @@ def inspect_search(spec: Mapping[str, Any]) -> dict[str, Any]:
         protocol=describe_config(config, protocol, 'search', spec['seeds']),
         data=data,
         code=describe_code(),
+        digest=config_digest(spec),
+        device=device_name(),
         length=length,
         unit=unit,
     )

@@ -1,0 +1,27 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""How search, benchmark and report start and end as programs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+#: Errors that are worded for users.
+_WORDED = (ValueError, RuntimeError, OSError)
+
+
+def run_program(main: Callable[[], object]) -> None:
+    """Run a tool: errors worded for users end it with status 1 and no traceback.
+
+    Args:
+        main: The tool.
+    """
+    name = Path(sys.argv[0]).name
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(f'{name}: interrupted; run the command again to continue')
+    except _WORDED as error:
+        print(f'{name}: error: {error}', file=sys.stderr)
+        sys.exit(1)

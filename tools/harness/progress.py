@@ -1,0 +1,54 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""What a session prints: steps, trials, its cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from .strategies import Outcome, curve
+
+
+def preview(
+    rows: Sequence[tuple[str, int, float | None]], workers: int
+) -> tuple[str, float]:
+    """Return what a session will cost, as text and in seconds.
+
+    Args:
+        rows: Name, number of trainings and seconds of one, None if unknown.
+        workers: How many run side by side.
+    """
+    lines, total = [], 0.0
+    for name, count, seconds in rows:
+        if seconds is None:
+            lines.append(f'    {name}: {count} trainings, their length is unknown')
+            continue
+        total += count * seconds
+        lines.append(f'    {name}: {count} trainings of about {seconds:.0f} s')
+    total /= workers
+    lines.append(f'    about {_duration(total)} with {workers} workers, at most')
+    return '\n'.join(lines), total
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f'{seconds:.0f} s'
+    if seconds < 5400:
+        return f'{seconds / 60:.0f} min'
+    return f'{seconds / 3600:.1f} h'
+
+
+def say(text: str) -> None:
+    """Print a step."""
+    print(f'==> {text}', flush=True)
+
+
+def detail(text: str) -> None:
+    """Print something that happened within a step."""
+    print(f'    {text}', flush=True)
+
+
+def show_curve(outcomes: Mapping[int, Outcome]) -> str:
+    """Return the best value against the cost, where it rose."""
+    points = curve(outcomes)
+    rises = [p for i, p in enumerate(points) if i == 0 or p[1] > points[i - 1][1]]
+    return ', '.join(f'{value:.2f} after {cost:g}' for cost, value in rises)
