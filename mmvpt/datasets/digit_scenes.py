@@ -131,8 +131,8 @@ def compose(
         rng.uniform(0.0, 0.35, (4, 4)), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC
     )
     ink = np.zeros((SIZE, SIZE))
-    label_map = np.zeros((SIZE, SIZE), np.uint8)
-    taken = np.zeros((SIZE, SIZE), bool)
+    label_map: np.ndarray = np.zeros((SIZE, SIZE), np.uint8)
+    taken: np.ndarray = np.zeros((SIZE, SIZE), bool)
     for scan in rng.choice(pool, rng.integers(_DIGITS[0], _DIGITS[1] + 1)):
         side = int(rng.integers(_SIDES[0], _SIDES[1] + 1))
         stroke = _enlarge(scans[scan], side)
