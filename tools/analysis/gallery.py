@@ -194,14 +194,21 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _wrapped(words: Sequence[str]) -> str:
-    """Break a command line at 80 columns."""
-    lines = ['']
+    """Break a command line at 80 columns, not between an option and its value."""
+    parts: list[str] = []
     for word in words:
-        if len(lines[-1]) + len(word) > 80:
-            lines[-1] += '\\'
-            lines.append('  ')
-        lines[-1] += word + ' '
-    return '\n'.join(line.rstrip() for line in lines)
+        if parts and parts[-1].startswith('--') and not word.startswith('--'):
+            parts[-1] += f' {word}'
+        else:
+            parts.append(word)
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if len(lines[-1]) + len(part) < 80:
+            lines[-1] += f' {part}'
+        else:
+            lines[-1] += ' \\'
+            lines.append(f'  {part}')
+    return '\n'.join(lines)
 
 
 if __name__ == '__main__':
