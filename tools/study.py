@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 f'{out}/{name}/seed{seed}',
                 {**best[name], 'randomness.seed': seed},
                 test=space.get('test', True),
+                predictions=space.get('predictions', False),
             )
             futures[pool.submit(runs.execute, run, keep=True)] = (name, f'seed {seed}')
         results = dict(runs.collect(futures))

@@ -4,7 +4,7 @@
 seeds = [0, 1, 2]
 predictions = True
 
-_head = {'optim_wrapper.optimizer.lr': [0.003, 0.01]}
+_head = {'optim_wrapper.optimizer.lr': [0.001, 0.003]}
 _multiplier = 'optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult'
 _prompts = {_multiplier: [1, 10]}
 
@@ -16,8 +16,8 @@ methods = {
         config='configs/baselines/frozen_upernet_vit-mini_camvid.py',
         grid={
             **_head,
-            'train_cfg.max_iters': [400],
-            'train_cfg.val_interval': [400],
+            'train_cfg.max_iters': [500],
+            'train_cfg.val_interval': [500],
         },
     ),
     'VPT-deep': dict(

@@ -1,0 +1,11 @@
+# Full fine-tuning with UperNet.
+# CamVid, a small ViT pretrained on CIFAR-10; docs/results.md.
+# Run: python tools/train.py configs/baselines/full_upernet_vit-mini_camvid.py
+_base_ = [
+    '../_base_/models/upernet_vit-mini_cifar10.py',
+    '../_base_/datasets/camvid.py',
+    '../_base_/schedules/camvid_adamw_250i.py',
+]
+
+model = dict(backbone=dict(tunable='full'))
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.3))))

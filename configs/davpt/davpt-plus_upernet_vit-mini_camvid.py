@@ -1,0 +1,25 @@
+# DA-VPT+ with UperNet, guided by the classes of each image.
+# CamVid, a small ViT pretrained on CIFAR-10; docs/results.md.
+# Run: python tools/train.py configs/davpt/davpt-plus_upernet_vit-mini_camvid.py
+_base_ = [
+    '../_base_/models/upernet_vit-mini_cifar10.py',
+    '../_base_/datasets/camvid.py',
+    '../_base_/schedules/camvid_adamw_250i.py',
+]
+
+model = dict(
+    backbone=dict(
+        prompt=dict(
+            type='DistributionAwarePrompt',
+            num_classes=11,
+            num_guided_tokens=5,
+            num_tokens=10,
+        ),
+        tunable='davpt+',
+    )
+)
+custom_hooks = [
+    # one pass over the images are 46 batches
+    dict(type='mmvpt.SemanticMappingHook', by_epoch=False, interval=46),
+    dict(type='mmvpt.MetricGuidanceHook', visual_weight=0.1, cls_weight=0.1),
+]
