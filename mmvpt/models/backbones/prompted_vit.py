@@ -189,7 +189,7 @@ class PromptedVisionTransformer(VisionTransformer):
             prompts, attended = self.enter(i, patches, grid, prompts, left)
             tokens, left = self.run_layer(i, tokens, prompts, attended)
             if i in self.out_indices:
-                norm = self._final_norm(i)
+                norm = self.final_norm_after(i)
                 outs.append(self.format(tokens, left, grid, norm))
         return tuple(outs)
 
@@ -242,10 +242,10 @@ class PromptedVisionTransformer(VisionTransformer):
         def prompts() -> Tensor | None:
             return prompt(i, patches, grid, entered=entered, left=left)
 
-        if self._keeps_prompts(i) or not prompt.is_static(i):
+        if self.keeps_prompts(i) or not prompt.is_static(i):
             return prompts(), None
         layer = self.layers[i]
-        once = meets_tokens(layer.attn, self._reads_cls_only(i))
+        once = meets_tokens(layer.attn, self.reads_cls_only(i))
         return self.static_prompts.enter(i, prompt, layer, once, prompts)
 
     def run_layer(
@@ -270,8 +270,8 @@ class PromptedVisionTransformer(VisionTransformer):
         guide = self.guide.reads if self.training and self._is_guided(i) else ()
         options = dict(
             num_extra=self.num_extra_tokens,
-            cls_only=self._reads_cls_only(i),
-            keep_prompts=prompts is not None and self._keeps_prompts(i),
+            cls_only=self.reads_cls_only(i),
+            keep_prompts=prompts is not None and self.keeps_prompts(i),
             mask=self.prompt is not None and self.prompt.mask,
             temperature=None if self.prompt is None else self.prompt.temperature(i),
             guide=tuple(name for name in guide if name != 'prompt'),
@@ -368,12 +368,12 @@ class PromptedVisionTransformer(VisionTransformer):
             return True
         return self.out_type == 'cls_token' and self.pooling.startswith('prompts')
 
-    def _reads_cls_only(self, i: int) -> bool:
+    def reads_cls_only(self, i: int) -> bool:
         """Whether CLS alone is read of what layer ``i`` writes at CLS and patches."""
         pools_cls = self.out_type == 'cls_token' and self.pooling == 'cls'
         return pools_cls and i == self.out_indices[-1]
 
-    def _keeps_prompts(self, i: int) -> bool:
+    def keeps_prompts(self, i: int) -> bool:
         """Whether what layer ``i`` writes at its prompts is read."""
         if self._pools_prompts and i in self.out_indices:
             return True
@@ -382,7 +382,7 @@ class PromptedVisionTransformer(VisionTransformer):
     def _is_guided(self, i: int) -> bool:
         return self.prompt is not None and i in self.prompt.guided_layers
 
-    def _final_norm(self, i: int) -> nn.Module:
+    def final_norm_after(self, i: int) -> nn.Module:
         """Return mmpretrain's final norm, which follows the very last layer only."""
         if self.final_norm and i == self.num_layers - 1:
             return self.ln1
