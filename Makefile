@@ -11,7 +11,7 @@ RUN := $(VENV)/bin/python
 # Several threads per process only slow small models down.
 export OMP_NUM_THREADS ?= 1
 .DEFAULT_GOAL := help
-.PHONY: help test test-all demo check format clean
+.PHONY: help test test-all demo demo-seg check format clean
 
 define setup
 	@command -v $(PYTHON) >/dev/null || { echo "[setup] failed: $(PYTHON) is not installed. Install Python 3.10 or newer, or name one: make $@ PYTHON=/path/to/python3" >&2; exit 1; }
@@ -32,6 +32,10 @@ test-all: ## the tests of `make test` and the sweeps over every config
 demo: ## tune a small ViT on handwritten digits in every way, print a table
 	$(setup)
 	$(RUN) tools/demo.py $(ARGS)
+
+demo-seg: ## segment scenes of digits with a small ViT, print a table, draw pictures
+	$(setup)
+	$(RUN) tools/demo_seg.py $(ARGS)
 
 check: ## lint, formatting and types, changes nothing
 	$(setup) dev

@@ -1,5 +1,5 @@
 # Scenes of the digits 5-9 with pixel labels, 160 to train, 96x96 pixels; crops of 64x64.
-# Written by `make demo-seg` or `python tools/data/export_digits.py --scenes`, one folder
+# Written by `make demo-seg`, one folder
 # for each seed.
 data_root = 'data/digit-scenes-seed0'
 crop_size = (64, 64)

@@ -1,0 +1,23 @@
+# DA-VPT+ with UperNet on scenes of the digits 5-9, a row of `make demo-seg`.
+# Run: python tools/train.py configs/davpt/davpt-plus_upernet_vit-digits_digit-scenes.py
+_base_ = [
+    '../_base_/models/upernet_vit-digits.py',
+    '../_base_/datasets/digit_scenes.py',
+    '../_base_/schedules/scenes_adamw_300i.py',
+]
+
+model = dict(
+    backbone=dict(
+        prompt=dict(
+            type='DistributionAwarePrompt',
+            num_classes=6,
+            num_guided_tokens=6,
+            num_tokens=10,
+        ),
+        tunable='davpt+',
+    )
+)
+custom_hooks = [
+    dict(type='mmvpt.SemanticMappingHook', by_epoch=False, interval=20),
+    dict(type='mmvpt.MetricGuidanceHook', visual_weight=0.1, cls_weight=0.1),
+]
