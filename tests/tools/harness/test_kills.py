@@ -1,0 +1,67 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Searches and benchmarks that are killed end as undisturbed ones."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('optuna')
+PROGRAM = Path(__file__).with_name('killable.py')
+
+
+def run(folder, kills, seed, strategy):
+    """Run the program and return outcomes, records and what ran to its end."""
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), str(folder), str(kills), str(seed), strategy],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, OMP_NUM_THREADS='1'),
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report['status'] == 0, done.stderr
+    records = {p.name: p.read_text() for p in folder.glob('records/**/*.json')}
+    diary = Counter((folder / 'diary').read_text().splitlines())
+    return (folder / 'outcomes').read_text(), records, diary, report
+
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory):
+    return {
+        strategy: run(tmp_path_factory.mktemp(strategy) / 'run', 0, 0, strategy)
+        for strategy in ('asha',)
+    }
+
+
+def check(found, expected, kills):
+    outcomes, records, diary, report = found
+    assert outcomes == expected[0]
+    assert records == expected[1]
+    assert len(records) == 3
+    # What was killed after its end and before it was recorded ran twice to its end,
+    # and counts once. Nothing ran that an undisturbed session does not run.
+    assert set(diary) == set(expected[2])
+    assert sum(diary.values()) - len(diary) <= kills
+    assert report['worker'] + report['session'] <= kills
+
+
+def test_three_kills(tmp_path, undisturbed):
+    expected = undisturbed['asha']
+    assert set(expected[2].values()) == {1}, 'a trial ran twice without any kill'
+    check(run(tmp_path / 'run', 3, 1, 'asha'), expected, 3)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize('seed', range(3))
+def test_twenty_kills(tmp_path, undisturbed, seed):
+    found = run(tmp_path / 'run', 20, seed, 'asha')
+    check(found, undisturbed['asha'], 20)
+    assert found[3]['worker'] + found[3]['session'] >= 10
