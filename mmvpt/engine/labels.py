@@ -55,12 +55,13 @@ class LabelReader:
         samples = batch.get('data_samples') or ()
         if self.of_patches:
             _need_masks(samples)
-        self.image_classes(samples)
         images = batch.get('inputs')
-        if images is None or not all('gt_sem_seg' in sample for sample in samples):
+        if images is None or not samples or not _all_have_masks(samples):
+            self.image_classes(samples)
             return
         for image, sample in zip(images, samples):
             _check_size(sample.gt_sem_seg.data, image.shape[-2:], sample)
+            _check(sample.gt_sem_seg.data, self.num_classes, self.ignored)
 
     def image_classes(self, samples: Sequence[Any]) -> Tensor:
         """Return the class of each image, (B,), or which it has, bool (B, K)."""
@@ -117,7 +118,7 @@ def image_classes(
         if all(len(label) == 1 for label in labels):
             return _check(torch.cat(labels), num_classes)
         return torch.stack([_present(label, num_classes) for label in labels])
-    if all('gt_sem_seg' in sample for sample in samples):
+    if _all_have_masks(samples):
         masks = [sample.gt_sem_seg.data for sample in samples]
         return torch.stack([_present(m, num_classes, ignored) for m in masks])
     if all('gt_instances' in sample for sample in samples):
@@ -213,8 +214,12 @@ def _check_size(mask: Tensor, size: Sequence[int], sample: Any) -> None:
         )
 
 
+def _all_have_masks(samples: Sequence[Any]) -> bool:
+    return all('gt_sem_seg' in sample for sample in samples)
+
+
 def _need_masks(samples: Sequence[Any]) -> None:
-    if not all('gt_sem_seg' in sample for sample in samples):
+    if not _all_have_masks(samples):
         keys = sorted(samples[0].keys())
         raise ValueError(
             "labels='patch' needs masks, gt_sem_seg, in every data sample, but the "

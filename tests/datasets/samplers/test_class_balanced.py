@@ -132,6 +132,19 @@ def test_one_pass_for_class_means(samples_per_class):
         assert max(times.values()) - min(times.values()) <= 1
 
 
+@pytest.mark.parametrize('max_images', [1, 6, 15, 99])
+def test_some_images_for_class_means(max_images):
+    drawn = []
+    for rank in range(2):
+        sampler = ClassMeansSampler([None] * 15, seed=3, max_images=max_images)
+        sampler.rank, sampler.world_size = rank, 2
+        drawn.append(list(sampler))
+        assert len(sampler) == len(drawn[-1])
+    drawn = sum(drawn, [])
+    assert len(set(drawn)) == len(drawn) == min(max_images, 15)
+    assert max_images != 6 or sorted(drawn) != list(range(6))
+
+
 def test_labels_of_wrappers_and_of_own_methods():
     one, two = Labels([0, 1, 0]), Labels([2, 2, 1])
     whole = ConcatDataset([one, two])
@@ -156,3 +169,5 @@ def test_refusals():
         balanced([[0, 1], [1], [0]], 2)
     with pytest.raises(ValueError, match='at least 1, got 0'):
         ClassMeansSampler(Labels([0]), 0, seed=0)
+    with pytest.raises(ValueError, match='max_images must be at least 1, got 0'):
+        ClassMeansSampler(Labels([0]), seed=0, max_images=0)

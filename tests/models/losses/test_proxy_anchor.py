@@ -71,6 +71,31 @@ def test_equals_the_formula(targets, positives, kind):
         assert value.item() == pytest.approx(expected, abs=1e-10, rel=1e-12)
 
 
+def test_means_of_exponentials():
+    rows = [[0.3, -0.2], [0.1, 0.5], [0.4, 0.2]]
+    cosines = torch.tensor(rows, dtype=torch.float64)
+    loss = ProxyAnchorLoss(alpha=4, margin=0.1, reduce='mean')
+    pulls = [(math.exp(-0.8) + math.exp(0.0)) / 2, math.exp(-0.4)]
+    pushes = [math.exp(2.0), (math.exp(-0.4) + math.exp(2.4)) / 2]
+    expected = sum(math.log(1 + value) for value in pulls + pushes) / 2
+    value = loss.from_cosines(cosines, torch.tensor([0, 0, 1]))
+    assert value.item() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize('reduce', ['sum', 'mean'])
+@pytest.mark.parametrize('kind', ['anchor', 'nca'])
+def test_vectors_without_target_do_not_count(kind, reduce):
+    x, proxies = torch.randn(5, 6).double(), torch.randn(4, 6).double()
+    x.requires_grad_()
+    targets = torch.tensor([0, -1, 2, -1, 2])
+    loss = ProxyAnchorLoss(kind=kind, reduce=reduce)
+    value, counted = loss(x, proxies, targets), targets >= 0
+    torch.testing.assert_close(value, loss(x[counted], proxies, targets[counted]))
+    nothing = loss(x, proxies, torch.full_like(targets, -1))
+    nothing.backward()
+    assert nothing.item() == 0 and x.grad.isfinite().all() and not x.grad.any()
+
+
 @pytest.mark.parametrize('kind', ['anchor', 'nca'])
 def test_gradients(kind):
     x = torch.randn(5, 6).double().requires_grad_()
@@ -104,6 +129,7 @@ def test_lengths_do_not_matter():
     [
         (dict(positives='some'), "got 'some'"),
         (dict(kind='triplet'), "got 'triplet'"),
+        (dict(reduce='max'), "got 'max'"),
         (dict(alpha=0), 'alpha and scale must be positive, got 0'),
         (dict(scale=0.0), 'at 0 the loss is a constant'),
     ],
