@@ -30,6 +30,13 @@ RUNS = {
     'Pascal Context': ('vpt/vpt-deep_upernet-vit-base-p16_pascal-context.py', {}),
     'crops that are not square': (FACE, dict(crop=(32, 48))),
     'crops of no whole patches': (FACE, dict(model__data_preprocessor__size=(36, 44))),
+    'labels of patches': (
+        FACE,
+        dict(
+            model__backbone__prompt__labels='patch',
+            model__data_preprocessor__size=(36, 44),
+        ),
+    ),
     'accumulation': (FACE, dict(optim_wrapper__accumulative_counts=2)),
     'bfloat16': (FACE, dict(optim_wrapper__type='mmvpt.AutocastOptimWrapper')),
     'slide': (
