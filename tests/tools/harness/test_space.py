@@ -70,7 +70,7 @@ def config():
     'key',
     [
         'optim_wrapper.optimizer.lr',
-        'optim_wrapper.optimizer.betas',  # an argument of AdamW that the config leaves out
+        'optim_wrapper.optimizer.betas',  # of AdamW, not in the config
         'model.backbone.prompt.gate_init',
         'model.backbone.drop_path_rate',
         'default_hooks.finite_loss.interval',

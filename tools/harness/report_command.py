@@ -1,0 +1,133 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Make tables (Markdown, CSV, LaTeX) and plots from records.
+
+One table for each suite and protocol: figures of different protocols do not stand in
+one table. Files that are no valid records are named and left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmvpt.protocol import read_records
+
+from . import plots, tables
+from .published import published
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line.
+
+    Args:
+        argv: Arguments; those of the process by default.
+    """
+    parser = argparse.ArgumentParser('report.py', description=__doc__)
+    parser.add_argument(
+        'records', nargs='+', help='record files, or folders of a benchmark or search'
+    )
+    parser.add_argument('--out', help='folder [report/ in the first folder]')
+    parser.add_argument('--no-plots', action='store_true', help='tables alone')
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Write the report.
+
+    Args:
+        argv: Arguments; those of the process by default.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: If there is not a single valid record.
+    """
+    args = parse_args(argv)
+    records, notices = read_records(args.records)
+    made, odd = tables.collect(records)
+    notices += odd
+    for notice in notices:
+        print(f'report.py: notice: {notice}', file=sys.stderr)
+    searches = [record for record in records if record['kind'] == 'search']
+    if not records:
+        raise ValueError(f'no valid record in {", ".join(args.records)}')
+    first = Path(args.records[0])
+    out = Path(args.out or (first if first.is_dir() else first.parent) / 'report')
+    out.mkdir(parents=True, exist_ok=True)
+    pictures = [] if args.no_plots else draw(made, searches, out)
+    text = page(made, notices, pictures)
+    (out / 'report.md').write_text(text, encoding='utf-8')
+    (out / 'report.csv').write_text(tables.as_csv(made), encoding='utf-8')
+    (out / 'report.tex').write_text(
+        '\n'.join(tables.latex(tables.cells(t), _caption(t)) for t in made),
+        encoding='utf-8',
+    )
+    print(text)
+    print(f'{out}: report.md, report.csv, report.tex, {len(pictures)} plots')
+    return out
+
+
+def draw(
+    made: Sequence[tables.Table], searches: Sequence[dict], out: Path
+) -> list[Path]:
+    """Draw all plots and return their paths."""
+    found = []
+    for table in made:
+        name = re.sub(r'\W+', '-', f'{table.suite}_{table.protocol["name"]}')
+        found += [
+            plots.accuracy_against_parameters(table, out / f'parameters_{name}.png'),
+            plots.group_bars(table, out / f'bars_{name}.png'),
+        ]
+    found.append(plots.search_history(searches, out / 'search.png'))
+    return [path for path in found if path is not None]
+
+
+def page(
+    made: Sequence[tables.Table], notices: Sequence[str], pictures: Sequence[Path]
+) -> str:
+    """Return the report in Markdown."""
+    parts = ['# Results\n']
+    if notices:
+        parts.append('\n'.join(f'- Notice: {notice}' for notice in notices) + '\n')
+    for table in made:
+        parts.append(f'## {table.title}\n')
+        parts.append(tables.markdown(tables.cells(table)))
+        parts.append(_caption(table) + '\n')
+        parts += [f'{line}\n' for line in _sources(table)]
+    parts += [f'![{path.stem}]({path.name})\n' for path in pictures]
+    return '\n'.join(parts)
+
+
+def _caption(table: tables.Table) -> str:
+    """Say what stands in a table."""
+    protocol = table.protocol
+    counts = sorted({len(r) for row in table.rows for r in row.records.values()})
+    seeds = ' or '.join(map(str, counts))
+    checkpoints = {
+        (c['name'], (c['sha256'] or 'unknown')[:12])
+        for row in table.rows
+        for c in (record['protocol']['checkpoint'] for record in row.all())
+        if c['name']
+    }
+    weights = ', '.join(f'{name} ({digest})' for name, digest in sorted(checkpoints))
+    warning = ''
+    if protocol['label']:
+        warning = 'TEST DATA CHOSE THE EPOCH: not comparable with other protocols. '
+    return (
+        f'{table.metric} on test in %, mean ± standard deviation of {seeds} seeds; '
+        f'{tables.MISSING} is missing. {warning}{protocol["summary"]}'
+        + (f' Weights: {weights}.' if weights else '')
+    )
+
+
+def _sources(table: tables.Table) -> list[str]:
+    lines = {}
+    for row in table.rows:
+        figures = published(row.method, row.backbone)
+        if figures is not None and set(figures.values) & set(table.columns):
+            lines[f'Published, {row.method}: {figures.source}.'] = None
+    return list(lines)
