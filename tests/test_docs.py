@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md')])
+PAGES = sorted(
+    [*ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md'), *ROOT.glob('projects/**/*.md')]
+)
 LINK = re.compile(r'\]\((?!https?:|#|mailto:)([^)#]+)')
 NAMED = re.compile(r'(?<![\w./-])((?:configs|tools|docs|mmvpt|tests)/[\w./-]*\w)')
 EXAMPLES = ['docs/get_started.md']
