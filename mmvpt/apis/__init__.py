@@ -4,6 +4,7 @@
 from .folder import predict_to_folder
 from .images import ImageError, find_images
 from .load import build_model, load, trusted_config
+from .many_tasks import TaskBank
 from .release import merge, publish, write_config
 from .results import Classification, Predictions, Segmentation, Unreadable
 from .tuned_model import TunedModel
@@ -13,6 +14,7 @@ __all__ = [
     'ImageError',
     'Predictions',
     'Segmentation',
+    'TaskBank',
     'TunedModel',
     'Unreadable',
     'build_model',

@@ -118,7 +118,7 @@ class TaskBank:
             model = model_of(task)
             for tensor in (*model.parameters(), *model.buffers()):
                 storage = tensor.untyped_storage()
-                found[storage.data_ptr()] = storage.nbytes()
+                found[storage._cdata] = storage.nbytes()
             kept += backbone_of(task).static_prompts.num_bytes
         return sum(found.values()) + kept
 
