@@ -25,8 +25,8 @@ def read_history(folder: str | Path) -> dict[str, np.ndarray]:
         folder: Work dir of a run, or a folder in it.
 
     Returns:
-        ``iterations`` (U,) complete when the map was made, ``epochs`` (U,) likewise
-        if updates came at the ends of epochs, ``maps`` (U, K) and ``sizes`` (U, M),
+        ``iterations`` (U,) in which the map was made, ``epochs`` (U,) complete then,
+        if all updates came at the ends of epochs, ``maps`` (U, K) and ``sizes`` (U, M),
         classes of each prompt.
 
     Raises:

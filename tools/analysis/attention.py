@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     look = command.load_look(args)
-    shown = look.shown
+    shown = look.of_first_size()
     layer = analysis.resolve_layer(look.backbone, args.layer)
     maps = analysis.attention(look.model, shown.inputs)
     positive = analysis.positive_prompts(look.backbone, layer, shown.classes)

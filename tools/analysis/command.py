@@ -36,14 +36,21 @@ class Look:
     Args:
         model: The model, in eval mode.
         backbone: The prompted backbone in it.
-        shown: The images.
+        parts: The images, those of one size together.
         classes: Names of the classes, where known.
     """
 
     model: nn.Module
     backbone: PromptedVisionTransformer
-    shown: ShownImages
+    parts: tuple[ShownImages, ...]
     classes: tuple[str, ...]
+
+    def of_first_size(self) -> ShownImages:
+        """Return the images of the first one's size, and tell about others."""
+        left = sum(len(part.names) for part in self.parts[1:])
+        if left:
+            print(f'left out {left} images, of other sizes than the first one')
+        return self.parts[0]
 
 
 def fail(message: str) -> NoReturn:
@@ -177,14 +184,16 @@ def load_look(args: argparse.Namespace) -> Look:
         dataset = DATASETS.build(settings)
         items = [dataset[i] for i in choose_indices(dataset, args.num)]
         classes = tuple((dataset.metainfo or {}).get('classes') or ())
-    shown = show_images(
-        model,
-        items,
-        backbone.prompt.patch_size,
-        classes,
-        getattr(backbone.prompt, 'num_classes', None),
+    groups: dict[tuple, list] = {}
+    for item in items:
+        groups.setdefault(tuple(item['inputs'].shape), []).append(item)
+    prompt = backbone.prompt
+    number = getattr(prompt, 'num_classes', None)
+    parts = tuple(
+        show_images(model, group, prompt.patch_size, classes, number)
+        for group in groups.values()
     )
-    return Look(model, backbone, shown, classes)
+    return Look(model, backbone, parts, classes)
 
 
 def save_arrays(out: str, arrays: dict[str, np.ndarray]) -> Path:
@@ -217,4 +226,5 @@ def _pipeline(config: Config) -> list:
 
 
 def _without_labels(pipeline: Sequence[dict]) -> list[dict]:
-    return [step for step in pipeline if 'LoadAnnotations' not in str(step['type'])]
+    labels = ('LoadAnnotations', 'CheckSegMap')
+    return [step for step in pipeline if not str(step['type']).endswith(labels)]

@@ -31,9 +31,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     Args:
         argv: Arguments; those of the process by default.
-
-    Raises:
-        ValueError: If the classes of the images are not known.
     """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -56,8 +53,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.images:
         parser.error('class means need classes: give a split instead of --images')
     look = command.load_look(args)
-    shown = look.shown
-    batches = zip(shown.inputs.split(BATCH), shown.classes.split(BATCH))
+    batches = []
+    for part in look.parts:
+        if part.classes is None:
+            command.fail(f'the images of {args.split} have no labels for class means.')
+        batches += zip(part.inputs.split(BATCH), part.classes.split(BATCH))
     arrays = analysis.layer_points(
         *(look.model, batches, args.layer, args.space),
         max_patches=args.max_patches,

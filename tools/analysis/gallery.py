@@ -156,8 +156,9 @@ def page(entries: Sequence[Entry], seed: str, folder: Path, name: str) -> str:
         parts.append(f'\n## {entry.title}\n')
         for ending in ('', *entry.more):
             file = f'{entry.out}{ending}'
-            caption = (folder / f'{file}.txt').read_text().strip()
-            parts += [f'\n![{entry.title}]({name}/{file}.png)\n', f'\n{caption}\n']
+            # In the picture, too, so here for those who do not see it.
+            caption = ' '.join((folder / f'{file}.txt').read_text().split())
+            parts.append(f'\n![{caption}]({name}/{file}.png)\n')
         tool = Path(str(entry.tool.__file__)).name
         line = entry.arguments(DEMO, seed, 'analysis')
         line = _wrapped(['python', f'tools/analysis/{tool}', *line])

@@ -38,12 +38,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     command.add_out(parser, 'similarity')
     args = parser.parse_args(argv)
     look = command.load_look(args)
-    arrays = analysis.prompt_similarity(look.model, look.shown.inputs)
+    shown = look.of_first_size()
+    arrays = analysis.prompt_similarity(look.model, shown.inputs)
     path = command.save_arrays(args.out, arrays)
 
     from mmvpt.analysis import pictures
 
-    pictures.save(pictures.draw_similarity(arrays, len(look.shown.names)), path)
+    pictures.save(pictures.draw_similarity(arrays, len(shown.names)), path)
     for i, row in zip(arrays['layers'], arrays['means']):
         print(f'layer {i:2d}  ' + ' '.join(f'{value:6.3f}' for value in row))
 

@@ -105,7 +105,7 @@ def draw_attention(
             _bars(line[2], given[row], mine, given.max(), row == 0, last)
     axes[0, 0].set_title('image', fontsize=8)
     bar = figure.colorbar(shown_map, ax=axes, shrink=0.7, aspect=30, pad=0.01)
-    bar.set_label("share of the query's attention to patches", fontsize=8)
+    bar.set_label("share of the query's\nattention to patches", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     bar.solids.set_alpha(1)
     which = f'mean over {num_heads} heads' if head is None else f'head {head}'
@@ -122,7 +122,10 @@ def draw_attention(
     if wide:
         text += ' Bars: the share of all attention of CLS that goes to each prompt.'
     if positive is not None and (positive >= 0).any():
-        text += " Orange: the positive prompt, that of the image's class."
+        text += (
+            " Orange: the positive prompt, that of the image's class (of several: of "
+            'most of them).'
+        )
     add_caption(figure, text)
     return figure
 

@@ -26,7 +26,7 @@ def draw_class_map(
         maps: (U, K).
         drift: What :func:`mmvpt.analysis.drift` returned.
         num_prompts: M.
-        times: What ``unit`` was complete when each map was made, (U,).
+        times: Epochs complete, or iteration, when each map was made, (U,).
         unit: ``epoch`` or ``iteration``.
         names: Names of the classes.
     """
@@ -75,7 +75,11 @@ def draw_class_map(
     )
     step = max(1, int(np.ceil(updates / 16)))
     below.set_xticks(range(0, updates, step), times[::step])
-    below.set_xlabel(f'{unit}s complete when the map was made')
+    below.set_xlabel(
+        'epochs complete when the map was made'
+        if unit == 'epoch'
+        else 'iteration of the update'
+    )
     handles = [
         Line2D([], [], color=BLUE, lw=6, label='since the last map'),
         Line2D([], [], color=ORANGE, marker='D', ls='', label='the same, renumbered'),
