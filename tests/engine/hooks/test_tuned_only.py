@@ -1,0 +1,134 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Tuned-only checkpoints resume, average, and keep the best, as full ones do."""
+
+import pytest
+import torch
+from mmengine.model import MMDistributedDataParallel
+
+from mmvpt.checkpoint import read_checkpoint
+from mmvpt.engine.hooks import AtomicCheckpointHook
+from mmvpt.models.fingerprint import MARK
+from mmvpt.tuned import FingerprintError, frozen_names
+from tests.apis.tuned_runs import classifier, segmentor, train
+
+FROZEN = ('qkv.weight', 'pos_embed', 'projection.weight', 'ffn.layers.1.weight')
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    """A run of two epochs with averaged weights, and its last checkpoint."""
+    root = tmp_path_factory.mktemp('tuned-only')
+    config = classifier(
+        root,
+        'davpt-plus',
+        train_cfg__max_epochs=2,
+        default_hooks__checkpoint__save_best='auto',
+    )
+    config.custom_hooks = [dict(type='EMAHook')]
+    runner = train(config.copy())
+    return root, config, runner
+
+
+def test_every_file_is_without_frozen_weights(run):
+    root, _, runner = run
+    files = sorted(path.name for path in (root / 'run').glob('*.pth'))
+    assert len(files) == 3 and files[0].startswith('best_accuracy')
+    frozen = frozen_names(runner.model)
+    assert {name.split('.', 1)[1] for name in frozen} > {'pos_embed', 'ln1.weight'}
+    for name in files:
+        content = read_checkpoint(root / 'run' / name)
+        averaged = content['ema_state_dict']
+        for state, prefix in ((content['state_dict'], ''), (averaged, 'module.')):
+            names = {key.removeprefix(prefix) for key in state}
+            assert not names & frozen
+            left = {n for n in runner.model.state_dict() if n not in frozen}
+            assert names - {'steps'} == left | {f'backbone.{MARK}'}
+
+
+def test_resumed_run_ends_where_the_other_does(run):
+    root, config, runner = run
+    resumed = config.copy()
+    resumed.work_dir = str(root / 'resumed')
+    again = train(resumed, resume=root / 'run/epoch_1.pth')
+    ends = [read_checkpoint(root / w / 'epoch_2.pth') for w in ('run', 'resumed')]
+    for part in ('state_dict', 'ema_state_dict'):
+        assert ends[0][part].keys() == ends[1][part].keys()
+        for name, value in ends[0][part].items():
+            assert torch.equal(value, ends[1][part][name]), name
+    for name, value in runner.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name]), name
+
+
+def test_a_full_run_writes_the_same_weights(run):
+    root, config, _ = run
+    full = config.copy()
+    full.work_dir = str(root / 'full')
+    full.default_hooks.checkpoint.tuned_only = False
+    train(full)
+    small = read_checkpoint(root / 'run/epoch_2.pth')
+    large = read_checkpoint(root / 'full/epoch_2.pth')
+    for part in ('state_dict', 'ema_state_dict'):
+        small[part] = {n: v for n, v in small[part].items() if MARK not in n}
+        assert small[part].keys() < large[part].keys()
+        for name, value in small[part].items():
+            assert torch.equal(value, large[part][name]), name
+
+
+def test_any_loader_completes_or_refuses(run):
+    """``load_state_dict`` of a new model, without any hook of ours."""
+    from mmengine.registry import MODELS
+
+    root, config, runner = run
+    state = read_checkpoint(root / 'run/epoch_2.pth')['state_dict']
+    model = MODELS.build(config.model)
+    assert not torch.equal(model.backbone.pos_embed, runner.model.backbone.pos_embed)
+    missing = model.load_state_dict(state, strict=False)
+    assert not missing.missing_keys and not missing.unexpected_keys
+    assert torch.equal(model.backbone.pos_embed, runner.model.backbone.pos_embed)
+    with torch.no_grad():
+        model.backbone.layers[1].ln1.weight[3] += 1e-6
+    with pytest.raises(FingerprintError, match='1 of 29 frozen tensors differ'):
+        model.load_state_dict(state, strict=False)
+
+
+def test_names_are_those_of_the_model_inside_a_wrapper(run, tmp_path, monkeypatch):
+    """As in a distributed run, with a group of one process."""
+    root, config, _ = run
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    store = torch.distributed.FileStore(str(tmp_path / 'store'), 1)
+    torch.distributed.init_process_group('gloo', store=store, rank=0, world_size=1)
+    try:
+        wrapped = config.copy()
+        wrapped.work_dir = str(tmp_path / 'wrapped')
+        wrapped.launcher = 'pytorch'
+        wrapped.model_wrapper_cfg = dict(
+            type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
+        )
+        runner = train(wrapped)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert isinstance(runner.model, MMDistributedDataParallel)
+    one = read_checkpoint(root / 'run/epoch_2.pth')['state_dict']
+    other = read_checkpoint(tmp_path / 'wrapped/epoch_2.pth')['state_dict']
+    assert one.keys() == other.keys()
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_frozen_weights_that_no_file_has_are_not_left_out(tmp_path):
+    config = classifier(tmp_path)
+    config.model.backbone.init_cfg = None
+    with pytest.raises(ValueError, match='init_cfg names no checkpoint'):
+        train(config)
+
+
+def test_segmentation_keeps_heads_and_their_statistics(tmp_path):
+    runner = train(segmentor(tmp_path, 'davpt-plus'))
+    state = read_checkpoint(tmp_path / 'run/iter_2.pth')['state_dict']
+    heads = [n for n in runner.model.state_dict() if n.startswith('decode_head.')]
+    assert set(heads) < set(state) and 'decode_head.convs.0.bn.running_var' in heads
+    assert not any(name.endswith(FROZEN) for name in state)
+
+
+def test_unknown_arguments_are_refused():
+    with pytest.raises(TypeError, match='tuned_onyl'):
+        AtomicCheckpointHook(tuned_onyl=True)
