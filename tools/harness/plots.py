@@ -38,11 +38,15 @@ def accuracy_against_parameters(table: Table, path: Path) -> Path | None:
     Returns:
         The path, None if fewer than two rows are complete.
     """
-    rows = [row for row in table.rows if len(row.records) == len(table.tasks)]
+    rows = [
+        (i, row)
+        for i, row in enumerate(table.rows)
+        if len(row.records) == len(table.tasks)
+    ]
     if len(rows) < 2:
         return None
     fig, axis = plt.subplots(figsize=(8, 4.8))
-    for i, row in enumerate(rows):
+    for i, row in rows:
         values = [row.mean(task) for task in table.tasks]
         error = None
         if len(table.tasks) == 1 and len(row.values(table.tasks[0])) > 1:
@@ -86,11 +90,12 @@ def group_bars(table: Table, path: Path) -> Path | None:
     fig, axis = plt.subplots(
         figsize=(max(6.0, 0.28 * len(columns) * len(table.rows) + 4.0), 4.2)
     )
-    low = math.inf
+    low, absent = math.inf, []
     for i, row in enumerate(table.rows):
         figures = table.figures(row)
         for j, column in enumerate(columns):
             if column not in figures:
+                absent.append(j - 0.4 + width * (i + 0.5))
                 continue
             values = row.values(column)
             error = statistics.stdev(values) if len(values) > 1 else None
@@ -107,6 +112,10 @@ def group_bars(table: Table, path: Path) -> Path | None:
                 label=table.name(row) if j == 0 else None,
             )
     axis.set_ylim(bottom=max(0.0, math.floor((low - 2) / 5) * 5))
+    for x in absent:
+        axis.annotate(
+            'missing', (x, axis.get_ylim()[0]), rotation=90, fontsize=7, ha='center'
+        )
     axis.set_xticks(range(len(columns)), [c.capitalize() for c in columns])
     label = _METRICS.get(table.metric, table.metric)
     axis.set_ylabel(f'{label} (the axis is cut)')
