@@ -22,10 +22,10 @@ sys.path.insert(0, str(ROOT))
 from tools import runs  # noqa: E402
 from tools.demo import data_options, say  # noqa: E402
 
-PRETRAIN = 'configs/baselines/pretrain_vit-digits_digit-scenes-source.py'
-#: Rows of the table: name and config (configs/..._vit-digits_digit-scenes.py).
+PRETRAIN = 'configs/baselines/pretrain_linear-vit-digits_digit-scenes-source.py'
+#: Rows of the table: name and config (configs/...-vit-digits_digit-scenes.py).
 METHODS = {
-    'linear head': 'baselines/linear',
+    'linear head': 'baselines/probe_linear',
     'UperNet': 'baselines/frozen_upernet',
     'VPT-deep': 'vpt/vpt-deep_upernet',
     'DA-VPT+': 'davpt/davpt-plus_upernet',
@@ -88,7 +88,7 @@ def tuning(args: argparse.Namespace, method: str, seed: int) -> runs.Run:
         'randomness.seed': seed,
     }
     return runs.Run(
-        config=f'configs/{METHODS[method]}_vit-digits_digit-scenes.py',
+        config=f'configs/{METHODS[method]}-vit-digits_digit-scenes.py',
         work_dir=f'{folder(args, method)}/seed{seed}',
         options=options,
         predictions=seed == args.seeds[0],

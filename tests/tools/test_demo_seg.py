@@ -92,5 +92,5 @@ def test_a_missing_label_map_is_named(tmp_path):
 
 def test_every_row_has_a_config():
     for config in demo_seg.METHODS.values():
-        assert (ROOT / f'configs/{config}_vit-digits_digit-scenes.py').exists()
+        assert (ROOT / f'configs/{config}-vit-digits_digit-scenes.py').exists()
     assert (ROOT / demo_seg.PRETRAIN).exists()

@@ -10,10 +10,10 @@ _prompts = {_multiplier: [1, 10]}
 
 methods = {
     'frozen': dict(
-        config='configs/baselines/frozen_upernet_vit-mini_camvid.py', grid=_head
+        config='configs/baselines/frozen_upernet-vit-mini_camvid.py', grid=_head
     ),
     'frozen, equal time': dict(
-        config='configs/baselines/frozen_upernet_vit-mini_camvid.py',
+        config='configs/baselines/frozen_upernet-vit-mini_camvid.py',
         grid={
             **_head,
             'train_cfg.max_iters': [500],
@@ -21,21 +21,21 @@ methods = {
         },
     ),
     'VPT-deep': dict(
-        config='configs/vpt/vpt-deep_upernet_vit-mini_camvid.py', grid=_prompts
+        config='configs/vpt/vpt-deep_upernet-vit-mini_camvid.py', grid=_prompts
     ),
     'DA-VPT+, image labels': dict(
-        config='configs/davpt/davpt-plus_upernet_vit-mini_camvid.py', grid=_prompts
+        config='configs/davpt/davpt-plus_upernet-vit-mini_camvid.py', grid=_prompts
     ),
     'DA-VPT+, patch labels': dict(
-        config='configs/davpt/davpt-plus-patch_upernet_vit-mini_camvid.py',
+        config='configs/davpt/davpt-plus-patch_upernet-vit-mini_camvid.py',
         grid=_prompts,
     ),
     'Gated': dict(
-        config='configs/gatedvpt/gatedvpt_upernet_vit-mini_camvid.py', grid=_prompts
+        config='configs/gatedvpt/gatedvpt_upernet-vit-mini_camvid.py', grid=_prompts
     ),
-    'VAPT': dict(config='configs/vapt/vapt_upernet_vit-mini_camvid.py', grid=_prompts),
+    'VAPT': dict(config='configs/vapt/vapt_upernet-vit-mini_camvid.py', grid=_prompts),
     'full fine-tuning': dict(
-        config='configs/baselines/full_upernet_vit-mini_camvid.py',
+        config='configs/baselines/full_upernet-vit-mini_camvid.py',
         grid={_multiplier: [0.1, 0.3]},
     ),
 }

@@ -1,6 +1,6 @@
 # DA-VPT+ with UperNet, guided by the classes of each image.
 # CamVid, a small ViT pretrained on CIFAR-10; docs/results.md.
-# Run: python tools/train.py configs/davpt/davpt-plus_upernet_vit-mini_camvid.py
+# Run: python tools/train.py configs/davpt/davpt-plus_upernet-vit-mini_camvid.py
 _base_ = [
     '../_base_/models/upernet_vit-mini_cifar10.py',
     '../_base_/datasets/camvid.py',

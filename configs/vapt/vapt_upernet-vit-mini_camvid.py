@@ -1,10 +1,12 @@
-# UperNet on the frozen ViT.
+# VAPT with UperNet.
 # CamVid, a small ViT pretrained on CIFAR-10; docs/results.md.
-# Run: python tools/train.py configs/baselines/frozen_upernet_vit-mini_camvid.py
+# Run: python tools/train.py configs/vapt/vapt_upernet-vit-mini_camvid.py
 _base_ = [
     '../_base_/models/upernet_vit-mini_cifar10.py',
     '../_base_/datasets/camvid.py',
     '../_base_/schedules/camvid_adamw_250i.py',
 ]
 
-optim_wrapper = dict(paramwise_cfg=None)
+model = dict(
+    backbone=dict(prompt=dict(type='AdaptivePrompt', num_tokens=10, drop_rate=0.0))
+)

@@ -1,5 +1,5 @@
 # A linear head on the frozen ViT, on scenes of the digits 5-9, a row of `make demo-seg`.
-# Run: python tools/train.py configs/baselines/linear_vit-digits_digit-scenes.py
+# Run: python tools/train.py configs/baselines/probe_linear-vit-digits_digit-scenes.py
 _base_ = [
     '../_base_/models/upernet_vit-digits.py',
     '../_base_/datasets/digit_scenes.py',
@@ -23,4 +23,3 @@ model = dict(
         loss_decode=dict(type='CrossEntropyLoss', class_weight=[0.2] + [1.0] * 5),
     ),
 )
-optim_wrapper = dict(paramwise_cfg=None)

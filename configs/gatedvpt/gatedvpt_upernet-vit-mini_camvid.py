@@ -1,6 +1,6 @@
-# VAPT with UperNet.
+# Gated Prompt Tuning with UperNet.
 # CamVid, a small ViT pretrained on CIFAR-10; docs/results.md.
-# Run: python tools/train.py configs/vapt/vapt_upernet_vit-mini_camvid.py
+# Run: python tools/train.py configs/gatedvpt/gatedvpt_upernet-vit-mini_camvid.py
 _base_ = [
     '../_base_/models/upernet_vit-mini_cifar10.py',
     '../_base_/datasets/camvid.py',
@@ -8,5 +8,7 @@ _base_ = [
 ]
 
 model = dict(
-    backbone=dict(prompt=dict(type='AdaptivePrompt', num_tokens=10, drop_rate=0.0))
+    backbone=dict(
+        prompt=dict(type='GatedPrompt', num_tokens=10, gate_init=1, drop_rate=0.0)
+    )
 )

@@ -1,5 +1,5 @@
 # VPT-deep with UperNet on scenes of the digits 5-9, a row of `make demo-seg`.
-# Run: python tools/train.py configs/vpt/vpt-deep_upernet_vit-digits_digit-scenes.py
+# Run: python tools/train.py configs/vpt/vpt-deep_upernet-vit-digits_digit-scenes.py
 _base_ = [
     '../_base_/models/upernet_vit-digits.py',
     '../_base_/datasets/digit_scenes.py',

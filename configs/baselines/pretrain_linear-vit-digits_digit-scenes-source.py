@@ -1,6 +1,6 @@
 # Pretraining of the segmentation demo's ViT from scratch, with a linear head: scenes of
 # the digits 0-4, upright and turned left.
-# Run: python tools/train.py configs/baselines/pretrain_vit-digits_digit-scenes-source.py
+# Run: python tools/train.py configs/baselines/pretrain_linear-vit-digits_digit-scenes-source.py
 _base_ = [
     '../_base_/models/upernet_vit-digits.py',
     '../_base_/datasets/digit_scenes_source.py',
@@ -25,5 +25,5 @@ model = dict(
         loss_decode=dict(type='CrossEntropyLoss', class_weight=[0.1] + [1.0] * 10),
     ),
 )
-optim_wrapper = dict(optimizer=dict(lr=0.002, weight_decay=0.05), paramwise_cfg=None)
+optim_wrapper = dict(optimizer=dict(lr=0.002, weight_decay=0.05))
 train_cfg = dict(max_iters=1000, val_interval=1000)

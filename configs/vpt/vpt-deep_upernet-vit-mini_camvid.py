@@ -1,6 +1,6 @@
 # VPT-deep with UperNet.
 # CamVid, a small ViT pretrained on CIFAR-10; docs/results.md.
-# Run: python tools/train.py configs/vpt/vpt-deep_upernet_vit-mini_camvid.py
+# Run: python tools/train.py configs/vpt/vpt-deep_upernet-vit-mini_camvid.py
 _base_ = [
     '../_base_/models/upernet_vit-mini_cifar10.py',
     '../_base_/datasets/camvid.py',

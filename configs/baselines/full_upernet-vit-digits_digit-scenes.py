@@ -1,5 +1,5 @@
 # Full fine-tuning with UperNet on scenes of the digits 5-9, a row of `make demo-seg`.
-# Run: python tools/train.py configs/baselines/full_upernet_vit-digits_digit-scenes.py
+# Run: python tools/train.py configs/baselines/full_upernet-vit-digits_digit-scenes.py
 _base_ = [
     '../_base_/models/upernet_vit-digits.py',
     '../_base_/datasets/digit_scenes.py',
@@ -8,4 +8,4 @@ _base_ = [
 
 model = dict(backbone=dict(tunable='full'))
 # 0.001 for the ViT
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.3333))))
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))))
