@@ -1,4 +1,5 @@
-# DA-VPT+ with UperNet on scenes of the digits 5-9, a row of `make demo-seg`.
+# DA-VPT+ with UperNet, guided by the class of each patch, on scenes of the digits 5-9, a
+# row of `make demo-seg`.
 # Run: python tools/train.py configs/davpt/davpt-plus_upernet-vit-digits_digit-scenes.py
 _base_ = [
     '../_base_/models/upernet_vit-digits.py',
@@ -11,8 +12,9 @@ model = dict(
         prompt=dict(
             type='DistributionAwarePrompt',
             num_classes=6,
-            num_guided_tokens=6,
+            num_guided_tokens=3,
             num_tokens=10,
+            labels='patch',
         ),
         tunable='davpt+',
     )

@@ -1,6 +1,6 @@
 # What limits a method on CamVid: the head, the features or the number of steps? A linear
-# head, and four times the steps with UperNet; validation images only.
-seeds = [0, 1]
+# head, and four times the steps with UperNet; one seed, validation images only.
+seeds = [0]
 test = False
 
 _multiplier = 'optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult'
