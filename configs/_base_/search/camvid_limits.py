@@ -1,5 +1,5 @@
-# What limits a method on CamVid: the head, the features or the number of steps? A linear
-# head, and four times the steps with UperNet; one seed, validation images only.
+# What limits a method on CamVid: the head, the features or the number of steps? A
+# linear head, and four times the steps with UperNet; one seed, validation images only.
 seeds = [0]
 test = False
 
