@@ -61,6 +61,7 @@ def test_a_test_image_among_the_training_images(data):
             LeakError, match='training data holds test images .1 images'
         ):
             look(miniature.config(data), stage=stage)
+    write_all(data)
     with pytest.raises(LeakError, match='training data'):
         look(miniature.config(data), 'davpt-paper')
 

@@ -1,0 +1,204 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Real, tiny trainings: trials, final runs and their records, also after a kill."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from mmvpt.protocol import LeakError, comparable, read_record
+from tests.engine import miniature
+from tools.harness import finals, trials
+
+METRIC = 'accuracy/top1'
+
+
+@pytest.fixture(scope='module')
+def project(tmp_path_factory):
+    root = tmp_path_factory.mktemp('project')
+    data = miniature.write_data(root)
+    both = [(data / f'{name}.txt').read_text() for name in ('train800', 'val200')]
+    (data / 'train800val200.txt').write_text(''.join(both))
+    for name in ('', '_val_on_test'):
+        config = miniature.config(data)
+        config.experiment_name = None
+        if name:
+            config.val_dataloader.dataset.split = 'test'
+        config.dump(str(root / f'config{name}.py'))
+    return root
+
+
+@pytest.fixture(autouse=True)
+def plain_config_files(monkeypatch):
+    """Save configs unformatted: yapf takes longer than these trainings."""
+    monkeypatch.setattr(
+        'yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True)
+    )
+
+
+def spec_for(project, where, **changes):
+    spec = dict(
+        suite='suite',
+        task='colours',
+        group='',
+        method='VPT-deep',
+        backbone='mini',
+        config=str(project / 'config.py'),
+        metric=METRIC,
+        options={'model.backbone.prompt.num_tokens': 2},
+        settings={'optim_wrapper.optimizer.lr': 0.05},
+        protocol='own',
+        seed=1,
+        seeds=[1, 2],
+        work_dir=str(where / 'work'),
+        record=str(where / 'records' / 'run.json'),
+        accepted_duplicates=0,
+        predictions=False,
+    )
+    return dict(spec, **changes)
+
+
+@pytest.fixture(scope='module')
+def undisturbed(project, tmp_path_factory):
+    where = tmp_path_factory.mktemp('undisturbed')
+    patch = pytest.MonkeyPatch()
+    patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
+    with patch.context():
+        finals.run_final(spec_for(project, where))
+    patch.undo()
+    return where
+
+
+def test_a_record_tells_how_it_came_about(project, undisturbed):
+    record = read_record(undisturbed / 'records' / 'run.json')
+    assert record['seed'] == 1 and record['settings'] == {
+        'optim_wrapper.optimizer.lr': 0.05
+    }
+    assert set(record['metrics']['val']) == set(record['metrics']['test']) == {METRIC}
+    assert record['data']['train']['images'] == 24
+    assert record['protocol']['train_split'] == 'train800'
+    assert record['protocol']['test_reads'] == 'once'
+    assert record['protocol']['transforms']['val'] == [
+        'LoadImageFromFile()',
+        'PackInputs()',
+    ]
+    head, prompts = 32 * 3 + 3, 2 * 2 * 32
+    assert record['head_parameters'] == head
+    assert record['tuned_parameters'] == head + prompts
+    assert record['measured']['seconds'] > 0
+    log = next((undisturbed / 'work').glob('*/tuned_parameters.json'))
+    assert json.loads(log.read_text())['tuned'] == head + prompts
+
+
+def test_what_is_done_is_kept_and_what_differs_is_done_again(project, undisturbed):
+    path = undisturbed / 'records' / 'run.json'
+    before = path.stat().st_mtime_ns
+    finals.run_final(spec_for(project, undisturbed))
+    assert path.stat().st_mtime_ns == before
+    text = path.read_text()
+    try:
+        path.write_text(text[:100])
+        again = finals.run_final(spec_for(project, undisturbed))
+        assert comparable(again) == comparable(json.loads(text))
+        # the training was not repeated: its result lay beside its checkpoint
+        assert again['measured'] == json.loads(text)['measured']
+        assert path.with_suffix('.old').exists()
+    finally:
+        path.write_text(text)
+
+
+@pytest.mark.parametrize('moment', ['iter', 'test'])
+def test_a_killed_run_ends_as_an_undisturbed_one(
+    project, undisturbed, tmp_path, moment
+):
+    spec = spec_for(project, tmp_path)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            if moment == 'iter':  # in the second epoch
+                from mmvpt.engine.hooks import SeedHook
+
+                count = iter(range(100))
+                old = SeedHook.before_train_iter
+
+                def step(*args, **kwargs):
+                    if next(count) == 4:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    old(*args, **kwargs)
+
+                SeedHook.before_train_iter = step
+            else:  # the test split was read, nothing is written
+                finals.write_json = lambda path, content: (
+                    os.kill(os.getpid(), signal.SIGKILL)
+                    if Path(path).name == 'test.json'
+                    else real(path, content)
+                )
+                from mmvpt.protocol import write_json as real
+            finals.run_final(spec)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSIGNALED(status)
+    assert not Path(spec['record']).exists()
+    record = finals.run_final(spec)
+    expected = read_record(undisturbed / 'records' / 'run.json')
+    assert comparable(record) == comparable(expected)
+
+
+def test_protocol_vpt_trains_on_all_images(project, tmp_path):
+    record = finals.run_final(spec_for(project, tmp_path, protocol='vpt'))
+    assert record['data']['train']['images'] == 33
+    assert record['data']['val'] is None and record['metrics']['val'] is None
+
+
+def test_a_test_selected_epoch_is_labelled_or_refused(project, tmp_path):
+    planted = dict(config=str(project / 'config_val_on_test.py'))
+    spec = spec_for(project, tmp_path, protocol='own-best-val', **planted)
+    with pytest.raises(RuntimeError, match='validation reads test images') as error:
+        finals.run_final(spec)
+    assert isinstance(error.value.__cause__, LeakError)
+    assert not Path(spec['record']).exists()
+    with pytest.raises(ValueError, match='validation reads test images'):
+        trials.inspect_search(dict(spec, protocol='own', keys=[]))
+    record = finals.run_final(spec_for(project, tmp_path, protocol='davpt-paper'))
+    assert record['protocol']['label'] == 'test-selected'
+    assert record['protocol']['test_reads'] == 'every epoch'
+    assert record['data']['overlaps']['val_test'] == 9
+
+
+def trial_spec(project, where, **changes):
+    extra = dict(slot=3, overrides={}, thresholds={}, interval=None, keys=[])
+    return spec_for(project, where, seed=0, **{**extra, **changes})
+
+
+def test_trials(project, tmp_path):
+    result = trials.run_trial(trial_spec(project, tmp_path))
+    assert result['state'] == 'complete' and result['cost'] == 2
+    assert list(result['steps']) == [1, 2] and result['value'] == result['steps'][2]
+    assert not list(tmp_path.rglob('*.pth')), 'trials keep no checkpoints'
+    stopped = trials.run_trial(trial_spec(project, tmp_path, thresholds={1: 101.0}))
+    assert (stopped['state'], stopped['value'], stopped['cost']) == ('pruned', None, 1)
+    assert stopped['steps'] == {1: result['steps'][1]}
+    lost = trials.run_trial(
+        trial_spec(project, tmp_path, overrides={'optim_wrapper.optimizer.lr': 1e38})
+    )
+    assert (lost['state'], lost['value'], lost['steps']) == ('diverged', None, {})
+
+
+def test_a_setting_of_the_space_cannot_bring_test_data_in(project, tmp_path):
+    sneaky = {'val_dataloader.dataset.split': 'test'}
+    with pytest.raises(RuntimeError, match='validation reads test images'):
+        trials.run_trial(trial_spec(project, tmp_path, overrides=sneaky))
+
+
+def test_inspection_and_calibration(project, tmp_path):
+    spec = trial_spec(project, tmp_path)
+    found = trials.inspect_search(spec)
+    assert (found['length'], found['unit']) == (2, 'epochs')
+    assert found['protocol']['search_splits'] == ['train800', 'val200']
+    with pytest.raises(ValueError, match="has no 'num_tokns'"):
+        trials.inspect_search(dict(spec, keys=['model.backbone.prompt.num_tokns']))
+    timed = trials.calibrate(spec)
+    assert timed['start'] > 0 and timed['training'] > 0
