@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'configs'
 #: The zoo's tasks whose pre-processing and values own data inherits: photographs.
 TASKS = dict(classification='cub', segmentation='ade20k')
+#: The demo's small ViT, to try things without a download.
+DEMO = 'vit-digits'
 PIPELINES = dict(train='train', val='test', test='test')
 #: Config whose name says neither method nor decoder.
 NAMES = {'ade20k': 'davpt-plus_upernet-vit-base-p16_ade20k'}
@@ -40,6 +42,9 @@ def available(kind: str = 'classification') -> dict[str, dict[str, Path]]:
         match = _NAME.fullmatch(NAMES.get(path.stem, path.stem))
         if match and path.parent.name not in ('_base_', 'own'):
             found.setdefault(match['method'], {})[match['backbone']] = path
+    if kind == 'classification':
+        for path in sorted(CONFIGS.glob(f'*/*_{DEMO}_digits.py')):
+            found.setdefault(path.stem.split('_')[0], {})[DEMO] = path
     return {
         method: dict(sorted(found[method].items(), key=lambda item: _rank(item[0])))
         for method in sorted(found)
@@ -138,10 +143,9 @@ def classification(task: OwnTask, base: Path, out: Path) -> str:
     for split, pipeline in PIPELINES.items():
         # Without test images the validation's are all there is to read.
         listed = split if split in task.counts else 'val'
-        call = (
-            f'dict(_delete_=True, split={listed!r}, '
-            f'pipeline=_base_.{pipeline}_pipeline, **own)'
-        )
+        name = f'{pipeline}_pipeline'
+        name = name if name in inherited else 'pipeline'  # without augmentation
+        call = f'dict(_delete_=True, split={listed!r}, pipeline=_base_.{name}, **own)'
         loader: dict[str, Any] = dict(dataset=Code(call))
         if split == 'train' and batch != inherited.train_dataloader.batch_size:
             loader = dict(batch_size=batch, **loader)
