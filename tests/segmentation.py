@@ -59,7 +59,7 @@ def make_data(root, config, number=3):
 
 
 def small(name, data_root, crop=(CROP, CROP), **changes):
-    """Return a config of the tree made small: width 24, 3 layers, patches of 8 pixels.
+    """Return a config of the tree made small: width 24, 4 layers, patches of 8 pixels.
 
     Args:
         name: Path below configs/.
@@ -109,10 +109,10 @@ def _shrink_model(model, crop):
     model.data_preprocessor.size = crop
     backbone = model.backbone
     backbone.arch = dict(
-        embed_dims=24, num_layers=3, num_heads=2, feedforward_channels=48
+        embed_dims=24, num_layers=4, num_heads=2, feedforward_channels=48
     )
-    outs = len(backbone.out_indices)
-    backbone.out_indices = list(range(3))[-outs:] if outs < 4 else [0, 1, 2]
+    levels = len(backbone.out_indices)
+    backbone.out_indices = list(range(4 - levels, 4))
     backbone.img_size, backbone.patch_size, backbone.init_cfg = crop, 8, None
     prompt = backbone.get('prompt')
     if prompt:
@@ -124,19 +124,14 @@ def _shrink_model(model, crop):
     if model.test_cfg.mode == 'slide':
         model.test_cfg.crop_size = crop
         model.test_cfg.stride = tuple(side * 2 // 3 for side in crop)
-    levels = len(backbone.out_indices)
     width = 24
     if model.get('neck') and model.neck.type == 'MultiLevelNeck':
         model.neck.update(in_channels=[24] * levels, out_channels=16)
-        model.neck.scales, width = [2, 1, 0.5], 16
+        width = 16
     elif model.get('neck'):
-        model.neck.update(embed_dim=24, rescales=[4, 2, 1])
+        model.neck.embed_dim = 24
     heads = model.get('auxiliary_head') or []
     for head in (model.decode_head, *(heads if isinstance(heads, list) else [heads])):
         several = isinstance(head.in_channels, list)
         head.in_channels = [width] * levels if several else width
         head.channels = 24 if head.get('num_convs') == 0 else 16
-        if several:
-            head.in_index = list(range(levels))
-        elif head.get('in_index', 0) >= levels:
-            head.in_index = levels - 1

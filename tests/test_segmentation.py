@@ -9,7 +9,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
 from mmvpt.models.tunable import count_parameters, tuned_names
-from tests.config_files import CONFIGS, load
+from tests.config_files import CONFIGS, ROOT, load
 from tests.segmentation import make_data, small
 from tools import test as test_tool
 from tools import train as train_tool
@@ -86,6 +86,20 @@ def test_trains_and_validates(what, data_root, tmp_path):
     # a bias before a norm, or of keys, has no gradient; whole tensors do
     moved = {n for n in tuned if not torch.equal(state[n], start[n])}
     assert {n for n in tuned if not n.endswith(('bias', 'key'))} <= moved
+
+
+def test_parts_that_no_config_names(data_root, tmp_path):
+    """A Feature2Pyramid, and Pascal Context without the background."""
+    parts = ('models/upernet-pyramid_vit-base-p16.py', 'datasets/pascal_context_59.py')
+    parts += ('schedules/setr_sgd_160k.py', 'segmentation_runtime.py')
+    head, prompt = dict(num_classes=59), dict(type='ShallowPrompt', num_tokens=4)
+    model = dict(decode_head=head, auxiliary_head=head, backbone=dict(prompt=prompt))
+    bases = [str(ROOT / 'configs/_base_' / part) for part in parts]
+    config = tmp_path / 'config.py'
+    config.write_text(f'_base_ = {bases!r}\nmodel = {model!r}\n')
+    runner, _ = train(str(config), data_root, tmp_path / 'run')
+    assert type(runner.model.neck).__name__ == 'Feature2Pyramid'
+    assert len(runner.train_dataloader.dataset.metainfo['classes']) == 59
 
 
 def test_recomputing_activations_changes_nothing(data_root, tmp_path):
