@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import operator
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Union
@@ -30,9 +32,12 @@ class TaskBank:
 
     Each task is a whole model and can be used as such: ``bank['birds']``. Frozen
     weights of its backbone are those of the task that was added first, the same
-    tensors; weights that a task tunes are its own. :meth:`forward` and :meth:`predict`
-    take batches in which every image belongs to another task and run them through the
-    layers together, see :func:`mmvpt.models.backbones.mixed_batch.run_mixed`.
+    tensors; weights that a task tunes are its own. So leave the tasks in eval mode;
+    to go on training one, copy it (``copy.deepcopy``).
+
+    :meth:`forward` and :meth:`predict` take batches in which every image belongs to
+    another task and run them through the layers together, see
+    :func:`mmvpt.models.backbones.mixed_batch.run_mixed`.
 
     Args:
         keep: Of how many tasks, those used last, keys and values of static prompts are
@@ -75,6 +80,7 @@ class TaskBank:
         vit = backbone_of(task)
         if self._tasks:
             self._share(name, vit)
+            _give_back_memory()
         model_of(task).eval()
         self._tasks[name] = task
         return task
@@ -254,6 +260,10 @@ class TaskBank:
         for key, parameter in own.items():
             path, _, leaf = key.rpartition('.')
             setattr(vit.get_submodule(path), leaf, parameter)
+        for i, layer in enumerate(vit.layers):
+            # Modules take memory too: about 1.5 MB in a ViT of 12 layers.
+            if _same_parameters(layer, others[0].layers[i]):
+                vit.layers[i] = others[0].layers[i]
 
 
 def model_of(task: Task) -> nn.Module:
@@ -283,6 +293,23 @@ def _frozen(vit: PromptedVisionTransformer) -> Iterator[tuple[str, nn.Parameter]
     for name, parameter in vit.named_parameters():
         if not parameter.requires_grad and not set(_OWN) & set(name.split('.')):
             yield name, parameter
+
+
+def _same_parameters(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two layers are one but for their objects, and nobody listens."""
+    ours, theirs = list(one.parameters()), list(other.parameters())
+    same = len(ours) == len(theirs) and all(map(operator.is_, ours, theirs))
+    hooks = any(m._forward_hooks or m._forward_pre_hooks for m in one.modules())
+    return same and not hooks
+
+
+def _give_back_memory() -> None:
+    """Return what was freed to the system; glibc keeps it, where that is the libc."""
+    trim = (
+        getattr(ctypes.CDLL(None), 'malloc_trim', None) if os.name == 'posix' else None
+    )
+    if trim is not None:
+        trim(0)
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:

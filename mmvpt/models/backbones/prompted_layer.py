@@ -60,7 +60,7 @@ def prompted_layer(
     once = meets_tokens(attn, cls_only, guide)
     x = tokens
     if keep_prompts:
-        x = torch.cat([tokens, prompts.expand(len(tokens), -1, -1)], dim=1)
+        x = torch.cat([tokens, prompts.expand(tokens.shape[0], -1, -1)], dim=1)
     elif prompts is not None and attended is None:
         attended = attend_to(layer, prompts, once)
     normed = layer.ln1(x)
@@ -69,7 +69,7 @@ def prompted_layer(
         rows = size  # a product of their own, so that backward keeps no second K and V
     query, seen = (normed[:, :1], normed) if once else project(attn, normed, rows)
     if attended is not None:
-        seen = torch.cat([seen, attended.expand(len(tokens), -1, -1)], dim=1)
+        seen = torch.cat([seen, attended.expand(tokens.shape[0], -1, -1)], dim=1)
     read = (attend_once if once else attend)(
         attn, query[:, :size] if mask else query, seen, temperature, logit_bias
     )
@@ -79,7 +79,7 @@ def prompted_layer(
             query = query[:, size:]
         else:
             query = qkv_rows(attn, layer.ln1(prompts), 0, 1)
-            query = query.expand(len(tokens), -1, -1)
+            query = query.expand(tokens.shape[0], -1, -1)
         if mask:
             seen = seen[:, num_extra:size]
         at_prompts = attend(attn, query, seen, temperature)

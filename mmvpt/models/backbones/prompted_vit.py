@@ -212,7 +212,7 @@ class PromptedVisionTransformer(VisionTransformer):
             )
         x, grid = self.patch_embed(inputs)
         if self.cls_token is not None:
-            x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), dim=1)
+            x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
         x = x + resize_pos_embed(
             self.pos_embed,
             self.patch_resolution,

@@ -70,6 +70,13 @@ class StaticPrompts:
         """Forget everything."""
         self._entries.clear()
 
+    def fold(self, i: int, prompts: Tensor | None, attended: Tensor | None) -> None:
+        """Let layer ``i`` see ``attended`` for good, whatever becomes of the prompts.
+
+        For graphs that are written to files: what is folded is a constant in them.
+        """
+        self._folded[i] = Entering(prompts, attended)
+
     def enter(
         self,
         i: int,

@@ -185,7 +185,7 @@ class AdaptivePrompt(BasePrompt):
         """
         if i < self.static_layers:
             tokens = self.tokens if self.static_layers == 1 else self.tokens[i]
-            return drop_for_each_image(tokens, self.dropout, len(patches))
+            return drop_for_each_image(tokens, self.dropout, patches.shape[0])
         return self.generate(i - self.static_layers, patches, grid)
 
     def is_static(self, i: int) -> bool:
@@ -207,7 +207,7 @@ class AdaptivePrompt(BasePrompt):
         normed = F.layer_norm(patches, norm.normalized_shape, eps=norm.eps)
         if len(weights) == 1:
             # Not `@`, which would copy all patches to fold the batch into one product.
-            tokens = torch.bmm(weights.expand(len(normed), -1, -1), normed)
+            tokens = torch.bmm(weights.expand(normed.shape[0], -1, -1), normed)
         else:
             tokens = torch.einsum('cmn,bnc->bmc', weights, normed)
         tokens = tokens * norm.weight + weights.sum(-1).mT * norm.bias

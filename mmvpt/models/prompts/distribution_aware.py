@@ -171,7 +171,7 @@ class DistributionAwarePrompt(BasePrompt):
         if learned is None:
             return None
         tokens = self._normalized(learned)
-        return drop_for_each_image(tokens, self.dropout, len(patches))
+        return drop_for_each_image(tokens, self.dropout, patches.shape[0])
 
     def is_static(self, i: int) -> bool:
         """Every layer's."""

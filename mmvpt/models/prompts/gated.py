@@ -113,11 +113,11 @@ class GatedPrompt(BasePrompt):
         Shapes as in :meth:`BasePrompt.forward`.
         """
         if i == 0:
-            if self.temperatures is not None:
+            if self.temperatures is not None and not self._in_fixed_graph():
                 # Not under no_grad: that would count as a change of what an earlier
                 # forward, still to be backpropagated, has saved.
                 self.temperatures.data.clamp_(*self.temperature_range)
-            return drop_for_each_image(self.tokens, self.dropout, len(patches))
+            return drop_for_each_image(self.tokens, self.dropout, patches.shape[0])
         if self.gate_logits is None:
             return left
         gate = self.gate(i - 1)
@@ -137,7 +137,14 @@ class GatedPrompt(BasePrompt):
 
     def temperature(self, i: int) -> Tensor | None:
         """Return what divides the attention logits of layer ``i``, a scalar."""
-        return None if self.temperatures is None else self.temperatures[i]
+        if self.temperatures is None:
+            return None
+        value = self.temperatures[i]
+        return value.clamp(*self.temperature_range) if self._in_fixed_graph() else value
+
+    def _in_fixed_graph(self) -> bool:
+        """Whether a graph for evaluation is made, which must not change parameters."""
+        return not self.training and torch.compiler.is_compiling()
 
     def selection_ratio(self) -> Tensor:
         """Return each layer's share of what the last layer gets, (L - 1,).

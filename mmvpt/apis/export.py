@@ -1,0 +1,291 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Tuned models as one graph, for ONNX runtimes and ``torch.export``."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmvpt.models.backbones import PromptedVisionTransformer
+from mmvpt.models.backbones.prompted_layer import (
+    attend_to,
+    meets_tokens,
+    qkv_bias,
+)
+from mmvpt.tuned.config_data import to_data, without_paths
+from mmvpt.version import __version__
+
+from .many_tasks import backbone_of
+from .tuned_model import TunedModel
+
+FORMATS = ('onnx', 'torch')
+#: Key of the metadata of an ONNX file, and name of the extra file of ``torch.export``.
+METADATA = 'mmvpt.json'
+#: Batch sizes that are compared with PyTorch, and how far outputs may differ.
+CHECKED_BATCHES = (1, 2, 5)
+TOLERANCE = 1e-4
+
+
+class ExportError(RuntimeError):
+    """A model that cannot be written as a graph; the message says what to do."""
+
+
+class Graph(nn.Module):
+    """What is exported: normalised images (B, 3, H, W) to logits.
+
+    A classifier gives (B, K). A segmentor gives (B, K, h, w) as its decode head does,
+    before they are resized to the image.
+
+    Args:
+        model: A classifier of mmpretrain or a segmentor of mmseg; copied.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        for module in self.model.modules():
+            if isinstance(module, PromptedVisionTransformer):
+                _fold(module)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits."""
+        return self.model(images)
+
+
+@torch.no_grad()
+def _fold(vit: PromptedVisionTransformer) -> None:
+    """Put static prompts into keys and values, and tuned parts into whole biases."""
+    for layer in vit.layers:
+        if hasattr(layer.attn, 'tuned_bias'):
+            bias = nn.Parameter(qkv_bias(layer.attn), requires_grad=False)
+            del layer.attn.tuned_bias
+            layer.attn.qkv.bias = bias
+    patches = vit.pos_embed[:, vit.num_extra_tokens :]
+    for i in range(vit.out_indices[-1] + 1):
+        prompt = vit.prompt
+        if prompt is None or vit.keeps_prompts(i) or not prompt.is_static(i):
+            continue
+        prompts = prompt(i, patches, tuple(vit.patch_resolution))
+        layer, seen = vit.layers[i], None
+        if prompts is not None:
+            once = meets_tokens(layer.attn, vit.reads_cls_only(i))
+            seen = attend_to(layer, prompts, once)
+        vit.static_prompts.fold(i, prompts, seen)
+
+
+def export(
+    task: TunedModel,
+    path: str | os.PathLike,
+    format: str = 'onnx',
+    size: tuple[int, int] | None = None,
+    check: bool = True,
+) -> dict[str, Any]:
+    """Write a tuned model as one graph for any number of images of one size.
+
+    Static prompts are folded into keys and values, so the graph holds no trace of how
+    they were made; generated ones (VAPT) are part of it.
+
+    Args:
+        task: What :func:`mmvpt.load` returns. A copy on the CPU is exported.
+        path: The file, ``.onnx`` or ``.pt2``.
+        format: ``onnx`` (opset of the installed PyTorch) or ``torch``
+            (``torch.export.save``).
+        size: Height and width of the images in pixels, by default those that the model
+            was trained with.
+        check: Run the file at several batch sizes and compare it with PyTorch; ONNX
+            needs onnxruntime for that.
+
+    Returns:
+        The metadata that went into the file, and ``largest_difference`` if checked.
+
+    Raises:
+        ExportError: If a package is missing, the model cannot be traced, or the file
+            computes something else. No file is left then.
+    """
+    path = Path(path)
+    ending = {'onnx': '.onnx', 'torch': '.pt2'}.get(format)
+    if ending is None:
+        raise ExportError(f'format must be one of {FORMATS}, got {format!r}.')
+    if path.suffix != ending:
+        raise ExportError(f'{path} must end in {ending} for format {format!r}.')
+    if not path.parent.is_dir():
+        raise ExportError(f'{path.parent} is no folder; make it first.')
+    graph = Graph(copy.deepcopy(task.model).cpu())
+    vit = backbone_of(graph.model)
+    shape = tuple(vit.img_size if size is None else size)
+    images = _examples(vit, shape, 2)
+    facts = describe(task, shape, graph(images))
+    partial = path.with_name(f'.{path.name}.part{ending}')
+    try:
+        run = (_write_onnx if format == 'onnx' else _write_torch)(
+            graph, images, partial, json.dumps(facts), check
+        )
+        if run is not None:
+            facts['largest_difference'] = _compare(graph, run, vit, shape)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return facts
+
+
+def describe(task: TunedModel, size: Sequence[int], logits: Tensor) -> dict[str, Any]:
+    """Return what must be known around the graph, as JSON can hold it.
+
+    Args:
+        task: The model.
+        size: Height and width of the images.
+        logits: Output for some images.
+    """
+    preprocessor = task.model.data_preprocessor
+    means = {
+        key: getattr(preprocessor, key).flatten().tolist()
+        for key in ('mean', 'std')
+        if getattr(preprocessor, key, None) is not None
+    }
+    loader = task.config.get('test_dataloader') or {}
+    pipeline = (loader.get('dataset') or {}).get('pipeline')
+    rgb = bool(getattr(preprocessor, 'channel_conversion', False))
+    kind = 'segmentation' if logits.dim() == 4 else 'classification'
+    return dict(
+        format_version=1,
+        mmvpt=__version__,
+        kind=kind,
+        input=dict(
+            name='images',
+            shape=[
+                'batch',
+                backbone_of(task).patch_embed.projection.in_channels,
+                *size,
+            ],
+            dtype='float32',
+            range='0 to 255, then minus mean, divided by std' if means else None,
+            channel_order='rgb' if rgb else 'bgr',
+            **means,
+        ),
+        pipeline=without_paths(to_data(pipeline or task.config.get('test_pipeline'))),
+        output=dict(
+            name='logits',
+            shape=['batch', *logits.shape[1:]],
+            scores='softmax over axis 1',
+            resize=f'bilinear to {tuple(size)}' if kind == 'segmentation' else None,
+        ),
+        classes=list(task.class_names),
+        frozen_weights=[str(mark) for mark in task.tuned.frozen.values()],
+    )
+
+
+def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
+    """Return what :func:`export` noted in a file.
+
+    Raises:
+        ExportError: If there is nothing.
+    """
+    path = Path(path)
+    if path.suffix == '.onnx':
+        import onnx
+
+        model = onnx.load(path, load_external_data=False)
+        found = {entry.key: entry.value for entry in model.metadata_props}
+    else:
+        found = {METADATA: ''}
+        torch.export.load(path, extra_files=found)
+    if not found.get(METADATA):
+        raise ExportError(f'{path} was not written by mmvpt.')
+    return json.loads(found[METADATA])
+
+
+def _examples(
+    vit: PromptedVisionTransformer, size: tuple[int, ...], count: int
+) -> Tensor:
+    channels = vit.patch_embed.projection.in_channels
+    generator = torch.Generator().manual_seed(count)
+    return torch.randn(count, channels, *size, generator=generator)
+
+
+def _write_torch(
+    graph: Graph, images: Tensor, path: Path, facts: str, check: bool
+) -> Callable[[Tensor], Tensor] | None:
+    program = _trace(graph, images)
+    torch.export.save(program, path, extra_files={METADATA: facts})
+    return torch.export.load(path).module() if check else None
+
+
+def _write_onnx(
+    graph: Graph, images: Tensor, path: Path, facts: str, check: bool
+) -> Callable[[Tensor], Tensor] | None:
+    try:
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ExportError(
+            'ONNX needs two packages: pip install onnx onnxscript'
+        ) from error
+    program = torch.onnx.export(
+        _trace(graph, images),
+        input_names=['images'],
+        output_names=['logits'],
+        dynamo=True,
+        verbose=False,
+    )
+    program.model.metadata_props[METADATA] = facts
+    program.save(path, external_data=False)
+    if not check:
+        return None
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ExportError(
+            'comparing the file with PyTorch needs onnxruntime: pip install '
+            'onnxruntime, or leave the check out (--no-check).'
+        ) from error
+    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    return lambda x: torch.from_numpy(session.run(None, {'images': x.numpy()})[0])
+
+
+def _trace(graph: Graph, images: Tensor) -> torch.export.ExportedProgram:
+    batch = torch.export.Dim('batch', min=1, max=65536)
+    try:
+        with torch.no_grad():
+            return torch.export.export(
+                graph, (images,), dynamic_shapes=({0: batch},), strict=False
+            )
+    except Exception as error:  # whatever the tracer meets, the reader is told where
+        reason = str(error).strip().splitlines()
+        raise ExportError(
+            f'the model cannot be written as one graph: {reason[0] if reason else ""} '
+            f'({type(error).__name__}). Image size, patch size and prompts must not '
+            'depend on what is in an image.'
+        ) from error
+
+
+@torch.no_grad()
+def _compare(
+    graph: Graph,
+    run: Callable[[Tensor], Tensor],
+    vit: PromptedVisionTransformer,
+    size: tuple[int, ...],
+) -> float:
+    """Return the largest difference of logits, relative to the largest if above 1."""
+    largest = 0.0
+    for count in CHECKED_BATCHES:
+        images = _examples(vit, size, count)
+        expected, found = graph(images), run(images)
+        if expected.shape != found.shape:
+            raise ExportError(
+                f'the file gives {tuple(found.shape)} for {count} images, PyTorch '
+                f'{tuple(expected.shape)}.'
+            )
+        scale = max(1.0, float(expected.abs().max()))
+        largest = max(largest, float((expected - found).abs().max()) / scale)
+    if not largest <= TOLERANCE:
+        raise ExportError(
+            f'the file computes something else than PyTorch: logits differ by '
+            f'{largest:.1e}, more than {TOLERANCE:.0e}.'
+        )
+    return largest

@@ -1,0 +1,159 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Graphs in files compute what the models compute."""
+
+import json
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmvpt.apis import export as module
+from mmvpt.apis.export import ExportError, Graph, export, read_metadata
+from mmvpt.apis.tuned_model import TunedModel
+from mmvpt.tuned import TunedCheckpoint
+from tests.apis.test_many_tasks import METHODS, classifier
+
+PIPELINE = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=16),
+    dict(type='PackInputs'),
+]
+SHALLOW = dict(prompt=dict(type='ShallowPrompt', num_tokens=2))
+LORA = dict(adapter=dict(type='LoRA'), prompt=dict(type='DeepPrompt', num_tokens=2))
+EVERY = {**METHODS, 'shallow': SHALLOW, 'lora': LORA}
+
+
+def task(name, **options):
+    config = Config(dict(default_scope='mmpretrain', test_pipeline=PIPELINE))
+    tuned = TunedCheckpoint({}, {}, {}, classes=('ant', 'bee', 'cat', 'dog'))
+    return TunedModel(classifier(**EVERY[name], **options), config, tuned)
+
+
+@pytest.fixture(scope='module')
+def onnx_file(tmp_path_factory):
+    """DA-VPT+: deep prompts, tuned biases and class token; once, since it is slow."""
+    path = tmp_path_factory.mktemp('export') / 'model.onnx'
+    model = task('davpt+')
+    return model, path, export(model, path)
+
+
+def test_onnxruntime_computes_the_same_at_every_batch_size(onnx_file):
+    import onnxruntime
+
+    model, path, facts = onnx_file
+    assert facts['largest_difference'] < 1e-5
+    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    (source,), (sink,) = session.get_inputs(), session.get_outputs()
+    assert (source.name, source.shape[1:]) == ('images', [3, 16, 16])
+    assert (sink.name, sink.shape[1:]) == ('logits', [4])
+    for count in (1, 3, 8):
+        images = torch.randn(count, 3, 16, 16)
+        (found,) = session.run(None, {'images': images.numpy()})
+        with torch.no_grad():
+            expected = model.model(images)
+        torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=1e-4)
+
+
+def test_static_prompts_are_folded(onnx_file):
+    """The file has their keys and values; neither prompts nor tuned biases."""
+    import onnx
+
+    model, path, _ = onnx_file
+    tensors = [(t.name, tuple(t.dims)) for t in onnx.load(path).graph.initializer]
+    names = ' '.join(name for name, _ in tensors)
+    assert 'prompt' not in names and 'tuned_bias' not in names
+    prompt = model.model.backbone.prompt
+    shapes = [shape for _, shape in tensors]
+    assert (1, prompt.num_tokens, 32) in shapes  # layer 0: keys and values
+    assert (1, prompt.num_guided_tokens, 16) in shapes  # layer 1, read at CLS: normed
+    assert not list(path.parent.glob('.*'))
+
+
+def test_metadata(onnx_file):
+    model, path, facts = onnx_file
+    found = read_metadata(path)
+    assert found == {k: v for k, v in facts.items() if k != 'largest_difference'}
+    assert found['classes'] == ['ant', 'bee', 'cat', 'dog']
+    assert found['kind'] == 'classification'
+    assert found['input']['shape'] == ['batch', 3, 16, 16]
+    assert found['input']['mean'] == [127.0] and found['input']['std'] == [50.0]
+    assert found['pipeline'] == PIPELINE
+
+
+def check_program(name, tmp_path):
+    path = tmp_path / 'model.pt2'
+    model = task(name)
+    facts = export(model, path, 'torch')
+    assert facts['largest_difference'] < 1e-5
+    assert read_metadata(path)['classes'] == ['ant', 'bee', 'cat', 'dog']
+    images = torch.randn(3, 3, 16, 16)
+    with torch.no_grad():
+        expected = model.model(images)
+        found = torch.export.load(path).module()(images)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['adaptive', 'gated'])
+def test_programs_of_torch_export(name, tmp_path):
+    check_program(name, tmp_path)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize('name', EVERY)
+def test_every_method(name, tmp_path):
+    check_program(name, tmp_path)
+    facts = export(task(name), tmp_path / 'model.onnx')
+    assert facts['largest_difference'] < 1e-5
+
+
+@pytest.mark.sweep
+def test_another_image_size(tmp_path):
+    model = task('adaptive')
+    facts = export(model, tmp_path / 'a.onnx', size=(24, 32))
+    assert facts['input']['shape'] == ['batch', 3, 24, 32]
+    assert facts['largest_difference'] < 1e-5
+
+
+def test_the_model_is_left_as_it_was():
+    model = task('davpt+').model
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    graph = Graph(model)
+    assert set(model.state_dict()) == set(before)
+    assert any('tuned_bias' in name for name in before)
+    assert not any('tuned_bias' in name for name in graph.state_dict())
+    images = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(graph(images), model(images), rtol=0, atol=1e-6)
+        graph.model.backbone.prompt.tokens.mul_(2)  # folded: nobody looks
+        torch.testing.assert_close(graph(images), model(images), rtol=0, atol=1e-6)
+
+
+def test_a_file_that_computes_something_else_does_not_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, '_write_torch', lambda graph, images, path, *_: (
+        path.write_text(json.dumps({})), lambda x: graph(x) + 1e-3
+    )[1])  # fmt: skip
+    with pytest.raises(ExportError, match='differ by .*e-0'):
+        export(task('linear'), tmp_path / 'a.pt2', 'torch')
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('path', 'options', 'message'),
+    [
+        ('a.pt', {}, 'must end in .onnx'),
+        ('a.onnx', dict(format='torch'), 'must end in .pt2'),
+        ('a.xml', dict(format='openvino'), "format must be one of .*'openvino'"),
+        ('no/a.onnx', {}, 'is no folder'),
+    ],
+)
+def test_bad_arguments(tmp_path, path, options, message):
+    with pytest.raises(ExportError, match=message):
+        export(task('linear'), tmp_path / path, **options)
+
+
+def test_what_cannot_be_traced_is_named(tmp_path):
+    model = task('linear')
+    model.model.head.forward = lambda feats: feats[-1] if feats[-1].any() else None
+    with pytest.raises(ExportError, match='cannot be written as one graph'):
+        export(model, tmp_path / 'a.pt2', 'torch')
+    assert not list(tmp_path.iterdir())

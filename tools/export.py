@@ -1,0 +1,62 @@
+#!/usr/bin/env python
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Write a tuned model as one graph: ONNX, or a program of torch.export."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installation
+    sys.path.insert(0, str(ROOT))
+
+from mmvpt.apis import load  # noqa: E402
+from mmvpt.apis.export import CHECKED_BATCHES, FORMATS, export  # noqa: E402
+from mmvpt.engine import launch  # noqa: E402
+
+
+def main(argv: Sequence[str] | None = None) -> dict:
+    """Export.
+
+    Args:
+        argv: Arguments; those of the process by default.
+
+    Returns:
+        What was noted in the file.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('model', help='release, checkpoint of training, or config')
+    parser.add_argument(
+        '--weights',
+        help='frozen weights of a checkpoint, or the checkpoint of a config',
+    )
+    parser.add_argument('--format', choices=FORMATS, default='onnx')
+    parser.add_argument('--out', required=True, help='file, .onnx or .pt2')
+    parser.add_argument(
+        '--size',
+        nargs=2,
+        type=int,
+        metavar=('HEIGHT', 'WIDTH'),
+        help='image size in pixels [that of training]',
+    )
+    parser.add_argument(
+        '--no-check', action='store_true', help='do not run the file and compare it'
+    )
+    args = parser.parse_args(argv)
+    task = load(args.model, weights=args.weights, device='cpu')
+    facts = export(task, args.out, args.format, args.size, check=not args.no_check)
+    shape = ', '.join(map(str, facts['input']['shape']))
+    print(f'{args.out} ({Path(args.out).stat().st_size:,} bytes), images ({shape})')
+    if 'largest_difference' in facts:
+        print(
+            f'logits differ from PyTorch by {facts["largest_difference"]:.1e} at most '
+            f'(batches of {", ".join(map(str, CHECKED_BATCHES))})'
+        )
+    return facts
+
+
+if __name__ == '__main__':
+    launch.run_tool(main)
