@@ -13,7 +13,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from mmvpt.checkpoint import CheckpointError, read_checkpoint, use_safe_loading
+from mmvpt.checkpoint import CheckpointError, read_checkpoint
 from mmvpt.engine.launch import load_config, replace_sync_bn
 from mmvpt.tuned import META_KEY, TunedCheckpoint, load_tuned, read_tuned, unmarked
 from mmvpt.weights.names import checkpoint_folder
@@ -90,7 +90,6 @@ def build_model(config: Config, device: torch.device | str = 'cpu') -> nn.Module
         config: With ``model`` and ``default_scope``; not changed.
         device: Where it will run: SyncBN becomes BN on the CPU.
     """
-    use_safe_loading()
     config = copy.deepcopy(config)
     if config.get('model') is None:
         raise CheckpointError('the config has no model.')

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 from torch import nn
 
 from mmvpt.checkpoint import CheckpointError
@@ -27,7 +26,7 @@ from mmvpt.tuned import (
     released,
 )
 from mmvpt.tuned.checkpoint import normalization
-from mmvpt.tuned.config_data import from_data, to_data
+from mmvpt.tuned.config_data import to_data
 
 from .load import build_model, load, read_for_config, trusted_config
 
@@ -137,12 +136,13 @@ def merge(
     tuned = loaded.tuned
     full = collect(
         loaded.model,
-        without_init(described),
+        {},
         classes=tuned.classes,
         palette=tuned.palette,
         training=tuned.training,
         with_frozen=True,
     )
+    full = replace(full, config=without_init(described))
     if out.suffix == '.safetensors':
         full.save(out)
         return out
@@ -180,7 +180,6 @@ def write_config(checkpoint: str | os.PathLike, out: str | os.PathLike) -> None:
         checkpoint: A release, a merged checkpoint or one of training.
         out: ``.py``, ``.json`` or ``.yaml``.
     """
-    tuned = read_tuned(checkpoint)
-    config = trusted_config(tuned)
+    config = trusted_config(read_tuned(checkpoint))
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    Config(from_data(to_data(config.to_dict()))).dump(os.fspath(out))
+    config.dump(os.fspath(out))

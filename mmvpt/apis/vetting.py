@@ -41,6 +41,7 @@ MODULES = (
     'mmcv.cnn.',
     'mmcv.transforms.',
     'mmengine.model.',
+    'mmengine.utils.dl_utils.parrots_wrapper.',  # SyncBN
     'torch.nn.modules.',
 )
 # These build what a string names outside the registries, or fetch code.

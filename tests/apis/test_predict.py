@@ -1,0 +1,207 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Images in, typed results, tables, JSON and pictures out."""
+
+import csv
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import mmvpt
+from mmvpt.apis import Classification, ImageError, Predictions, Segmentation
+from mmvpt.apis.results import default_palette, picture_path
+from mmvpt.checkpoint import CheckpointError
+from tests.tools.programs import load_tool
+
+from .test_images import KINDS, broken, write
+from .tuned_runs import PALETTE
+
+predict_tool = load_tool('predict')
+
+
+@pytest.fixture(scope='module')
+def classifier(trained_classifier):
+    return mmvpt.load(trained_classifier / 'run/epoch_1.pth', device='cpu')
+
+
+@pytest.fixture(scope='module')
+def segmentor(trained_segmentor):
+    return mmvpt.load(trained_segmentor / 'run/iter_2.pth', device='cpu')
+
+
+def resized(model):
+    """Let the classifier take images of any size, as real test pipelines do."""
+    config = model.config.copy()
+    pipeline = config.test_dataloader.dataset.pipeline
+    pipeline.insert(1, dict(type='Resize', scale=(32, 32)))
+    return type(model)(model.model, config, model.tuned)
+
+
+def test_classification(classifier, trained_classifier):
+    files = sorted((trained_classifier / 'data/images').glob('test_*.png'))
+    found = classifier.predict(files, progress=True)
+    assert isinstance(found, Predictions) and len(found) == len(files) == 9
+    first = found[0]
+    assert isinstance(first, Classification) and first.source == str(files[0])
+    assert first.scores.shape == (3,) and first.scores.sum() == pytest.approx(1)
+    assert first.top(2)[0] == (first.class_name, first.score)
+    assert [name for name, _ in first.top()] != []
+    assert classifier.class_names == ('a', 'b', 'c') and 'Classification(' in str(found)
+    by_folder = classifier.predict(trained_classifier / 'data/images')
+    assert {result.source for result in by_folder} >= {path.name for path in files}
+
+
+def test_arrays_and_pil_images_equal_files(classifier, trained_classifier):
+    path = trained_classifier / 'data/images/test_0.png'
+    rgb = np.asarray(Image.open(path))
+    for image, order in (
+        (path, 'rgb'),
+        (str(path), 'bgr'),
+        (rgb, 'rgb'),
+        (rgb[..., ::-1], 'bgr'),
+        (rgb.astype(np.uint16) << 8, 'rgb'),
+        (Image.open(path), 'rgb'),
+        (Image.open(path), 'bgr'),
+    ):
+        (one,) = classifier.predict(image, channels=order)
+        (other,) = classifier.predict([path])
+        assert np.array_equal(one.scores, other.scores)
+
+
+def test_images_of_several_sizes_keep_their_order(segmentor, trained_segmentor):
+    files = sorted((trained_segmentor / 'scenes/images').glob('*.png'))
+    single = [segmentor.predict(file)[0] for file in files]
+    together = segmentor.predict(files, batch_size=4)
+    for one, other, file in zip(single, together, files):
+        assert isinstance(one, Segmentation) and other.source == str(file)
+        assert one.mask.shape == cv2.imread(str(file)).shape[:2]
+        assert (one.mask == other.mask).mean() > 0.99  # batches round differently
+        shares = dict(one.shares)
+        assert sum(shares.values()) == pytest.approx(1)
+        assert shares[2] == (one.mask == 2).mean() if 2 in shares else True
+
+
+def test_unreadable_images_raise_or_are_collected(classifier, tmp_path):
+    broken(tmp_path)
+    with pytest.raises(ImageError, match=r'bomb\.png was not read'):
+        classifier.predict(tmp_path)
+    found = classifier.predict(tmp_path, errors='collect')
+    assert not found.results and len(found.unreadable) == 8
+    for item in found.unreadable:
+        assert item.source in item.reason
+    with pytest.raises(ValueError, match="'raise' or 'collect'"):
+        classifier.predict(tmp_path, errors='ignore')
+    with pytest.raises(ValueError, match='batch_size must be'):
+        classifier.predict(tmp_path, batch_size=0)
+
+
+def test_sizes_that_the_pipeline_cannot_take_are_named(classifier, tmp_path):
+    """A batch of unlike sizes runs; the pipeline's own errors name the image."""
+    for size in ((1, 1), (3000, 20), (20, 3000)):
+        path = tmp_path / f'{size[0]}.png'
+        Image.new('RGB', size, (9, 90, 200)).save(path)
+    model = resized(classifier)
+    assert len(model.predict(tmp_path)) == 3
+    model._pipeline.transforms[0].scale_factor = 0
+    with pytest.raises(ImageError, match='cannot go through the test pipeline'):
+        model._pipeline.transforms[0].scale = None
+        model.predict(tmp_path)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Images of all kinds and files that are none."""
+    root = tmp_path_factory.mktemp('images')
+    (root / 'good').mkdir()
+    for kind in KINDS:
+        write(root / 'good' / kind.replace('.', f'-{len(kind)}.', 1), kind)
+    Image.new('RGB', (1, 1)).save(root / 'good/one-pixel.png')
+    Image.new('RGB', (1600, 1200)).save(root / 'good/large.jpg')
+    (root / 'bad').mkdir()
+    broken(root / 'bad')
+    return root
+
+
+def run(trained, *args):
+    """Run tools/predict.py and return its exit status."""
+    names = dict(
+        trained_classifier='run/epoch_1.pth', trained_segmentor='run/iter_2.pth'
+    )
+    checkpoint = next(trained / n for n in names.values() if (trained / n).exists())
+    try:
+        predict_tool.main([str(checkpoint), *map(str, args)])
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def test_tool_segments_a_folder(trained_segmentor, folder, tmp_path, capsys):
+    assert run(trained_segmentor, folder, '--out', tmp_path) == 0
+    printed = capsys.readouterr()
+    good = [path for path in (folder / 'good').iterdir()]
+    assert f'{len(good)} of {len(good) + 8} images predicted' in printed.out
+    for name in ('notes.txt', 'cut.jpg', 'bomb.png', 'float.tif', 'empty.png'):
+        assert name in printed.err
+    content = json.loads((tmp_path / 'predictions.json').read_text())
+    assert len(content['results']) == len(good) and len(content['unreadable']) == 8
+    rows = list(csv.DictReader((tmp_path / 'predictions.csv').open()))
+    assert {row['image'] for row in rows} == {f'good/{path.name}' for path in good}
+    for path in good:
+        mask = Image.open(tmp_path / 'good' / f'{path.name}.mask.png')
+        over = Image.open(tmp_path / 'good' / f'{path.name}.png')
+        height, width = cv2.imread(str(path)).shape[:2]
+        assert mask.size == over.size == (width, height)
+        assert np.asarray(mask).max() < 4
+        assert tuple(mask.getpalette()[3:6]) == PALETTE[1]
+    assert run(trained_segmentor, folder, '--out', tmp_path, '--strict') == 1
+
+
+def test_tool_classifies(trained_classifier, folder, tmp_path, capsys):
+    images = trained_classifier / 'data/images'
+    assert run(trained_classifier, images, '--out', tmp_path, '--pictures') == 0
+    rows = list(csv.DictReader((tmp_path / 'predictions.csv').open()))
+    assert len(rows) == 42 and set(rows[0]) == {'image', 'label', 'class_name', 'score'}
+    assert len(list(tmp_path.glob('*.png'))) == 42
+    assert run(trained_classifier, folder / 'bad', '--out', tmp_path) == 1
+    assert 'unreadable: ' in capsys.readouterr().err
+
+
+def test_tool_takes_a_config_and_its_checkpoint(trained_classifier, tmp_path):
+    from .tuned_runs import classifier as config_of
+    from .tuned_runs import unformatted
+
+    config = tmp_path / 'config.py'
+    with unformatted():
+        config_of(trained_classifier).dump(str(config))
+    image = trained_classifier / 'data/images/test_0.png'
+    weights = ('--weights', str(trained_classifier / 'run/epoch_1.pth'))
+    args = [str(config), str(image), '--out', str(tmp_path / 'out'), *weights]
+    predict_tool.main(args)
+    assert (tmp_path / 'out/predictions.csv').is_file()
+    with pytest.raises(CheckpointError, match='give the checkpoint too'):
+        predict_tool.main(args[:4])
+
+
+def test_frozen_weights_are_found_beside_a_release(trained_classifier, tmp_path):
+    from mmvpt.apis import publish
+
+    release = publish(trained_classifier / 'run/epoch_1.pth', tmp_path)
+    shutil.copy(trained_classifier / 'vit.pth', tmp_path)
+    assert mmvpt.load(release).class_names == ('a', 'b', 'c')
+
+
+def test_pictures_stay_in_their_folder(tmp_path):
+    taken = set()
+    names = ['a/b.png', 'a/b.png', '../../b.png', '/' + 'etc/b.png', 'b.png', '..']
+    paths = [picture_path(tmp_path, name, taken) for name in names]
+    assert len(set(paths)) == len(paths)
+    assert all(tmp_path in path.resolve().parents for path in paths)
+
+
+def test_default_palette_has_different_colours():
+    colours = default_palette(60)
+    assert len(set(colours)) == 60
+    assert colours[:3] == default_palette(3)

@@ -1,0 +1,105 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""A config that came with a file builds models and transforms, nothing else."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+
+import mmvpt
+from mmvpt.apis.vetting import vet
+from mmvpt.checkpoint import CheckpointError
+from mmvpt.tuned import read_tuned
+from mmvpt.tuned.config_data import from_data, to_data
+from tests.config_files import ROOT
+
+from .tuned_runs import classifier, segmentor
+
+
+def test_configs_of_ours_pass(tmp_path):
+    for config in (classifier(tmp_path).to_dict(), segmentor(tmp_path).to_dict()):
+        vet(config)
+
+
+@pytest.mark.parametrize('folder', ['vpt', 'gatedvpt', 'vapt', 'davpt', 'baselines'])
+def test_configs_of_the_zoo_pass(folder):
+    from mmengine.config import Config
+
+    seen = {}  # one config for each kind of model and data
+    for path in sorted((ROOT / 'configs' / folder).rglob('*.py')):
+        seen[tuple(part[:4] for part in path.stem.split('_')[1:])] = path
+    for path in seen.values():
+        config = Config.fromfile(path)
+        if not str(config.model.type).startswith('mmdet'):
+            vet(config.to_dict())
+    assert seen
+
+
+CODE = dict(type='os.system', command='touch {ran}')
+
+
+def evil(config, ran):
+    """Yield configs that would run or import something, with what is refused."""
+    code = {**CODE, 'command': f'touch {ran}'}
+
+    def changed(path, value):
+        content = copy.deepcopy(config)
+        *parents, last = path
+        part = content
+        for key in parents:
+            part = part[key]
+        part[last] = value
+        return content
+
+    pipeline = ('test_dataloader', 'dataset', 'pipeline', 0)
+    yield changed(('model', 'head'), code), 'os.system'
+    yield changed(('model', 'backbone', 'prompt'), code), 'os.system'
+    yield changed(('model', 'train_cfg'), dict(augments=code)), 'os.system'
+    yield changed(('data_preprocessor',), dict(config['data_preprocessor'], x=code)), ''
+    yield changed(pipeline, code), 'os.system'
+    yield changed(('model', 'type'), 'antigravity'), 'antigravity'
+    yield changed(('model', 'type'), 'mmengine.fileio.load'), 'mmengine.fileio'
+    yield changed(('model', 'type'), 'Runner'), 'Runner'
+    yield changed(('model', 'neck'), dict(type='TIMMBackbone')), 'TIMMBackbone'
+    yield changed(('model', 'type'), 3), '3'
+    yield changed(('default_scope',), 'antigravity'), 'antigravity'
+    yield changed(('model', '_scope_'), 'antigravity'), 'antigravity'
+    yield changed(('custom_imports',), dict(imports=['antigravity'])), 'import'
+    yield changed(('model', 'head', 'trust_remote_code'), True), 'trust_remote_code'
+    yield changed(pipeline, dict(type='Albu', transforms=[])), 'Albu'
+
+
+def test_others_are_refused(tmp_path, trained_classifier):
+    ran = tmp_path / 'ran'
+    tuned = read_tuned(trained_classifier / 'run/epoch_1.pth')
+    config = from_data(dict(tuned.config))
+    path = tmp_path / 'evil.safetensors'
+    number = 0
+    for content, what in evil(config, ran):
+        replace(tuned, config=to_data(content)).save(path)
+        with pytest.raises(CheckpointError, match='was not built') as error:
+            mmvpt.load(path)
+        assert what in str(error.value)
+        number += 1
+    assert number == 15 and not ran.exists()
+
+
+def test_parts_that_are_not_built_may_be_anything(tmp_path, trained_classifier):
+    tuned = read_tuned(trained_classifier / 'run/epoch_1.pth')
+    config = from_data(dict(tuned.config))
+    config['custom_hooks'] = [dict(CODE)]
+    config['train_dataloader']['dataset']['type'] = 'my.own.Dataset'
+    config['test_dataloader']['dataset']['type'] = 'my.own.Dataset'
+    path = tmp_path / 'own.safetensors'
+    replace(tuned, config=to_data(config)).save(path)
+    assert mmvpt.load(path).class_names == ('a', 'b', 'c')
+
+
+def test_classes_in_a_config_are_refused(tmp_path, trained_classifier):
+    tuned = read_tuned(trained_classifier / 'run/epoch_1.pth')
+    config = from_data(dict(tuned.config))
+    config['model']['type'] = dict
+    path = tmp_path / 'class.safetensors'
+    replace(tuned, config=to_data(config)).save(path)
+    with pytest.raises(CheckpointError, match='builtins.dict, which is no data'):
+        mmvpt.load(path)
