@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.miniatures import make_vtab1k
-from tools import demo, runs
+from tools import demo, runs, study
 
 ROOT = Path(__file__).parents[2]
 CONFIG = str(ROOT / 'configs/baselines/linear-converged_vit-digits_digits.py')
@@ -45,6 +45,13 @@ def test_a_run_is_trained_tested_and_kept(run):
     other = dataclasses.replace(run, options={**run.options, 'train_cfg.l2': [1.0]})
     runs.execute(other, keep=True)
     assert (folder / 'console.log').stat().st_mtime_ns != written
+
+
+def test_a_run_without_a_figure_says_what_it_lacks(run):
+    options = {**run.options, 'val_evaluator.topk': [2]}
+    with pytest.raises(RuntimeError, match='set val_evaluator'):
+        runs.execute(dataclasses.replace(run, options=options))
+    assert not (Path(run.work_dir) / runs.RESULT).exists()
 
 
 def test_a_failure_names_the_output(run, capfd):
@@ -110,3 +117,18 @@ def test_the_demo_compares_with_the_probe():
 def test_every_row_of_the_demo_has_a_config():
     for config in demo.METHODS.values():
         assert (ROOT / f'configs/{config}_vit-digits_digits.py').exists()
+
+
+@pytest.mark.parametrize('figure', ['top-1', 'mIoU'])
+@pytest.mark.parametrize('tested', [True, False])
+def test_a_study_names_its_figure(figure, tested):
+    results = {
+        ('frozen', f'seed {seed}'): runs.Result(
+            7, 2.0, 50.0 + seed, 60.0 + seed if tested else None, figure
+        )
+        for seed in (0, 1)
+    }
+    methods, best = {'frozen': {}}, {'frozen': {'optimizer.lr': 0.1}}
+    head, _, row = study.report(methods, best, results).splitlines()
+    assert f'val {figure} %' in head and '50.5 ± 0.7' in row and 'lr=0.1' in row
+    assert (f'test {figure} %' in head) == ('60.5 ± 0.7' in row) == tested
