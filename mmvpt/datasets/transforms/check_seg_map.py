@@ -42,13 +42,15 @@ class CheckSegMap(BaseTransform):
         self.num_classes = num_classes
 
     def transform(self, results: dict) -> dict:
-        """Check one sample.
+        """Check one sample; an image without a mask passes.
 
         Args:
             results: The sample, with ``seg_map_path``, ``gt_seg_map`` (H, W) and the
                 ``ori_shape`` of the image.
         """
         if 'gt_seg_map' not in results:
+            if 'seg_map_path' not in results:  # an image alone, to be predicted
+                return results
             raise ValueError(
                 'CheckSegMap found no gt_seg_map: it stands after LoadAnnotations.'
             )

@@ -79,5 +79,6 @@ def test_arguments():
         with pytest.raises(ValueError, match=f'between 1 and 254, got {number}'):
             CheckSegMap(number)
     with pytest.raises(ValueError, match='stands after LoadAnnotations'):
-        CheckSegMap(3)({})
+        CheckSegMap(3)(dict(seg_map_path='x.png'))
+    assert CheckSegMap(3)(dict(img_path='x.jpg')) == dict(img_path='x.jpg')
     assert repr(CheckSegMap(3)) == 'CheckSegMap(num_classes=3)'
