@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from tools.recipes import own as recipe  # noqa: E402
 
-new_task = load_tool('new_task')
+new_task, predict = load_tool('new_task'), load_tool('predict')
 HEADS = ('', 'decode_', 'auxiliary_')
 
 
@@ -87,6 +87,10 @@ def test_classes_train(here, capsys, method):
         assert info['img_path'].startswith(f'my photos/{name}/')
     metrics = test_tool.main([small, 'work/epoch_1.pth', '--work-dir', 'test'])
     assert 0 <= metrics['accuracy/top1'] <= 100
+    predict.main(['work/epoch_1.pth', 'my photos', '--out', 'predicted'])
+    rows = (here / 'predicted/predictions.csv').read_text().splitlines()
+    assert len(rows) == 17  # every image, and the header
+    assert {row.split(',')[2] for row in rows[1:]} <= {'lily', 'rose', 'tulip'}
 
 
 def test_masks_train(here, capsys):
@@ -122,6 +126,8 @@ def test_masks_train(here, capsys):
     assert dataset.get_data_info(0)['img_path'].startswith('scenes/images/')
     metrics = test_tool.main([small, 'work/iter_2.pth', '--work-dir', 'test'])
     assert 0 <= metrics['mIoU'] <= 100
+    predict.main(['work/iter_2.pth', 'scenes/images', '--out', 'predicted'])
+    assert len(list((here / 'predicted').rglob('*.png'))) >= 12
 
 
 def test_table_with_splits(here, capsys):
