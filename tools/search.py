@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tools.harness.programs import run_program  # noqa: E402
+from tools.harness.quiet import find_function  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> object:
@@ -21,9 +22,7 @@ def main(argv: Sequence[str] | None = None) -> object:
         argv: Arguments; those of the process by default.
     """
     # Not at the top: worker processes import this file, and need nothing of it.
-    from tools.harness.search_command import main as run
-
-    return run(argv)
+    return find_function('tools.harness.search_command:main')(argv)
 
 
 if __name__ == '__main__':

@@ -21,6 +21,7 @@ def draw(
     results: Mapping[tuple[str, int], Any],
     methods: Sequence[str],
     reference: str,
+    seed: int,
     path: Path,
     folders: Mapping[str, str],
     compared: str = 'VPT-deep',
@@ -31,11 +32,11 @@ def draw(
         results: By method and seed, with ``tuned`` and ``test``.
         methods: Methods from top to bottom.
         reference: The method that marks the line.
+        seed: The seed whose predictions are compared.
         path: The picture.
-        folders: Of each method; the predictions of its first seed are in there.
+        folders: Of each method; the folder of each seed is in there.
         compared: The method whose predictions are set against the reference's.
     """
-    seed = next(iter(results))[1]
     fig, (left, right) = plt.subplots(
         1, 2, figsize=(11.5, 0.45 * len(methods) + 2.8), width_ratios=(1.1, 1)
     )

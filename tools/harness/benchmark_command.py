@@ -20,6 +20,7 @@ from mmvpt.protocol import PROTOCOLS, get_protocol
 from . import progress, session
 from .crew import Crew, Job
 from .drive import Search, Source, drive
+from .programs import detail, say
 from .sources import Finals, gather
 from .space import Space
 from .suites import Cell, Suite, load_suite
@@ -89,9 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f'protocol {protocol.name!r} searches nothing: leave out --search'
         )
     if protocol.label:
-        progress.say(
-            f'{protocol.label.upper()}: {protocol.summary} Every figure is labelled.'
-        )
+        say(f'{protocol.label.upper()}: {protocol.summary} Every figure is labelled.')
     with lock_work_dir(out), Crew(args.workers, args.devices) as crew:
         session_of = Benchmark(suite, settings, crew, search=args.search)
         if not args.no_preview or args.preview:
@@ -100,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         failures = session_of.run()
         count = session_of.count
-    progress.say(f'{count} records in {out}/records')
+    say(f'{count} records in {out}/records')
     if failures:
         raise RuntimeError(
             f'{len(failures)} failed:\n'
@@ -128,7 +127,7 @@ class Benchmark:
         settings: The session.
         crew: The workers.
         search: Whether settings are searched where a cell has a space.
-        say: Prints a line.
+        line: Prints a line.
         predictions: Seeds of which test predictions are kept.
     """
 
@@ -138,10 +137,10 @@ class Benchmark:
         settings: session.Settings,
         crew: Crew,
         search: bool = False,
-        say: Callable[[str], None] = progress.detail,
+        line: Callable[[str], None] = detail,
         predictions: Sequence[int] = (),
     ) -> None:
-        self.settings, self.crew, self.say = settings, crew, say
+        self.settings, self.crew, self.line = settings, crew, line
         self.cells = list(suite.cells.values())
         self.predictions = predictions
         self.finals: list[Finals] = []
@@ -173,7 +172,7 @@ class Benchmark:
     def preview(self) -> None:
         """Print what it will cost, by timing a few iterations of each cell."""
         self._inspect()
-        progress.say(f'Timing a few iterations of {len(self.cells)} trainings')
+        say(f'Timing a few iterations of {len(self.cells)} trainings')
         timed = gather(self.crew, self._jobs('calibrate', self.cells))
         rows = []
         for cell in self.cells:
@@ -197,7 +196,7 @@ class Benchmark:
     def _search(self, cell: Cell) -> Search:
         if id(cell) not in self._searches:
             inspected = self._inspected[id(cell)]
-            search = session.make_search(cell, self.settings, inspected, self.say)
+            search = session.make_search(cell, self.settings, inspected, self.line)
             start = time.monotonic()
             self._searches[id(cell)] = _Searched(search, inspected, start)
         return self._searches[id(cell)].search
@@ -211,7 +210,7 @@ class Benchmark:
                 cell,
                 self.settings,
                 lambda cell=cell: self._chosen(cell),
-                self.say,
+                self.line,
                 self.predictions,
             )
             for cell in self.cells
@@ -219,7 +218,7 @@ class Benchmark:
         sources: list[Source] = [*searches, *self.finals]
         trials = sum(search.strategy.total for search in searches)
         runs = len(self.cells) * len(self.settings.seeds)
-        progress.say(
+        say(
             f'{len(self.cells)} cells: {trials} trials, {runs} final runs, '
             f'protocol {self.settings.protocol.name}'
         )
@@ -247,5 +246,5 @@ class Benchmark:
             time.monotonic() - found.start,
         )
         found.best = record['best']['overrides']
-        self.say(f'{cell.task}, {cell.method}: chosen {found.best or "as it is"}')
+        self.line(f'{cell.task}, {cell.method}: chosen {found.best or "as it is"}')
         return found.best

@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
+
+from .quiet import find_function
 
 #: How often a job's process may die before the job counts as failed.
 MAX_DEATHS = 5
@@ -190,30 +191,13 @@ def _serve(pipe: Connection, parent: int, path: list[str]) -> None:
         except (EOFError, OSError):
             return
         try:
-            answer = 'done', _function(name)(spec)
+            answer = 'done', find_function(name)(spec)
         except Exception as error:
             answer = 'failed', str(error) or type(error).__name__
         try:
             pipe.send(answer)
         except OSError:
             return
-
-
-def _function(name: str) -> Callable[[dict], Any]:
-    """Import a function, and keep what libraries print on import to itself."""
-    module, _, function = name.partition(':')
-    saved = [os.dup(stream) for stream in (1, 2)]
-    try:
-        with open(os.devnull, 'w') as nowhere:
-            for stream in (1, 2):
-                os.dup2(nowhere.fileno(), stream)
-            return getattr(importlib.import_module(module), function)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for stream, old in zip((1, 2), saved):
-            os.dup2(old, stream)
-            os.close(old)
 
 
 def _end_with(parent: int) -> None:

@@ -144,7 +144,7 @@ def _trained(
         tuned_parameters=tuned,
         head_parameters=sum(p.numel() for p in head if p.requires_grad),
         total_parameters=total,
-        val=_validated(runner) if protocol.validates else None,
+        val=validated(runner) if protocol.validates else None,
         measured=dict(
             seconds=seconds,
             peak_memory=peak_memory(),
@@ -211,7 +211,8 @@ def _selected(work_dir: Path, spec: Mapping[str, Any]) -> Path:
     return found
 
 
-def _validated(runner: Any) -> dict[str, float]:
+def validated(runner: Any) -> dict[str, float]:
+    """Return the metrics of a runner's last validation."""
     scalars = runner.message_hub.log_scalars
     return {
         name[len('val/') :]: float(scalar.current())

@@ -25,3 +25,13 @@ def run_program(main: Callable[[], object]) -> None:
     except _WORDED as error:
         print(f'{name}: error: {error}', file=sys.stderr)
         sys.exit(1)
+
+
+def say(text: str) -> None:
+    """Print a step."""
+    print(f'==> {text}', flush=True)
+
+
+def detail(text: str) -> None:
+    """Print something that happened within a step."""
+    print(f'    {text}', flush=True)

@@ -37,16 +37,6 @@ def _duration(seconds: float) -> str:
     return f'{seconds / 3600:.1f} h'
 
 
-def say(text: str) -> None:
-    """Print a step."""
-    print(f'==> {text}', flush=True)
-
-
-def detail(text: str) -> None:
-    """Print something that happened within a step."""
-    print(f'    {text}', flush=True)
-
-
 def show_curve(outcomes: Mapping[int, Outcome]) -> str:
     """Return the best value against the cost, where it rose."""
     points = curve(outcomes)

@@ -20,6 +20,7 @@ from mmvpt.protocol import PROTOCOLS, get_protocol
 from . import progress, session
 from .crew import Crew, Job
 from .drive import drive
+from .programs import detail, say
 from .sources import gather
 from .space import Space, read_space
 from .suites import Cell
@@ -101,14 +102,14 @@ def main(argv: Sequence[str] | None = None) -> dict | None:
     start = time.monotonic()
     with Crew(args.workers, args.devices) as crew:
         spec = session.search_spec(cell, settings, space)
-        progress.say(f'Looking at the data of {args.config}')
+        say(f'Looking at the data of {args.config}')
         inspected = gather(
             crew, [Job(f'{session.TRIALS}:inspect_search', spec, key=0)]
         )[0]
-        search = session.make_search(cell, settings, inspected, progress.detail)
+        search = session.make_search(cell, settings, inspected, detail)
         left = search.strategy.total - len(search.outcomes)
         if left and not search.over:
-            progress.say('Timing a few iterations')
+            say('Timing a few iterations')
             timed = gather(crew, [Job(f'{session.TRIALS}:calibrate', spec, key=0)])[0]
             seconds = timed and timed['start'] + timed['training']
             rows = [(search.strategy.name, left, seconds)]
@@ -116,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> dict | None:
             print(text, flush=True)
         if args.preview:
             return None
-        progress.say(f'{search.strategy.total} trials, {len(search.outcomes)} are done')
+        say(f'{search.strategy.total} trials, {len(search.outcomes)} are done')
         drive(crew, [search])
     if search.failures:
         raise RuntimeError(
@@ -131,13 +132,13 @@ def main(argv: Sequence[str] | None = None) -> dict | None:
         time.monotonic() - start,
     )
     best = write_config(out / 'best.py', args.config, record)
-    progress.say(
+    say(
         f'best {record["metric"]} on validation {record["best"]["value"]:.2f}: '
         f'{record["best"]["overrides"]}'
     )
     curve = progress.show_curve(search.outcomes)
-    progress.detail(f'best so far, by {inspected["unit"]} trained: {curve}')
-    progress.detail(f'config: {best}')
+    detail(f'best so far, by {inspected["unit"]} trained: {curve}')
+    detail(f'config: {best}')
     return record
 
 

@@ -178,6 +178,13 @@ def record_path(out: Path, cell: Cell, what: str) -> Path:
     return out / 'records' / cell.suite / cell.task / f'{cell.name}_{what}.json'
 
 
+def run_folder(out: Path, cell: Cell, seed: int) -> Path:
+    """Return the folder of a final run."""
+    if cell.folder is not None:
+        return out / cell.folder / f'seed{seed}'
+    return out / 'runs' / cell.task / f'{cell.name}_seed{seed}'
+
+
 def add_search_arguments(parser: argparse.ArgumentParser, strategy: str) -> None:
     """Add the options that search and benchmark share."""
     parser.add_argument(

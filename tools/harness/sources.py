@@ -8,7 +8,7 @@ from typing import Any
 
 from .crew import MAX_DEATHS, Crew, Event, Job
 from .drive import Source, drive
-from .session import Settings, cell_spec, record_path
+from .session import Settings, cell_spec, record_path, run_folder
 from .suites import Cell
 
 RUN_FINAL = 'tools.harness.finals:run_final'
@@ -106,13 +106,12 @@ class Finals(Source):
             return None
         seed = self._waiting.pop(0)
         cell, out = self.cell, self.settings.out
-        name = f'{cell.name}_seed{seed}'
         spec = dict(
             cell_spec(cell, self.settings),
             options=cell.seeded(seed),
             settings=dict(chosen),
             seed=seed,
-            work_dir=str(out / 'runs' / cell.task / name),
+            work_dir=str(run_folder(out, cell, seed)),
             record=str(record_path(out, cell, f'seed{seed}')),
             predictions=seed in self._predictions,
         )

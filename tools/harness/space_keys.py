@@ -10,34 +10,19 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import (
-    DATASETS,
-    HOOKS,
-    LOOPS,
-    METRICS,
-    MODELS,
-    OPTIM_WRAPPER_CONSTRUCTORS,
-    OPTIM_WRAPPERS,
-    OPTIMIZERS,
-    PARAM_SCHEDULERS,
-    TRANSFORMS,
-    DefaultScope,
-    Registry,
-)
+from mmengine.registry import OPTIMIZERS, DefaultScope, Registry
 
-from mmvpt.registry import PROMPTS
+from mmvpt import registry as ours
 
-_REGISTRIES: tuple[Registry, ...] = (
-    *(PROMPTS, MODELS, HOOKS, OPTIMIZERS, OPTIM_WRAPPERS, OPTIM_WRAPPER_CONSTRUCTORS),
-    *(PARAM_SCHEDULERS, LOOPS, DATASETS, TRANSFORMS, METRICS),
-)
+_REGISTRIES = [r for r in (*vars(ours).values(), OPTIMIZERS) if isinstance(r, Registry)]
 
 
 def check_keys(config: Config, keys: Iterable[str]) -> None:
     """Check that something reads every key of a space.
 
     A key fits if the config has it, or if its place exists and the class there (its
-    ``type``) takes an argument of that name.
+    ``type``) takes an argument of that name, or if the space itself makes the place, by
+    setting its ``type``.
 
     Args:
         config: The config.
@@ -47,9 +32,12 @@ def check_keys(config: Config, keys: Iterable[str]) -> None:
         ValueError: If a key does not fit, with what is there instead.
     """
     scope = config.get('default_scope') or 'mmengine'
+    keys = set(keys)
+    made = {key.rpartition('.')[0] for key in keys if key.endswith('.type')}
     with DefaultScope.overwrite_default_scope(scope):
-        for key in keys:
-            _check(config, key)
+        for key in sorted(keys):
+            if key.rpartition('.')[0] not in made:
+                _check(config, key)
 
 
 def _check(config: Config, key: str) -> None:

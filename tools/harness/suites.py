@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 import glob
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,14 +58,13 @@ class Cell:
     options: Mapping[str, Any] = field(default_factory=dict)
     space: Space | None = None
     metric: str | None = None  # None: by the evaluator
+    folder: str | None = None  # of its runs, below the session's; None: runs/TASK/...
 
     @property
     def name(self) -> str:
         """What files of the cell are called."""
-        parts = (self.method, self.backbone)
-        return '_'.join(
-            part.replace('/', '-').replace(' ', '-') for part in parts if part
-        )
+        parts = [part for part in (self.method, self.backbone) if part]
+        return re.sub(r'[^\w.+-]+', '-', '_'.join(parts))
 
     def seeded(self, seed: int) -> dict[str, Any]:
         """Return the options with ``{seed}`` filled in."""
@@ -225,6 +225,7 @@ def _file_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suit
                 json.loads(json.dumps(options).replace('{task}', task)),
                 Space(space, entry.get('start')) if space else None,
                 config.get('metric'),
+                entry.get('folder'),
             )
     return Suite(
         config.get('name', path.stem),

@@ -15,17 +15,20 @@ options = {
     'default_hooks.checkpoint.interval': 30,
 }
 
+
+def _method(config):
+    """Return the entry of a method; its runs lie in a folder of its short name."""
+    folder = config.split('/')[1]
+    return dict(config=f'configs/{config}_vit-digits_digits.py', folder=folder)
+
+
 methods = {
-    'linear probe, converged': dict(
-        config='configs/baselines/linear-converged_vit-digits_digits.py'
-    ),
-    'VPT-shallow': dict(config='configs/vpt/vpt-shallow_vit-digits_digits.py'),
-    'VPT-deep': dict(config='configs/vpt/vpt-deep_vit-digits_digits.py'),
-    'Gated Prompt Tuning': dict(
-        config='configs/gatedvpt/gatedvpt_vit-digits_digits.py'
-    ),
-    'VAPT': dict(config='configs/vapt/vapt_vit-digits_digits.py'),
-    'DA-VPT': dict(config='configs/davpt/davpt_vit-digits_digits.py'),
-    'DA-VPT+': dict(config='configs/davpt/davpt-plus_vit-digits_digits.py'),
-    'full fine-tuning': dict(config='configs/baselines/full_vit-digits_digits.py'),
+    'linear probe, converged': _method('baselines/linear-converged'),
+    'VPT-shallow': _method('vpt/vpt-shallow'),
+    'VPT-deep': _method('vpt/vpt-deep'),
+    'Gated Prompt Tuning': _method('gatedvpt/gatedvpt'),
+    'VAPT': _method('vapt/vapt'),
+    'DA-VPT': _method('davpt/davpt'),
+    'DA-VPT+': _method('davpt/davpt-plus'),
+    'full fine-tuning': _method('baselines/full'),
 }

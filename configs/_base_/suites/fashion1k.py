@@ -1,0 +1,56 @@
+# Every method and baseline on Fashion-MNIST 1k by the protocol of VPT: an equal search
+# on val200 for each, then five seeds on all 1,000 images, then the test images, once.
+# Run: python tools/benchmark.py fashion1k --method all --search --trials 8
+name = 'fashion1k'
+protocol = 'vpt'
+backbone = 'vit-mini'
+tasks = dict(fashion1k=dict(title='Fashion-MNIST 1k'))
+
+_lr = 'optim_wrapper.optimizer.lr'
+_prompt = 'model.backbone.prompt'
+_hook = 'custom_hooks.1'
+_rates = dict(low=0.002, high=0.1, log=True)
+_lengths = [2, 5, 10, 20]
+# both weights of the metric losses together
+_weights = [
+    {f'{_hook}.visual_weight': w, f'{_hook}.cls_weight': w}
+    for w in (0.003, 0.01, 0.03, 0.1, 0.3)
+]
+
+
+def _method(config, rates=_rates, **more):
+    """Return the entry of a method: its learning rate and ``more`` are searched."""
+    path = f'configs/{config}_vit-mini_fashion1k.py'
+    return dict(config=path, space={_lr: rates, **more})
+
+
+methods = {
+    'linear probe, trained': _method('baselines/linear'),
+    # one strength a trial, so that the final training needs no validation images
+    'linear probe, converged': dict(
+        config='configs/baselines/linear-converged_vit-mini_fashion1k.py',
+        space={
+            'train_cfg.l2': [
+                *([1e-6], [1e-5], [1e-4], [3e-4], [1e-3], [3e-3], [0.01], [0.03]),
+                *([0.1], [0.3], [1.0], [3.0], [10.0]),
+            ]
+        },
+        start={'train_cfg.l2': [0.01]},
+    ),
+    'bias': _method('baselines/bias'),
+    'SSF': _method('baselines/ssf'),
+    'LoRA': _method('baselines/lora', **{'model.backbone.adapter.rank': [1, 2, 4, 8]}),
+    'Adapter+': _method(
+        'baselines/adapter-plus', **{'model.backbone.adapter.rank': [1, 2, 4, 8]}
+    ),
+    'VPT-deep': _method('vpt/vpt-deep', **{f'{_prompt}.num_tokens': _lengths}),
+    'Gated Prompt Tuning': _method(
+        'gatedvpt/gatedvpt', **{f'{_prompt}.gate_init': [1, 3, 5, 10]}
+    ),
+    'VAPT': _method('vapt/vapt', **{f'{_prompt}.num_tokens': _lengths}),
+    'DA-VPT': _method('davpt/davpt', weights=_weights),
+    'DA-VPT+': _method('davpt/davpt-plus', weights=_weights),
+    'full fine-tuning': _method(
+        'baselines/full', rates=dict(low=0.001, high=0.1, log=True)
+    ),
+}

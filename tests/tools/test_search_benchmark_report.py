@@ -1,0 +1,175 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""The three commands, from a search to a table, and their errors."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip('optuna')
+
+from tests.engine import miniature
+from tests.engine.miniature import ROOT
+from tools.harness import benchmark_command, report_command, search_command
+from tools.harness.store import StorageError
+
+
+@pytest.fixture(scope='module')
+def project(tmp_path_factory):
+    root = tmp_path_factory.mktemp('project')
+    data = miniature.write_data(root)
+    both = [(data / f'{name}.txt').read_text() for name in ('train800', 'val200')]
+    (data / 'train800val200.txt').write_text(''.join(both))
+    config = miniature.config(data, train_cfg__max_epochs=3)
+    config.experiment_name = None
+    config.dump(str(root / 'mini_net_colours.py'))
+    config.val_dataloader = config.val_evaluator = config.val_cfg = None
+    config.train_dataloader.dataset = dict(
+        type='CustomDataset', data_root=str(data), data_prefix='images', pipeline=[]
+    )
+    config.dump(str(root / 'no_val.py'))
+    (root / 'space.py').write_text(
+        "space = {'optim_wrapper.optimizer.lr': [0.01, 0.1],\n"
+        "         'model.backbone.prompt.num_tokens': [1, 2]}\n"
+    )
+    (root / 'wrong.py').write_text("space = {'optim_wrapper.optimiser.lr': [1]}\n")
+    (root / 'suite.py').write_text(
+        "name = 'colours'\nprotocol = 'vpt'\nseeds = [3, 4]\nbackbone = 'net'\n"
+        "tasks = {'colours': {}}\n"
+        'methods = {\n'
+        f"    'deep': dict(config='{root}/mini_net_colours.py',\n"
+        "        space={'optim_wrapper.optimizer.lr': [0.01, 0.1]}),\n"
+        f"    'shallow': dict(config='{root}/mini_net_colours.py',\n"
+        "        options={'model.backbone.prompt.type': 'ShallowPrompt'}),\n"
+        '}\n'
+    )
+    return root
+
+
+@pytest.fixture(scope='module')
+def benchmark(project):
+    """Run the whole way as a program, once."""
+    out = project / 'out'
+    command = [sys.executable, str(ROOT / 'tools/benchmark.py')]
+    done = subprocess.run(
+        [
+            *(*command, str(project / 'suite.py'), '--method', 'all', '--search'),
+            *('--strategy', 'grid', '--workers', '2', '--no-preview'),
+            *('--out', str(out)),
+        ],
+        capture_output=True,
+        text=True,
+        env=miniature.environment(),
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out, done.stdout
+
+
+def test_from_search_to_table(project, benchmark, capsys):
+    out, text = benchmark
+    assert '2 cells: 2 trials, 4 final runs, protocol vpt' in text
+    assert 'colours, deep: chosen' in text and '4 records in' in text
+    records = sorted(p.name for p in out.glob('records/colours/colours/*.json'))
+    seeds = [
+        f'{method}_net_seed{s}.json' for method in ('deep', 'shallow') for s in (3, 4)
+    ]
+    assert records == sorted([*seeds, 'deep_net_search.json'])
+    record = json.loads((out / 'records/colours/colours' / seeds[0]).read_text())
+    search = json.loads(
+        (out / 'records/colours/colours/deep_net_search.json').read_text()
+    )
+    assert record['settings'] == search['best']['overrides']
+    assert record['protocol']['train_split'] == 'train800val200'
+    assert search['protocol']['search_splits'] == ['train800', 'val200']
+    assert search['data']['test']['images'] == 9 and len(search['trials']) == 2
+
+    (out / 'records' / 'cut.json').write_text('{"format": ')
+    report = report_command.main([str(out)])
+    shown = capsys.readouterr()
+    assert 'notice: left out' in shown.err and 'cut.json is cut off' in shown.err
+    page = (report / 'report.md').read_text()
+    assert '## colours, protocol vpt' in page and 'cut.json' in page
+    assert '| deep ' in page and '±' in page and '| settings' in page
+    assert (report / 'report.csv').read_text().count('\n') == 3
+    assert r'\toprule' in (report / 'report.tex').read_text()
+    for name in ('search', 'parameters_colours_vpt', 'bars_colours_vpt'):
+        assert (report / f'{name}.png').stat().st_size > 5000
+
+
+def test_what_is_done_is_skipped(project, benchmark, capsys, monkeypatch):
+    out, _ = benchmark
+    before = {p: p.stat().st_mtime_ns for p in out.glob('records/**/*seed*.json')}
+    runs = {p: p.stat().st_mtime_ns for p in out.glob('runs/**/console.log')}
+    arguments = [str(project / 'suite.py'), '--method', 'shallow', '--no-preview']
+    assert benchmark_command.main([*arguments, '--out', str(out)]) == 2
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert {p: p.stat().st_mtime_ns for p in runs} == runs
+
+
+def test_search_command(project, capsys):
+    arguments = [
+        *(str(project / 'mini_net_colours.py'), '--space', str(project / 'space.py')),
+        *('--strategy', 'asha', '--trials', '4', '--batch', '4', '--workers', '1'),
+        *('--out', str(project / 'search'), '--protocol', 'own'),
+    ]
+    assert search_command.main([*arguments, '--preview']) is None
+    shown = capsys.readouterr().out
+    assert 'asha: 4 trainings of about' in shown and 'with 1 workers' in shown
+    record = search_command.main(arguments)
+    assert len(record['trials']) == 4
+    assert record['strategy']['rungs'] == [1]
+    best = (project / 'search' / 'best.py').read_text()
+    lr = record['best']['overrides']['optim_wrapper.optimizer.lr']
+    assert f'lr={lr}' in best
+    again = search_command.main(arguments)  # nothing is left to do
+    assert again['trials'] == record['trials'] and again['best'] == record['best']
+    study = ['--study', 'search/colours/mini_net/asha', '--search-seed', '1']
+    with pytest.raises(StorageError, match='of another search'):
+        search_command.main([*arguments, *study])
+
+
+def search(project, *arguments, config='mini_net_colours.py', space='space.py'):
+    files = [str(project / config), '--space', str(project / space)]
+    out = ['--out', str(project / 'errors'), '--workers', '1', '--protocol', 'own']
+    return search_command.main([*files, *out, *arguments])
+
+
+def test_errors_of_a_search(project, capsys):
+    with pytest.raises(RuntimeError, match="no 'optimiser'; did you mean 'optimizer'"):
+        search(project, space='wrong.py')
+    with pytest.raises(RuntimeError, match='no validation split'):
+        search(project, config='no_val.py')
+    with pytest.raises(StorageError, match='cannot use the storage'):
+        search(project, '--storage', 'sqlite:////proc/no/such/place.db')
+    with pytest.raises(FileNotFoundError, match='space file'):
+        search(project, space='none.py')
+    with pytest.raises(SystemExit):
+        search_command.main([str(project / 'mini_net_colours.py')])
+    assert '--space is needed' in capsys.readouterr().err
+
+
+def test_errors_of_a_benchmark(project):
+    command = [sys.executable, str(ROOT / 'tools/benchmark.py')]
+    done = subprocess.run(
+        [*command, 'vtap', '--method', 'davpt', '--backbone', 'vit-b_in21k'],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, OMP_NUM_THREADS='1'),
+        check=False,
+    )
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert "benchmark.py: error: unknown suite 'vtap'" in done.stderr
+    arguments = [str(project / 'suite.py'), '--method', 'all', '--out', str(project)]
+    with pytest.raises(ValueError, match='leave out --search'):
+        benchmark_command.main([*arguments, '--search', '--protocol', 'single-recipe'])
+    with pytest.raises(ValueError, match='no method of the suite has a space'):
+        benchmark_command.main(['demo', '--method', 'VAPT', '--search', *arguments[3:]])
+
+
+def test_a_report_of_nothing(tmp_path):
+    with pytest.raises(ValueError, match='no valid record'):
+        report_command.main([str(tmp_path)])
