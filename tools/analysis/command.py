@@ -9,24 +9,24 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NoReturn
 
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmvpt.analysis import prompted_backbone
-from mmvpt.checkpoint import read_checkpoint, use_safe_loading
+from mmvpt.apis import TunedModel, load
 from mmvpt.engine.config_mistakes import OptionAction
-from mmvpt.engine.hooks import CompleteWeightsHook
 from mmvpt.engine.launch import load_config
 from mmvpt.engine.shown_images import ShownImages, choose_indices, show_images
 from mmvpt.engine.work_dir import list_checkpoints
 from mmvpt.models.backbones import PromptedVisionTransformer
-from mmvpt.registry import DATASETS, MODELS
+from mmvpt.registry import DATASETS
+
+RELEASED = ('.safetensors', '.pth')
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ def fail(message: str) -> NoReturn:
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name a model."""
-    parser.add_argument('run', help='work dir of a run, or a config file')
+    parser.add_argument(
+        'run', help='work dir of a run, a config file, or a released file'
+    )
     parser.add_argument(
         'checkpoint',
         nargs='?',
@@ -76,11 +78,6 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         action=OptionAction,
         metavar='KEY=VALUE',
         help='change the config',
-    )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='run code that a checkpoint holds. Only for files whose maker you know.',
     )
 
 
@@ -110,7 +107,7 @@ def add_out(parser: argparse.ArgumentParser, name: str) -> None:
     )
 
 
-def load_model(args: argparse.Namespace) -> tuple[nn.Module, Config]:
+def load_model(args: argparse.Namespace) -> TunedModel:
     """Build the model of a run and load its weights.
 
     Args:
@@ -121,6 +118,8 @@ def load_model(args: argparse.Namespace) -> tuple[nn.Module, Config]:
         CheckpointError: If the checkpoint is not of this config.
     """
     path, checkpoint = Path(args.run), args.checkpoint
+    if path.suffix in RELEASED and checkpoint is None:
+        return load(path, device='cpu')
     if path.is_dir():
         configs = sorted(path.glob('*.py'))
         if len(configs) != 1:
@@ -136,21 +135,7 @@ def load_model(args: argparse.Namespace) -> tuple[nn.Module, Config]:
     elif checkpoint is None:
         fail(f'{path} is no folder. With a config, give its checkpoint as well.')
     config = load_config(str(path), args.cfg_options)
-    use_safe_loading(args.trust_checkpoint)
-    init_default_scope(config.get('default_scope', 'mmengine'))
-    settings = config.model
-    if config.get('data_preprocessor') is not None:
-        settings.setdefault('data_preprocessor', config.data_preprocessor)
-    model = MODELS.build(settings)
-    found = read_checkpoint(checkpoint, trusted=args.trust_checkpoint)
-    state = found.get('state_dict', found)
-    state = {name.removeprefix('module.'): value for name, value in state.items()}
-    if not all(name in state for name, _ in model.named_parameters()):
-        model.init_weights()  # the frozen weights may be in a file of their own
-    holder = SimpleNamespace(model=model)
-    CompleteWeightsHook().after_load_checkpoint(holder, dict(state_dict=state))
-    model.load_state_dict(state, strict=False)
-    return model.eval(), config
+    return load(config, weights=checkpoint, device='cpu')
 
 
 def load_look(args: argparse.Namespace) -> Look:
@@ -163,27 +148,13 @@ def load_look(args: argparse.Namespace) -> Look:
         SystemExit: If the config lacks the data or an image is missing.
         ValueError: If the model has no prompts.
     """
-    model, config = load_model(args)
+    loaded = load_model(args)
+    model, config = loaded.model, loaded.config
     backbone = prompted_backbone(model)
-    loader = config.get(f'{args.split}_dataloader')
     if args.num < 1:
         fail(f'--num must be at least 1, got {args.num}.')
-    if args.images:
-        missing = [file for file in args.images if not os.path.isfile(file)]
-        if missing:
-            fail(f'no such image: {", ".join(missing)}')
-        pipeline = Compose(_without_labels(_pipeline(config)))
-        items = [pipeline(dict(img_path=file)) for file in args.images]
-        classes = ()
-    else:
-        if loader is None:
-            fail(f'the config has no {args.split}_dataloader.')
-        settings = loader.dataset
-        if args.split == 'train':
-            settings.pipeline = _pipeline(config)
-        dataset = DATASETS.build(settings)
-        items = [dataset[i] for i in choose_indices(dataset, args.num)]
-        classes = tuple((dataset.metainfo or {}).get('classes') or ())
+    with DefaultScope.overwrite_default_scope(config.get('default_scope')):
+        items, classes = _read_items(args, config)
     groups: dict[tuple, list] = {}
     for item in items:
         groups.setdefault(tuple(item['inputs'].shape), []).append(item)
@@ -194,6 +165,27 @@ def load_look(args: argparse.Namespace) -> Look:
         for group in groups.values()
     )
     return Look(model, backbone, parts, classes)
+
+
+def _read_items(
+    args: argparse.Namespace, config: Config
+) -> tuple[list[dict], tuple[str, ...]]:
+    """Return images as the pipeline gives them, and names of classes."""
+    if args.images:
+        missing = [file for file in args.images if not os.path.isfile(file)]
+        if missing:
+            fail(f'no such image: {", ".join(missing)}')
+        pipeline = Compose(_without_labels(_pipeline(config)))
+        return [pipeline(dict(img_path=file)) for file in args.images], ()
+    loader = config.get(f'{args.split}_dataloader')
+    if loader is None:
+        fail(f'the config has no {args.split}_dataloader. Give --images.')
+    settings = loader.dataset
+    if args.split == 'train':
+        settings.pipeline = _pipeline(config)
+    dataset = DATASETS.build(settings)
+    items = [dataset[i] for i in choose_indices(dataset, args.num)]
+    return items, tuple((dataset.metainfo or {}).get('classes') or ())
 
 
 def save_arrays(out: str, arrays: dict[str, np.ndarray]) -> Path:

@@ -74,7 +74,7 @@ def draw_attention(
         len(images), len(ratios), squeeze=False, width_ratios=ratios
     )
     maps = [_shares(weights[:, first:], grid) for _, weights in queries]
-    top = max(m.max() for m in maps)
+    top = float(np.quantile(maps, 0.995))
     columns = [i for i in range(1, len(ratios)) if not (wide and i == 2)]
     for row, line in enumerate(axes):
         mine = -1 if positive is None else int(positive[row])
@@ -104,7 +104,9 @@ def draw_attention(
             last = row == len(images) - 1
             _bars(line[2], given[row], mine, given.max(), row == 0, last)
     axes[0, 0].set_title('image', fontsize=8)
-    bar = figure.colorbar(shown_map, ax=axes, shrink=0.7, aspect=30, pad=0.01)
+    bar = figure.colorbar(
+        shown_map, ax=axes, shrink=0.7, aspect=30, pad=0.01, extend='max'
+    )
     bar.set_label("share of the query's\nattention to patches", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     bar.solids.set_alpha(1)
@@ -112,7 +114,7 @@ def draw_attention(
     text = (
         f'Attention in layer {layer} (the first layer is 0), {which}. Maps: how CLS '
         'and single prompts divide what they give to patches, over the image in grey; '
-        'each map sums to 1.'
+        'each map sums to 1, and the largest half percent has one colour.'
     )
     if titles is not None:
         text += ' Beside each image: its class or file.'

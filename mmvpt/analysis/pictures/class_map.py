@@ -67,13 +67,15 @@ def draw_class_map(
         top.set_yticks([])
     marks = range(updates)
     below.bar(marks, 100 * drift['as_is'], color=BLUE, width=0.6)
-    below.plot(marks, 100 * drift['aligned'], 'D', color=ORANGE, ms=5)
+    below.plot(
+        marks, 100 * drift['aligned'], 'D', color=ORANGE, ms=5 if updates <= 40 else 3
+    )
     below.plot(marks, 100 * drift['from_first'], '-', color='black', lw=1)
     below.set_ylabel('classes\nmoved, %')
     below.set_ylim(
         0, max(10, 105 * max(drift['as_is'].max(), drift['from_first'].max()))
     )
-    step = max(1, int(np.ceil(updates / 16)))
+    step = next(n for n in (1, 2, 5, 10, 20, 50, 10**4) if updates / n <= 20)
     below.set_xticks(range(0, updates, step), times[::step])
     below.set_xlabel(
         'epochs complete when the map was made'

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -54,17 +54,14 @@ def draw_embedding(
             edgecolors='white' if k < 2 else 'none',
             zorder=4 - k,
         )
-    for i in np.flatnonzero(kind <= 1):
-        name = f'p{number[i]}'
-        if kind[i] == 1:
-            name = str(names[number[i]]) if names else str(number[i])
+    for place, text, is_prompt in _labels(places, kind, number, names):
         axis.annotate(
-            name,
-            places[i],
+            text,
+            place,
             textcoords='offset points',
             xytext=(7, 4),
             fontsize=8,
-            fontweight='bold' if kind[i] == 0 else 'normal',
+            fontweight='bold' if is_prompt else 'normal',
             zorder=5,
             bbox=dict(boxstyle='round,pad=0.1', fc='white', ec='none', alpha=0.6),
         )
@@ -110,3 +107,40 @@ def draw_embedding(
         f'{meaning}.{again} {axes}',
     )
     return figure
+
+
+def _labels(
+    places: np.ndarray,
+    kind: np.ndarray,
+    number: np.ndarray,
+    names: Sequence[str] | None,
+) -> Iterator[tuple[tuple[float, float], str, bool]]:
+    """Yield place and text of labels, one for points that nearly coincide.
+
+    Prompts and class means are never in one label. More than 30 of a kind have none.
+    """
+    extent = np.ptp(places, axis=0).max() or 1.0
+    for k in (1, 0):
+        mine = np.flatnonzero(kind == k)
+        if len(mine) > 30:
+            continue
+        labelled: list[tuple[np.ndarray, list[str]]] = []
+        for i in mine:
+            text = f'p{number[i]}' if k == 0 else str(number[i])
+            text = str(names[number[i]]) if k == 1 and names else text
+            near = [
+                texts
+                for place, texts in labelled
+                if abs(place - places[i]).max() < 0.015 * extent
+            ]
+            if near:
+                near[0].append(text)
+            else:
+                labelled.append((places[i], [text]))
+        for place, texts in labelled:
+            more = f' +{len(texts) - 3}' if len(texts) > 3 else ''
+            yield (
+                (float(place[0]), float(place[1])),
+                ', '.join(texts[:3]) + more,
+                k == 0,
+            )

@@ -11,7 +11,7 @@ import torch
 
 from mmvpt.engine.launch import run_tool
 from mmvpt.registry import HOOKS
-from tests.engine.miniature import config, write_config, write_data
+from tests.engine.miniature import ROOT, config, write_config, write_data
 from tools import train
 from tools.analysis import (
     attention,
@@ -103,9 +103,9 @@ def test_attention(runs, tmp_path, capsys):
 def test_attention_of_files_and_one_head(runs, tmp_path):
     data = runs['davpt'].parent / 'data/images'
     files = sorted(data.glob('test_*.png'))[:2]
-    run, checkpoint = runs['gated'], runs['gated'] / 'epoch_1.pth'
+    checkpoint = runs['gated'] / 'epoch_1.pth'  # it has its config
     arrays = draws(
-        *(attention, tmp_path, run, checkpoint, '--layer', 0, '--head', 3),
+        *(attention, tmp_path, checkpoint, '--layer', 0, '--head', 3),
         *('--images', *files),
         pictures=('', '_layers'),
     )
@@ -164,9 +164,16 @@ def test_gallery(runs, tmp_path, monkeypatch, capsys):
     text = page.read_text()
     for picture in (page.parent / 'gallery').iterdir():
         assert f'(gallery/{picture.name})' in text
-        assert picture.stat().st_size < 150_000
     assert '--out analysis/attention' in text
     assert 'work_dirs/demo/davpt/seed0' in text and str(tmp_path) not in text
+
+
+def test_pictures_of_the_gallery_are_small():
+    pictures = list((ROOT / 'docs/gallery').glob('*.png'))
+    assert pictures
+    assert [p.name for p in pictures if p.stat().st_size > 150_000] == []
+    names = {f'{e.out}{end}.png' for e in gallery.ENTRIES for end in ('', *e.more)}
+    assert names == {p.name for p in pictures}
 
 
 def test_hook_gives_scalars_and_pictures(runs):
@@ -220,7 +227,7 @@ def test_errors(runs, tmp_path, capsys, monkeypatch):
         ((attention, run, '--num', 0), '--num must be at least 1'),
         ((attention, tmp_path), 'holds 0 configs'),
         ((attention, run / 'plain.py'), 'give its checkpoint as well'),
-        ((attention, run, runs['gated'] / 'epoch_1.pth'), 'the checkpoint'),
+        ((attention, run, runs['gated'] / 'epoch_1.pth'), 'the tuned checkpoint'),
         ((attention, run, tmp_path / 'none.pth'), 'none.pth'),
         ((embedding, run, '--images', 'x.png'), 'class means need classes'),
         ((gates, run), 'has neither prompt.gate_logits'),
