@@ -142,7 +142,7 @@ def draw(
     fig.legend(
         handles=patches,
         loc='outside lower center',
-        ncols=min(len(patches), 4 * columns // 3),
+        ncols=min(len(patches), 2 * columns),
         fontsize=8,
         frameon=False,
     )
