@@ -151,7 +151,10 @@ def describe(task: TunedModel, size: Sequence[int], logits: Tensor) -> dict[str,
     }
     loader = task.config.get('test_dataloader') or {}
     pipeline = (loader.get('dataset') or {}).get('pipeline')
-    rgb = bool(getattr(preprocessor, 'channel_conversion', False))
+    rgb = any(  # the names that mmpretrain, mmseg and mmengine have for it
+        getattr(preprocessor, name, False)
+        for name in ('to_rgb', 'channel_conversion', '_channel_conversion')
+    )
     kind = 'segmentation' if logits.dim() == 4 else 'classification'
     return dict(
         format_version=1,

@@ -328,11 +328,11 @@ def _check_alike(
 ) -> None:
     """Refuse a backbone whose modules compute something else with equal weights."""
     ours, theirs = _modules(first), _modules(vit)
-    for path in sorted(set(ours) | set(theirs)):
-        if ours.get(path) != theirs.get(path):
+    for path in sorted(set(ours) & set(theirs)):
+        if ours[path] != theirs[path]:
             raise ValueError(
-                f'task {name!r} has {path} as {theirs.get(path)}, the bank has '
-                f'{ours.get(path)}. Serve them from different banks.'
+                f'task {name!r} has {path} as {theirs[path]}, the bank has '
+                f'{ours[path]}. Serve them from different banks.'
             )
 
 
