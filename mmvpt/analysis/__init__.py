@@ -1,7 +1,13 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """A look inside tuned models: arrays here, pictures of them in ``pictures``."""
 
-from .attention import Attention, attention, attention_arrays, layer_attention, shares
+from .attention import (
+    Attention,
+    attention_arrays,
+    attention_maps,
+    layer_attention,
+    shares,
+)
 from .class_map import checkpoint_map, drift, read_checkpoint_maps, read_history
 from .curves import Curve, read_curves
 from .embedding import layer_points, place
@@ -19,8 +25,8 @@ __all__ = [
     'Attention',
     'Curve',
     'LayerInput',
-    'attention',
     'attention_arrays',
+    'attention_maps',
     'checkpoint_map',
     'drift',
     'gate_arrays',

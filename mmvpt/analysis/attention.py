@@ -97,7 +97,7 @@ def layer_attention(
     )
 
 
-def attention(
+def attention_maps(
     model: nn.Module, inputs: Tensor, layers: Sequence[int] | None = None
 ) -> list[Attention]:
     """Compute the attention weights of CLS and prompts.
@@ -125,7 +125,7 @@ def attention_arrays(maps: Sequence[Attention]) -> dict[str, np.ndarray]:
     """Turn attention weights into arrays to save.
 
     Args:
-        maps: What :func:`attention` returned.
+        maps: What :func:`attention_maps` returned.
 
     Returns:
         ``layers`` and ``num_prompts`` (L,), ``grid`` (2,), ``num_extra``; for each
@@ -148,7 +148,7 @@ def shares(maps: Sequence[Attention]) -> np.ndarray:
     """Return how CLS divides its attention, mean over images and heads.
 
     Args:
-        maps: What :func:`attention` returned.
+        maps: What :func:`attention_maps` returned.
 
     Returns:
         (L, 3): shares of CLS itself, of the prompts together, and of the patches

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmvpt.analysis import (
-    attention,
     attention_arrays,
+    attention_maps,
     positive_prompts,
     read_layers,
     resolve_layer,
@@ -62,7 +62,7 @@ def test_equals_a_literal_softmax(name, pooling):
     x = images()
     with torch.no_grad():
         expected = literal_weights(vit, x)
-    found = attention(vit, x)
+    found = attention_maps(vit, x)
     assert [one.layer for one in found] == [0, 1, 2]
     for one, (weights, count) in zip(found, expected):
         assert one.num_prompts == count
@@ -78,7 +78,7 @@ def test_equals_a_literal_softmax(name, pooling):
 
 
 def test_parts_shares_and_arrays():
-    maps = attention(backbone(), images(), layers=(-1, 0))
+    maps = attention_maps(backbone(), images(), layers=(-1, 0))
     last = maps[0]
     assert [one.layer for one in maps] == [2, 0]
     parts = last.cls_to_prompts().sum(-1) + last.cls_to_patches().sum((-2, -1))
@@ -96,11 +96,11 @@ def test_parts_shares_and_arrays():
 def test_other_sizes_dense_outputs_and_models_around_it():
     vit = backbone('shallow', out_type='featmap', out_indices=(0, 1))
     model = nn.Sequential(vit)
-    maps = attention(model, images(1, (40, 20)))
+    maps = attention_maps(model, images(1, (40, 20)))
     assert len(maps) == 2, 'layers behind the last output do not run'
     assert maps[0].cls_to_patches().shape == (1, 3, 5, 3)
     without = backbone('deep', with_cls_token=False, out_type='featmap')
-    (one, *_) = attention(without, images(1))
+    (one, *_) = attention_maps(without, images(1))
     assert one.cls is None and one.prompts.shape == (1, 3, 2, 18)
     with pytest.raises(ValueError, match='no CLS token'):
         one.cls_to_patches()
@@ -134,11 +134,11 @@ def test_positive_prompts():
 
 def test_what_cannot_be_looked_at():
     with pytest.raises(ValueError, match='no prompts'):
-        attention(backbone('none'), images())
+        attention_maps(backbone('none'), images())
     with pytest.raises(ValueError, match='has 0 PromptedVisionTransformer'):
-        attention(nn.Linear(1, 1), images())
+        attention_maps(nn.Linear(1, 1), images())
     for wrong in (3, -4):
         with pytest.raises(ValueError, match=f'from 0 to 2, .* got {wrong}'):
-            attention(backbone(), images(), layers=[wrong])
+            attention_maps(backbone(), images(), layers=[wrong])
     assert resolve_layer(backbone(), None) == 2
     assert resolve_layer(backbone('shallow', out_indices=1), None) == 1

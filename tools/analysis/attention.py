@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     look = command.load_look(args)
     shown = look.of_first_size()
     layer = analysis.resolve_layer(look.backbone, args.layer)
-    maps = analysis.attention(look.model, shown.inputs)
+    maps = analysis.attention_maps(look.model, shown.inputs)
     positive = analysis.positive_prompts(look.backbone, layer, shown.classes)
     arrays = dict(
         analysis.attention_arrays(maps),

@@ -154,7 +154,9 @@ class PromptVisualizationHook(Hook):
         model, shown = unwrapped(runner.model), self._shown
         backbone = analysis.prompted_backbone(model)
         maps = [
-            one for one in analysis.attention(model, shown.inputs) if one.num_prompts
+            one
+            for one in analysis.attention_maps(model, shown.inputs)
+            if one.num_prompts
         ]
         similarity = analysis.prompt_similarity(model, shown.inputs)
         scalars = {
