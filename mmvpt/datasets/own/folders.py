@@ -91,10 +91,7 @@ def _read_classes(
 ) -> None:
     others = 0
     for label in names:
-        if label != label.strip():
-            raise RefusedError(
-                f'Class folder {label!r} begins or ends with a blank. Rename it.'
-            )
+        check_listable(label)
         folder = found.root / below / label
         paths = [f'{below}{label}/{name}' for name in files_below(folder)]
         images = [check_listable(path) for path in paths if is_image(path)]

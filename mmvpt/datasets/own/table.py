@@ -68,6 +68,7 @@ def read_table(
         )
         if not image or not label:
             raise RefusedError(f'{where}: image or class is empty: {row}.')
+        check_listable(label)
         relative = check_listable(os.path.normpath(image).replace(os.sep, '/'))
         if relative in first:
             raise RefusedError(

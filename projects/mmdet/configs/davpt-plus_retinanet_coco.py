@@ -147,3 +147,5 @@ default_hooks = dict(
     visualization=dict(_delete_=True, type='DetVisualizationHook', draw=False),
 )
 visualizer = dict(type='DetLocalVisualizer')
+# mmdetection's check that head and prompt have as many classes as the data
+custom_hooks = [dict(type='NumClassCheckHook')]

@@ -82,3 +82,9 @@ def test_names_that_no_list_can_hold(tmp_path, name):
     else:
         with pytest.raises(RefusedError, match='line break'):
             read_folder(tmp_path)
+
+
+def test_class_names_that_no_list_can_hold(tmp_path):
+    class_folders(tmp_path, **{'a ': 1, 'b': 1})
+    with pytest.raises(RefusedError, match="'a ' begins or ends with a blank"):
+        read_folder(tmp_path)
