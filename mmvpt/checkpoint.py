@@ -23,6 +23,8 @@ from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner import CheckpointLoader
 
+from .sealed import is_sealed, read_sealed
+
 TRUST_ENV = 'MMVPT_TRUST_CHECKPOINT'
 _URL_PREFIXES = ('http://', 'https://')
 # How torch's restricted unpickler words that a file calls for code, and which.
@@ -187,6 +189,9 @@ def _read_safetensors(path: Path, map_location: Any) -> dict:
             f'reading {path} needs the safetensors package: pip install safetensors'
         ) from error
     try:
+        if is_sealed(path):
+            state, _ = read_sealed(path)
+            return {n: v.to(map_location or 'cpu') for n, v in state.items()}
         return load_file(path, device=str(map_location or 'cpu'))
     except (SafetensorError, OSError, ValueError) as error:
         raise _corrupt(path, error) from error

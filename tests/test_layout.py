@@ -21,8 +21,8 @@ MAX_LINES = 400
 LAYERS = (
     'mmvpt.version',
     'mmvpt.registry',
-    'mmvpt.checkpoint',
     'mmvpt.sealed',
+    'mmvpt.checkpoint',
     'mmvpt.weights',
     'mmvpt.models.tunable',
     'mmvpt.models.fingerprint',

@@ -12,11 +12,13 @@ import hashlib
 import json
 from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from mmvpt.checkpoint import CheckpointError
+from mmvpt.weights import read_weights
 
 #: Name of the entry of a state dict that holds a fingerprint, below the backbone's.
 MARK = 'frozen_weights'
@@ -147,14 +149,14 @@ def fingerprint_of(
 
 
 def weights_name(backbone: nn.Module) -> str:
-    """Return what the config calls the frozen weights; of a path the last part."""
+    """Return what the config calls the frozen weights; of an absolute path the end."""
     init_cfg = getattr(backbone, 'init_cfg', None) or {}
     checkpoint = init_cfg.get('checkpoint') if isinstance(init_cfg, Mapping) else None
     if checkpoint is None:
         return 'weights without a name'
-    if '://' in checkpoint:
+    if '://' in checkpoint or not Path(checkpoint).is_absolute():
         return checkpoint
-    return checkpoint.replace('\\', '/').rsplit('/', 1)[-1]
+    return Path(checkpoint).name
 
 
 def complete_state(
@@ -181,11 +183,12 @@ def complete_state(
     if wanted.differing(found) and not backbone.is_init:
         try:
             backbone.init_weights()
-        except CheckpointError as error:
+        except (CheckpointError, ValueError) as error:
             raise FingerprintError(
-                f'the tuned weights need the frozen weights {wanted}, which are not '
-                f'there: {error} Name them in model.backbone.init_cfg.checkpoint, or '
-                'as weights= of mmvpt.load.'
+                f'the tuned weights belong to the frozen weights {wanted}; loading '
+                f'{_named(backbone, error)} in their place failed: {error} Name the '
+                'right ones in model.backbone.init_cfg.checkpoint, or as weights= of '
+                'mmvpt.load.'
             ) from error
         found = fingerprint(backbone, set(wanted.tensors))
     differing = wanted.differing(found)
@@ -200,6 +203,17 @@ def complete_state(
     weights = dict(backbone.named_parameters())
     for name in wanted.tensors:
         state.setdefault(prefix + name, weights[name].detach())
+
+
+def _named(backbone: nn.Module, error: Exception) -> str:
+    """Name weights that do not fit: with their fingerprint, if they can be read."""
+    name = weights_name(backbone)
+    if isinstance(error, CheckpointError):
+        return name
+    state, _ = read_weights(backbone.init_cfg['checkpoint'])
+    state = next((state[k] for k in ('state_dict', 'model') if k in state), state)
+    weights = {n: v for n, v in state.items() if isinstance(v, Tensor)}
+    return str(fingerprint_of(weights, name))
 
 
 def _digest(value: Tensor) -> str:

@@ -147,6 +147,12 @@ def test_other_frozen_weights_are_refused(tmp_path):
         test(changed.copy(), trained)
     with pytest.raises(FingerprintError, match='other.pth'):
         train(changed.copy(), resume=trained)
+    wide = dict(config.model.backbone.arch, embed_dims=48)
+    backbone = dict(config.model.backbone, arch=wide)
+    with pytest.raises(FingerprintError, match=r'does not fit the backbone') as error:
+        mmvpt.load(trained, weights=write_frozen(tmp_path / 'wide.pth', backbone))
+    assert f'vit.pth (fingerprint {mark.sha256[:12]})' in str(error.value)
+    assert 'loading wide.pth (fingerprint ' in str(error.value)
     (tmp_path / 'vit.pth').unlink()
     with pytest.raises(FingerprintError, match=r'weights= of mmvpt\.load'):
         mmvpt.load(trained)

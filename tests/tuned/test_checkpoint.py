@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from mmvpt import sealed
-from mmvpt.checkpoint import CheckpointError
+from mmvpt.checkpoint import CheckpointError, read_checkpoint
 from mmvpt.models.fingerprint import Fingerprint, fingerprint_of
 from mmvpt.tuned import META_KEY, TunedCheckpoint, read_tuned
 from mmvpt.tuned.config_data import from_data, to_data, without_paths
@@ -123,6 +123,16 @@ def test_mutated_training_checkpoints_are_refused_or_the_same(tmp_path):
             refused += 1
             assert str(path) in str(error)
     assert refused > MUTATIONS // 2
+
+
+def test_other_readers_of_ours_notice_damage_too(path):
+    """As tools/test.py reads it."""
+    assert read_checkpoint(path).keys() > tuned().state.keys()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match='changed or damaged'):
+        read_checkpoint(path)
 
 
 def test_swapped_tensors_are_refused(path):
