@@ -28,6 +28,7 @@ from .tuned_model import TunedModel
 FORMATS = ('onnx', 'torch')
 #: Key of the metadata of an ONNX file, and name of the extra file of ``torch.export``.
 METADATA = 'mmvpt.json'
+MIN_TORCH = (2, 5)
 #: Batch sizes that are compared with PyTorch, and how far outputs may differ.
 CHECKED_BATCHES = (1, 2, 5)
 TOLERANCE = 1e-4
@@ -113,6 +114,11 @@ def export(
     ending = {'onnx': '.onnx', 'torch': '.pt2'}.get(format)
     if ending is None:
         raise ExportError(f'format must be one of {FORMATS}, got {format!r}.')
+    if tuple(map(int, torch.__version__.split('.')[:2])) < MIN_TORCH:
+        raise ExportError(
+            f'export needs PyTorch {".".join(map(str, MIN_TORCH))} or newer, this is '
+            f'{torch.__version__}.'
+        )
     if path.suffix != ending:
         raise ExportError(f'{path} must end in {ending} for format {format!r}.')
     if not path.parent.is_dir():

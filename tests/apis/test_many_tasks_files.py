@@ -10,6 +10,7 @@ from mmvpt.apis import TaskBank, build_model
 from mmvpt.apis.export import export, read_metadata
 from mmvpt.apis.many_tasks import backbone_of
 from mmvpt.tuned import collect
+from tools import export as tool
 
 from .tuned_runs import SEG_CLASSES, classifier, segmentor
 
@@ -74,11 +75,13 @@ def test_mixed_images_are_predicted_as_by_each_task(bank, files):
         bank.predict(images, ['deep', 'deep'])
 
 
-def test_segmentation_as_a_graph(files, tmp_path):
-    facts = export(
-        mmvpt.load(files['scenes']), tmp_path / 'scenes.pt2', 'torch', size=(16, 32)
-    )
+def test_segmentation_as_a_graph(files, tmp_path, capsys):
+    out = str(tmp_path / 'scenes.pt2')
+    command = [str(files['scenes']), '--format', 'torch', '--size', '16', '32']
+    facts = tool.main([*command, '--out', out])
     assert facts['largest_difference'] < 1e-5
+    printed = capsys.readouterr().out
+    assert 'images (batch, 3, 16, 32)' in printed and 'batches of 1, 2, 5' in printed
     found = read_metadata(tmp_path / 'scenes.pt2')
     assert found['kind'] == 'segmentation'
     assert found['classes'] == list(SEG_CLASSES)
