@@ -58,13 +58,16 @@ class StaticPrompts:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes that are kept, without the parameters themselves."""
-        return sum(
-            tensor.numel() * tensor.element_size()
-            for entry in self._entries.values()
-            for tensor in entry.entering
-            if tensor is not None
-        )
+        """Bytes that are kept besides the tensors that they were computed from."""
+        total = 0
+        for entry in self._entries.values():
+            sources = {t.untyped_storage()._cdata for t in entry.storages}
+            total += sum(
+                tensor.untyped_storage().nbytes()
+                for tensor in entry.entering
+                if tensor is not None and tensor.untyped_storage()._cdata not in sources
+            )
+        return total
 
     def clear(self) -> None:
         """Forget everything."""

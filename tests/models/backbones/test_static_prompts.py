@@ -206,7 +206,7 @@ def test_training_forgets_and_nothing_is_saved():
     names = set(vit.state_dict())
     with torch.no_grad():
         out = vit(IMAGES)[0]
-    assert vit.static_prompts.num_bytes == 8 * 24 * 4 * (3 + 2 + 2 + 1)
+    assert vit.static_prompts.num_bytes == 8 * 24 * 4 * (2 + 2 + 1)
     assert set(vit.state_dict()) == names
     clone, file = copy.deepcopy(vit), io.BytesIO()
     torch.save(vit, file)
