@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.miniatures import make_vtab1k
-from tools import demo, runs, study
+from tools import runs
+from tools.demo import data_options
 
 ROOT = Path(__file__).parents[2]
 CONFIG = str(ROOT / 'configs/baselines/linear-converged_vit-digits_digits.py')
@@ -23,7 +24,7 @@ CONFIG = str(ROOT / 'configs/baselines/linear-converged_vit-digits_digits.py')
 def run(tmp_path):
     data = make_vtab1k(tmp_path / 'data', None, 5, size=(8, 8), per_class=2)
     options = {
-        **demo.data_options(str(data)),
+        **data_options(str(data)),
         'model.backbone.init_cfg': None,
         'train_cfg.l2': [0.1],
     }
@@ -100,35 +101,3 @@ def test_tables():
         '|------|-----------|',
         '| cell | b         |',
     ]
-
-
-def test_the_demo_compares_with_the_probe():
-    results = {
-        (method, seed): runs.Result(100, 2.0, 50.0, 60.0 + 2 * i + seed)
-        for i, method in enumerate(demo.METHODS)
-        for seed in (0, 1)
-    }
-    lines = demo.report(results, [0, 1]).splitlines()
-    assert len(lines) > len(demo.METHODS) + 2
-    assert [line.split('|')[-2].strip() for line in lines[2:5]] == ['', '+2.0', '+4.0']
-    assert '60.5 ± 0.7' in lines[2]
-
-
-def test_every_row_of_the_demo_has_a_config():
-    for config in demo.METHODS.values():
-        assert (ROOT / f'configs/{config}_vit-digits_digits.py').exists()
-
-
-@pytest.mark.parametrize('figure', ['top-1', 'mIoU'])
-@pytest.mark.parametrize('tested', [True, False])
-def test_a_study_names_its_figure(figure, tested):
-    results = {
-        ('frozen', f'seed {seed}'): runs.Result(
-            7, 2.0, 50.0 + seed, 60.0 + seed if tested else None, figure
-        )
-        for seed in (0, 1)
-    }
-    methods, best = {'frozen': {}}, {'frozen': {'optimizer.lr': 0.1}}
-    head, _, row = study.report(methods, best, results).splitlines()
-    assert f'val {figure} %' in head and '50.5 ± 0.7' in row and 'lr=0.1' in row
-    assert (f'test {figure} %' in head) == ('60.5 ± 0.7' in row) == tested

@@ -1,6 +1,8 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """The three commands, from a search to a table, and their errors."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -13,6 +15,8 @@ pytest.importorskip('optuna')
 from tests.engine import miniature
 from tests.engine.miniature import ROOT
 from tools.harness import benchmark_command, report_command, search_command
+from tools.harness.crew import Event
+from tools.harness.quiet import find_function
 from tools.harness.store import StorageError
 
 
@@ -48,25 +52,59 @@ def project(tmp_path_factory):
     return root
 
 
+class InlineCrew:
+    """Runs jobs in this process: the crew itself has tests of its own."""
+
+    size = 1
+
+    def __init__(self, workers, devices=None):
+        self.running, self.events = [], []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    @property
+    def idle(self):
+        return 1 - len(self.running)
+
+    def submit(self, job):
+        self.running.append(job)
+        try:
+            event = Event(job, 'done', find_function(job.function)(job.spec))
+        except Exception as error:
+            event = Event(job, 'failed', str(error))
+        self.events.append(event)
+
+    def wait(self, timeout):
+        self.running, events = [], self.events
+        self.events = []
+        return events
+
+
+@pytest.fixture(scope='module', autouse=True)
+def in_this_process():
+    """Fast: no processes, config files unformatted."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmark_command, 'Crew', InlineCrew)
+        patch.setattr(search_command, 'Crew', InlineCrew)
+        plain = 'yapf.yapflib.yapf_api.FormatCode'
+        patch.setattr(plain, lambda text, **_: (text, True))
+        yield
+
+
 @pytest.fixture(scope='module')
 def benchmark(project):
-    """Run the whole way as a program, once."""
+    """Run the whole way once."""
     out = project / 'out'
-    command = [sys.executable, str(ROOT / 'tools/benchmark.py')]
-    done = subprocess.run(
-        [
-            *(*command, str(project / 'suite.py'), '--method', 'all', '--search'),
-            *('--strategy', 'grid', '--workers', '2', '--no-preview'),
-            *('--out', str(out)),
-        ],
-        capture_output=True,
-        text=True,
-        env=miniature.environment(),
-        timeout=500,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return out, done.stdout
+    arguments = [str(project / 'suite.py'), '--method', 'all', '--search']
+    arguments += ['--strategy', 'grid', '--no-preview', '--out', str(out)]
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        assert benchmark_command.main(arguments) == 4
+    return out, text.getvalue()
 
 
 def test_from_search_to_table(project, benchmark, capsys):

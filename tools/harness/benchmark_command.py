@@ -53,6 +53,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--no-preview', action='store_true', help='start without estimating the cost'
     )
+    parser.add_argument(
+        '--predictions',
+        action='store_true',
+        help='keep the test predictions of the first seed: predictions.pkl, or label '
+        'maps in predictions/, in the folder of the run',
+    )
     parser.add_argument('--out', help='folder [work_dirs/benchmark/<suite>]')
     return parser.parse_args(argv)
 
@@ -92,7 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if protocol.label:
         say(f'{protocol.label.upper()}: {protocol.summary} Every figure is labelled.')
     with lock_work_dir(out), Crew(args.workers, args.devices) as crew:
-        session_of = Benchmark(suite, settings, crew, search=args.search)
+        kept = settings.seeds[:1] if args.predictions else ()
+        session_of = Benchmark(suite, settings, crew, args.search, predictions=kept)
         if not args.no_preview or args.preview:
             session_of.preview()
         if args.preview:

@@ -6,11 +6,13 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .crew import MAX_DEATHS, Crew, Event, Job
-from .store import Claim, StudyStore
 from .strategies import Outcome, Strategy
+
+if TYPE_CHECKING:  # a session without a search needs no Optuna
+    from .store import Claim, StudyStore
 
 BEAT = 10.0  # seconds between signs of life, and between looks for those of others
 

@@ -16,6 +16,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmvpt.engine.config_mistakes import merge_options
+from mmvpt.engine.launch import load_config
 from mmvpt.models.tunable import count_parameters
 from mmvpt.protocol import (
     InvalidRecordError,
@@ -190,7 +191,9 @@ def _tested(spec: Mapping[str, Any], work_dir: Path, mark: str) -> dict[str, flo
     arguments = [spec['config'], str(_selected(work_dir, spec)), '--work-dir']
     arguments.append(str(work_dir))
     if spec.get('predictions'):
-        arguments += ['--out', str(work_dir / 'predictions.pkl')]
+        scope = load_config(spec['config']).get('default_scope')
+        suffix = '' if scope == 'mmseg' else '.pkl'
+        arguments += ['--out', str(work_dir / f'predictions{suffix}')]
     metrics = {k: float(v) for k, v in test(arguments, prepare).items()}
     write_json(done, dict(mark=mark, test=metrics))
     return metrics

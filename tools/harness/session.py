@@ -19,7 +19,6 @@ from mmvpt.protocol.schema import FORMAT, VERSION
 from .drive import Search
 from .space import Space
 from .stage import NAMES, plain
-from .store import StudyStore
 from .strategies import STRATEGIES, Strategy, make_strategy
 from .suites import Cell
 
@@ -86,6 +85,8 @@ def make_search(
         inspected: What ``inspect_search`` returned.
         say: Prints a line.
     """
+    from .store import StudyStore  # a session without a search needs no Optuna
+
     space = cell.space or Space({})
     strategy = make_strategy(
         settings.strategy,

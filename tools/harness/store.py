@@ -25,16 +25,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import optuna
-import sqlalchemy
-from optuna.exceptions import (
-    DuplicatedStudyError,
-    StorageInternalError,
-    UpdateFinishedTrialError,
-)
-from optuna.storages import RDBStorage
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+try:
+    import optuna
+    import sqlalchemy
+    from optuna.exceptions import (
+        DuplicatedStudyError,
+        StorageInternalError,
+        UpdateFinishedTrialError,
+    )
+    from optuna.storages import RDBStorage
+    from optuna.study import StudyDirection
+    from optuna.trial import FrozenTrial, TrialState, create_trial
+except ImportError as error:
+    raise RuntimeError('searches need Optuna: pip install optuna') from error
 
 from .strategies import Outcome, Planned
 
