@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tools import runs  # noqa: E402
-from tools.demo import data_options, say  # noqa: E402
+from tools.demo import data_options  # noqa: E402
+from tools.harness.programs import say  # noqa: E402
 
 PRETRAIN = 'configs/baselines/pretrain_linear-vit-digits_digit-scenes-source.py'
 #: Rows of the table: name and config (configs/...-vit-digits_digit-scenes.py).
