@@ -190,8 +190,9 @@ def _read_safetensors(path: Path, map_location: Any) -> dict:
         ) from error
     try:
         if is_sealed(path):
-            state, _ = read_sealed(path)
-            return {n: v.to(map_location or 'cpu') for n, v in state.items()}
+            state, meta = read_sealed(path)
+            state = {n: v.to(map_location or 'cpu') for n, v in state.items()}
+            return dict(state_dict=state, meta=meta)
         return load_file(path, device=str(map_location or 'cpu'))
     except (SafetensorError, OSError, ValueError) as error:
         raise _corrupt(path, error) from error
@@ -215,7 +216,8 @@ def read_checkpoint(
     Files ending in ``.safetensors`` are read as such, everything else with
     ``torch.load(weights_only=True)`` plus the harmless types in mmengine's own
     checkpoints (logged histories, numpy numbers). ``meta['config']`` is dropped:
-    mmengine would run that text as Python when resuming.
+    mmengine would run that text as Python when resuming. A sealed file, as
+    ``tools/publish.py`` writes it, comes as ``state_dict`` and ``meta``.
 
     Args:
         path: A file, or an ``http(s)`` URL, which is cached in torch.hub's folder.

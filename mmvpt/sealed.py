@@ -103,12 +103,13 @@ def _find_seal(content: bytes) -> tuple[int, int]:
     return found[0].span(1)
 
 
-def write_whole(path: str | os.PathLike, content: bytes) -> None:
+def write_whole(path: str | os.PathLike, content: bytes, durable: bool = True) -> None:
     """Write a file under another name, flush it and rename it.
 
     Args:
         path: Where it goes; folders are created.
         content: What it holds.
+        durable: Wait until the disk has it.
 
     Raises:
         OSError: If writing fails; what was there stays.
@@ -119,8 +120,9 @@ def write_whole(path: str | os.PathLike, content: bytes) -> None:
     try:
         with open(temporary, 'wb') as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -97,4 +97,5 @@ def _draw(source: Source, result: Result, path: Path) -> None:
     for ending, picture in result.draw(image).items():
         buffer = io.BytesIO()
         picture.save(buffer, format='PNG')
-        write_whole(path.with_name(path.name + ending), buffer.getvalue())
+        target = path.with_name(path.name + ending)
+        write_whole(target, buffer.getvalue(), durable=False)

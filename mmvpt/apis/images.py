@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import os
-import struct
 import warnings
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Union
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -22,6 +20,9 @@ ORDERS = ('rgb', 'bgr')
 #: Images with more pixels than this are named, not read: decoding one would take a
 #: gigabyte, and small files can claim any size. Pillow draws the same line.
 MAX_PIXELS = 178_956_970
+#: So are images with sides more unlike than this: a pipeline that resizes the short
+#: side would make them large.
+MAX_RATIO = 500
 
 
 class ImageError(ValueError):
@@ -105,12 +106,10 @@ def check_file(path: Path) -> None:
     if path.stat().st_size == 0:
         raise ImageError(f'{path} is empty (0 bytes).')
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+        warnings.simplefilter('ignore')  # damage is an error, or harmless
         try:
             with Image.open(path) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise ImageError(_too_large(path, width, height))
+                _check_size(str(path), *image.size)
                 image.load()
                 mode = image.mode
         except ImageError:
@@ -119,33 +118,23 @@ def check_file(path: Path) -> None:
             raise ImageError(f'{path} was not read: {error}') from error
         except UnidentifiedImageError as error:
             raise ImageError(f'{path} is not an image that can be read.') from error
-        except _DAMAGES as error:
+        except Exception as error:  # bytes that mean nothing fail in any way
             raise ImageError(f'{path} is damaged: {error}.') from error
     if mode == 'F' or (mode == 'I' and path.suffix.lower() != '.png'):
         raise ImageError(_deep(str(path)))
 
 
-# What Pillow's decoders raise for bytes that make no sense.
-_DAMAGES = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    OverflowError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-)
-
-
-def _too_large(name: Any, width: int, height: int) -> str:
-    return (
-        f'{name} claims {width} x {height} pixels and was not read; at most '
-        f'{MAX_PIXELS:,} are. Make it smaller first.'
-    )
+def _check_size(name: str, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f'{name} claims {width} x {height} pixels and was not read; at most '
+            f'{MAX_PIXELS:,} are. Make it smaller first.'
+        )
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise ImageError(
+            f'{name} has {width} x {height} pixels; sides that differ by more than a '
+            f'factor of {MAX_RATIO} are not read. Cut it into pieces.'
+        )
 
 
 def _deep(name: str) -> str:
@@ -172,8 +161,7 @@ def as_bgr(source: Source, order: str = 'rgb') -> np.ndarray:
     """
     image, name = source.image, source.name
     if isinstance(image, Image.Image):
-        if image.width * image.height > MAX_PIXELS:
-            raise ImageError(_too_large(name, *image.size))
+        _check_size(name, *image.size)
         try:
             image = ImageOps.exif_transpose(image)
             if image.mode.startswith('I;16'):
@@ -184,7 +172,7 @@ def as_bgr(source: Source, order: str = 'rgb') -> np.ndarray:
                 image = np.asarray(image.convert('RGB'))
         except ImageError:
             raise
-        except _DAMAGES as error:
+        except Exception as error:  # a lazy image is decoded here
             raise ImageError(f'{name} is damaged: {error}.') from error
         order = 'rgb'
     array = np.asarray(image)
@@ -195,6 +183,7 @@ def as_bgr(source: Source, order: str = 'rgb') -> np.ndarray:
             f'{name} has shape {np.shape(image)}; expected (height, width, 3), or 1 or '
             '4 channels.'
         )
+    _check_size(name, array.shape[1], array.shape[0])
     if array.dtype == np.uint16:
         array = (array >> 8).astype(np.uint8)
     if array.dtype != np.uint8:

@@ -288,7 +288,9 @@ def collect(
         frozen=marks,
         config=to_data(config.to_dict() if isinstance(config, Config) else config),
         classes=None if classes is None else tuple(map(str, classes)),
-        palette=None if palette is None else tuple(map(tuple, palette)),
+        palette=None
+        if palette is None
+        else tuple(tuple(map(int, colour)) for colour in palette),
         normalization=normalization(model),
         training=dict(
             training or {}, mmvpt=__version__, resized=resized_positions(model)

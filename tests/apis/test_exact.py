@@ -1,6 +1,8 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Train, publish, load, predict: bit for bit what testing the run computes."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -141,7 +143,7 @@ def test_other_frozen_weights_are_refused(tmp_path):
         mmvpt.load(trained, weights=other)
     assert f'vit.pth (fingerprint {mark.sha256[:12]})' in str(error.value)
     assert 'other.pth (fingerprint ' in str(error.value)
-    changed = config.copy()
+    changed = copy.deepcopy(config)
     changed.model.backbone.init_cfg.checkpoint = str(other)
     with pytest.raises(FingerprintError, match='other.pth'):
         test(changed.copy(), trained)

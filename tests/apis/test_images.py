@@ -107,6 +107,7 @@ def broken(path):
     (path / 'bomb.png').write_bytes(png_header(50_000, 40_000))
     (path / 'large.png').write_bytes(png_header(13_378, 13_378))
     Image.fromarray(np.zeros((4, 4), np.float32)).save(path / 'float.tif')
+    Image.new('RGB', (1, 600)).save(path / 'thread.png')
     return {
         'cut.jpg': 'is damaged',
         'cut.png': 'is damaged',
@@ -116,6 +117,7 @@ def broken(path):
         'bomb.png': 'was not read',
         'large.png': 'was not read',
         'float.tif': '32-bit values',
+        'thread.png': 'differ by more than a factor of 500',
     }
 
 
@@ -132,6 +134,23 @@ def test_broken_files_are_named(tmp_path):
         with pytest.raises(ImageError, match=why) as error:
             check_file(tmp_path / name)
         assert name in str(error.value)
+
+
+def test_mutated_files_are_read_or_named(tmp_path):
+    rng = np.random.default_rng(0)
+    for kind in ('RGB.jpg', 'P.png', 'P.gif', 'g16.tif', 'RGB.bmp'):
+        path = tmp_path / kind
+        write(path, kind)
+        content = path.read_bytes()
+        for _ in range(60):
+            changed = bytearray(content)
+            for place in rng.integers(0, len(content), 3):
+                changed[place] = rng.integers(256)
+            path.write_bytes(bytes(changed))
+            try:
+                check_file(path)
+            except ImageError as error:
+                assert kind in str(error)
 
 
 def test_arrays():

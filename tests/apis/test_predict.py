@@ -1,6 +1,7 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Images in, typed results, tables, JSON and pictures out."""
 
+import copy
 import csv
 import json
 import shutil
@@ -34,7 +35,7 @@ def segmentor(trained_segmentor):
 
 def resized(model):
     """Let the classifier take images of any size, as real test pipelines do."""
-    config = model.config.copy()
+    config = copy.deepcopy(model.config)
     pipeline = config.test_dataloader.dataset.pipeline
     pipeline.insert(1, dict(type='Resize', scale=(32, 32)))
     return type(model)(model.model, config, model.tuned)
@@ -89,7 +90,7 @@ def test_unreadable_images_raise_or_are_collected(classifier, tmp_path):
     with pytest.raises(ImageError, match=r'bomb\.png was not read'):
         classifier.predict(tmp_path)
     found = classifier.predict(tmp_path, errors='collect')
-    assert not found.results and len(found.unreadable) == 8
+    assert not found.results and len(found.unreadable) == 9
     for item in found.unreadable:
         assert item.source in item.reason
     with pytest.raises(ValueError, match="'raise' or 'collect'"):
@@ -142,11 +143,11 @@ def test_tool_segments_a_folder(trained_segmentor, folder, tmp_path, capsys):
     assert run(trained_segmentor, folder, '--out', tmp_path) == 0
     printed = capsys.readouterr()
     good = [path for path in (folder / 'good').iterdir()]
-    assert f'{len(good)} of {len(good) + 8} images predicted' in printed.out
+    assert f'{len(good)} of {len(good) + 9} images predicted' in printed.out
     for name in ('notes.txt', 'cut.jpg', 'bomb.png', 'float.tif', 'empty.png'):
         assert name in printed.err
     content = json.loads((tmp_path / 'predictions.json').read_text())
-    assert len(content['results']) == len(good) and len(content['unreadable']) == 8
+    assert len(content['results']) == len(good) and len(content['unreadable']) == 9
     rows = list(csv.DictReader((tmp_path / 'predictions.csv').open()))
     assert {row['image'] for row in rows} == {f'good/{path.name}' for path in good}
     for path in good:

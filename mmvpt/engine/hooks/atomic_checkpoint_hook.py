@@ -134,7 +134,7 @@ class AtomicCheckpointHook(CheckpointHook):
             state={},
             classes=data.get('classes'),
             palette=data.get('palette'),
-            training={key: meta[key] for key in ('epoch', 'iter', 'seed')},
+            training={key: meta.get(key) for key in ('epoch', 'iter', 'seed')},
             marks=self._marks,
         )
         meta[META_KEY] = tuned.describe()

@@ -35,6 +35,12 @@ class CompleteWeightsHook(Hook):
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
+        if runner._resume and 'epoch' not in checkpoint.get('meta', {}):
+            raise CheckpointError(
+                'there is nothing to resume in this checkpoint: it holds weights, but '
+                'no position in training and no optimizer. Start from it with '
+                '--cfg-options load_from=FILE.'
+            )
         state = checkpoint.get('state_dict', checkpoint)
         state = {name.removeprefix('module.'): value for name, value in state.items()}
         own = model.state_dict()

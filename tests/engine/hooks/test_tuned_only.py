@@ -1,11 +1,14 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Tuned-only checkpoints resume, average, and keep the best, as full ones do."""
 
+import copy
+
 import pytest
 import torch
 from mmengine.model import MMDistributedDataParallel
 
-from mmvpt.checkpoint import read_checkpoint
+from mmvpt.apis import publish
+from mmvpt.checkpoint import CheckpointError, read_checkpoint
 from mmvpt.engine.hooks import AtomicCheckpointHook
 from mmvpt.models.fingerprint import MARK
 from mmvpt.tuned import FingerprintError, frozen_names
@@ -25,7 +28,7 @@ def run(tmp_path_factory):
         default_hooks__checkpoint__save_best='auto',
     )
     config.custom_hooks = [dict(type='EMAHook')]
-    runner = train(config.copy())
+    runner = train(copy.deepcopy(config))
     return root, config, runner
 
 
@@ -47,7 +50,7 @@ def test_every_file_is_without_frozen_weights(run):
 
 def test_resumed_run_ends_where_the_other_does(run):
     root, config, runner = run
-    resumed = config.copy()
+    resumed = copy.deepcopy(config)
     resumed.work_dir = str(root / 'resumed')
     again = train(resumed, resume=root / 'run/epoch_1.pth')
     ends = [read_checkpoint(root / w / 'epoch_2.pth') for w in ('run', 'resumed')]
@@ -61,7 +64,7 @@ def test_resumed_run_ends_where_the_other_does(run):
 
 def test_a_full_run_writes_the_same_weights(run):
     root, config, _ = run
-    full = config.copy()
+    full = copy.deepcopy(config)
     full.work_dir = str(root / 'full')
     full.default_hooks.checkpoint.tuned_only = False
     train(full)
@@ -98,7 +101,7 @@ def test_names_are_those_of_the_model_inside_a_wrapper(run, tmp_path, monkeypatc
     store = torch.distributed.FileStore(str(tmp_path / 'store'), 1)
     torch.distributed.init_process_group('gloo', store=store, rank=0, world_size=1)
     try:
-        wrapped = config.copy()
+        wrapped = copy.deepcopy(config)
         wrapped.work_dir = str(tmp_path / 'wrapped')
         wrapped.launcher = 'pytorch'
         wrapped.model_wrapper_cfg = dict(
@@ -132,3 +135,26 @@ def test_segmentation_keeps_heads_and_their_statistics(tmp_path):
 def test_unknown_arguments_are_refused():
     with pytest.raises(TypeError, match='tuned_onyl'):
         AtomicCheckpointHook(tuned_onyl=True)
+
+
+def test_a_release_is_no_checkpoint_to_resume_from(run, tmp_path):
+    root, config, _ = run
+    release = publish(root / 'run/epoch_2.pth', tmp_path)
+    again = copy.deepcopy(config)
+    again.work_dir = str(tmp_path / 'again')
+    again.custom_hooks = [dict(type='mmvpt.CompleteWeightsHook')]
+    with pytest.raises(CheckpointError, match='nothing to resume in this checkpoint'):
+        train(again, resume=release)
+
+
+def test_training_starts_from_a_release(run, tmp_path):
+    root, config, _ = run
+    again = copy.deepcopy(config)
+    again.work_dir = str(tmp_path / 'again')
+    again.load_from = str(publish(root / 'run/epoch_2.pth', tmp_path))
+    again.optim_wrapper.optimizer.lr = 0.0
+    again.optim_wrapper.optimizer.weight_decay = 0.0
+    model = train(again).model
+    released = read_checkpoint(again.load_from)['state_dict']
+    tokens = 'backbone.prompt.tokens'
+    assert torch.equal(model.state_dict()[tokens], released[tokens])
