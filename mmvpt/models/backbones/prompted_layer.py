@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 #: What a metric loss can read of a guided layer; see :func:`read_operands`.
 OPERANDS = (
@@ -29,6 +30,7 @@ def prompted_layer(
     temperature: Tensor | None = None,
     logit_bias: Tensor | None = None,
     guide: tuple[str, ...] = (),
+    recompute_mlp: bool = False,
 ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
     r"""Run one layer: keys and values from all tokens, the rest for rows that are read.
 
@@ -51,6 +53,7 @@ def prompted_layer(
         temperature: Scalar that divides the attention logits.
         logit_bias: Added to the logits of ``tokens``, (B, 1, 1, num_extra + N + M).
         guide: Names of the operands that a metric loss reads, from ``OPERANDS``.
+        recompute_mlp: Whether backward computes what it needs of the MLP again.
 
     Returns:
         The rows of ``tokens``, (B, num_extra + N, C) or (B, 1, C); the rows at the
@@ -91,8 +94,14 @@ def prompted_layer(
     if cls_only:
         x, out = x[:, :1], out[:, :1]
     x = x + attn.out_drop(attn.gamma1(attn.proj_drop(attn.proj(out))))
-    x = layer.ffn(layer.ln2(x), identity=x)
+    again = recompute_mlp and torch.is_grad_enabled()
+    x = checkpoint(mlp, layer, x, use_reentrant=False) if again else mlp(layer, x)
     return (x[:, :size], x[:, size:], record) if keep_prompts else (x, None, record)
+
+
+def mlp(layer: nn.Module, x: Tensor) -> Tensor:
+    """The second half of a layer with its residual, (B, T, C)."""
+    return layer.ffn(layer.ln2(x), identity=x)
 
 
 def attend_to(layer: nn.Module, prompts: Tensor, once: bool) -> Tensor:

@@ -84,7 +84,8 @@ class PromptedVisionTransformer(VisionTransformer):
             same, tuned; False: none.
         drop_path_rate: Stochastic depth of the last layer, growing linearly from 0;
             active in frozen layers too.
-        with_cp: Recompute activations of each layer in backward to save memory.
+        with_cp: Recompute activations of each layer in backward to save memory: True
+            all of them, ``mlp`` those of the MLP, the cheaper third.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads a file,
             ``mmvpt://NAME`` or ``timm://NAME`` strictly: what is missing or of another
             shape is an error. ``prefix`` stands before the names; ``normalization``
@@ -132,13 +133,14 @@ class PromptedVisionTransformer(VisionTransformer):
         norm_before_pool: bool = True,
         final_norm: bool | str = True,
         drop_path_rate: float = 0.0,
-        with_cp: bool = False,
+        with_cp: bool | str = False,
         init_cfg: dict | None = None,
         **kwargs,
     ) -> None:
         settings = arch_settings(arch, self.arch_zoo)
         check_choice('out_type', out_type, sorted(self.OUT_TYPES))
         check_choice('final_norm', final_norm, FINAL_NORMS)
+        check_choice('with_cp', with_cp, (True, False, 'mlp'))
         check_pooling(pooling, out_type)
         check_image_size(img_size, patch_size)
         if 'frozen_stages' in kwargs:
@@ -160,7 +162,7 @@ class PromptedVisionTransformer(VisionTransformer):
         self.pooling = pooling or 'cls'
         self.norm_before_pool = norm_before_pool
         self.final_norm_source = 'pretrained' if final_norm is True else final_norm
-        self.with_cp = with_cp
+        self.with_cp = with_cp if with_cp == 'mlp' else bool(with_cp)
         for module in self.modules():
             if isinstance(module, DropPath):  # a numpy float breaks torch.compile
                 module.drop_prob = float(module.drop_prob)
@@ -275,9 +277,10 @@ class PromptedVisionTransformer(VisionTransformer):
             mask=self.prompt is not None and self.prompt.mask,
             temperature=None if self.prompt is None else self.prompt.temperature(i),
             guide=tuple(name for name in guide if name != 'prompt'),
+            recompute_mlp=self.with_cp == 'mlp',
         )
         arguments = (self.layers[i], tokens, prompts, attended)
-        if self.with_cp and torch.is_grad_enabled():
+        if self.with_cp is True and torch.is_grad_enabled():
             tokens, left, operands = checkpoint(
                 prompted_layer, *arguments, use_reentrant=False, **options
             )

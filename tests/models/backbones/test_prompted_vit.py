@@ -1,6 +1,7 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """The backbone against mmpretrain's ViT and against the plain full-token way."""
 
+import contextlib
 import copy
 import itertools
 
@@ -148,19 +149,45 @@ def test_without_class_token():
     torch.testing.assert_close(vit(images)[0], naive_forward(vit, images)[0])
 
 
-def test_activation_checkpointing_changes_nothing():
-    """But that layers run again in backward, once each."""
+@pytest.mark.parametrize('with_cp', [True, 'mlp'])
+def test_activation_checkpointing_changes_nothing(with_cp):
+    """But that layers, or their second halves, run again in backward, once each."""
     images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
-    grads, runs = [], []
-    for with_cp in (False, True):
-        vit = build(prompt=DEEP, with_cp=with_cp)
+    grads, runs, kept = [], [], []
+    for option in (False, with_cp):
+        vit = build(prompt=DEEP, with_cp=option)
         count = []
-        vit.layers[1].ln2.register_forward_hook(lambda *_, c=count: c.append(1))
-        vit(images)[0].sum().backward()
+        for part in (vit.layers[1].ln1, vit.layers[1].ln2):
+            part.register_forward_hook(lambda m, *_, c=count: c.append(m))
+        with kept_for_backward() as sizes:
+            loss = vit(images)[0].sum()
+        loss.backward()
         grads.append(vit.prompt.tokens.grad)
-        runs.append(len(count))
+        runs.append([count.count(p) for p in (vit.layers[1].ln1, vit.layers[1].ln2)])
+        kept.append(sum(sizes.values()))
     assert torch.equal(*grads)
-    assert runs == [1, 2]
+    # ln1 normalises tokens and prompts, each on its own.
+    assert runs == [[2, 1], [4, 2] if with_cp is True else [2, 2]]
+    assert kept[1] < 0.75 * kept[0]
+
+
+@contextlib.contextmanager
+def kept_for_backward():
+    """Collect the bytes of storages that autograd keeps, by address."""
+    sizes, held = {}, []
+
+    def pack(tensor):
+        held.append(tensor)
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield sizes
+
+
+def test_with_cp_must_be_known():
+    with pytest.raises(ValueError, match="with_cp must be .*'mlp'"):
+        build(with_cp='attention')
 
 
 @pytest.mark.parametrize('mask', [False, True])
