@@ -152,8 +152,10 @@ def _listed(leaf: Mapping) -> Iterator[Image]:
     config = ConfigDict(leaf)
     if 'cache_images' in config:
         config.cache_images = False
-    config.pipeline, config.lazy_init = [], False
+    config.pipeline, config.lazy_init = [], True
     dataset = DATASETS.build(config)
+    dataset.serialize_data = False  # it would collect all garbage of the process
+    dataset.full_init()
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         label = str(info.get('gt_label', info.get('seg_map_path', '')))

@@ -28,6 +28,8 @@ def project(tmp_path_factory):
     (data / 'train800val200.txt').write_text(''.join(both))
     config = miniature.config(data, train_cfg__max_epochs=3)
     config.experiment_name = None
+    for stage in ('train', 'val', 'test'):  # mmengine would collect garbage
+        config[f'{stage}_dataloader'].dataset.serialize_data = False
     config.dump(str(root / 'mini_net_colours.py'))
     config.val_dataloader = config.val_evaluator = config.val_cfg = None
     config.train_dataloader.dataset = dict(

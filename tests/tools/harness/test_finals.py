@@ -24,6 +24,8 @@ def project(tmp_path_factory):
     for name in ('', '_val_on_test'):
         config = miniature.config(data)
         config.experiment_name = None
+        for stage in ('train', 'val', 'test'):  # mmengine would collect garbage
+            config[f'{stage}_dataloader'].dataset.serialize_data = False
         if name:
             config.val_dataloader.dataset.split = 'test'
         config.dump(str(root / f'config{name}.py'))
