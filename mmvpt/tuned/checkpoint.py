@@ -130,6 +130,7 @@ def read_tuned(path: str | os.PathLike) -> TunedCheckpoint:
         CheckpointError: If it is damaged, of a newer format, or no such file.
     """
     path = Path(path).expanduser()
+    state: Any
     if path.suffix == '.safetensors' and path.is_file():
         try:
             state, metadata = read_sealed(path)
