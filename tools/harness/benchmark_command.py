@@ -180,7 +180,10 @@ class Benchmark:
         """Print what it will cost, by timing a few iterations of each cell."""
         self._inspect()
         say(f'Timing a few iterations of {len(self.cells)} trainings')
-        timed = gather(self.crew, self._jobs('calibrate', self.cells))
+        jobs = self._jobs('calibrate', self.cells)
+        for cell, job in zip(self.cells, jobs):
+            job.spec['stage'] = 'search' if cell in self._searching else 'final'
+        timed = gather(self.crew, jobs)
         rows = []
         for cell in self.cells:
             count = len(self._missing(cell))

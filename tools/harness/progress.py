@@ -25,7 +25,10 @@ def preview(
         total += count * seconds
         lines.append(f'    {name}: {count} trainings of about {seconds:.0f} s')
     total /= workers
-    lines.append(f'    about {_duration(total)} with {workers} workers, at most')
+    lines.append(
+        f'    about {_duration(total)} with {workers} workers, and more for validation '
+        'and tests'
+    )
     return '\n'.join(lines), total
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import difflib
-import glob
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -139,14 +138,13 @@ def _known(what: str, given: Sequence[str], known: Sequence[str]) -> None:
 def _zoo_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suite:
     if backbone is None:
         raise ValueError(f'suite {name!r} needs --backbone, such as vit-b_in21k')
+    if name == 'ade20k':
+        return _segmentation_suite(name, methods, backbone)
     methods = list(_FOLDERS) if list(methods) == ['all'] else list(methods)
     _known('method', methods, list(_FOLDERS))
     plain = backbone
     for prefix in _PREFIXES:
         plain = plain.removeprefix(prefix)
-    if name == 'ade20k':
-        cells = {(m, name): _segmentation_cell(m, plain) for m in methods}
-        return Suite(name, (name,), tuple(methods), cells)
     tasks = [task for task in TASKS.values() if task.group in ZOO[name]]
     cells = {}
     for method in methods:
@@ -174,19 +172,29 @@ def _zoo_config(method: str, backbone: str, task: Any) -> tuple[str, dict[str, A
     )
 
 
-def _segmentation_cell(method: str, backbone: str) -> Cell:
-    folder = ROOT / 'configs' / _FOLDERS[method]
-    pattern = f'{glob.escape(method)}_*ade20k*.py'
-    found = sorted(path.name for path in folder.glob(pattern))
-    fitting = [name for name in found if backbone in name]
-    if len(fitting) != 1:
-        raise ValueError(
-            f'{len(fitting)} configs of {method} for ade20k fit backbone {backbone!r}; '
-            f'there are {", ".join(found) or "none"}. Name it so that one fits, '
-            'such as setr_vit-large-p16.'
+def _segmentation_suite(name: str, methods: Sequence[str], backbone: str) -> Suite:
+    """Find configs METHOD_BACKBONE_NAME.py; the backbone may be a part of its name."""
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted((ROOT / 'configs').glob(f'*/*_*_{name}.py')):
+        method, backbone_of, _ = path.stem.split('_')
+        config = path.relative_to(ROOT).as_posix()
+        found.setdefault(method, {})[backbone_of] = config
+    methods = list(found) if list(methods) == ['all'] else list(methods)
+    _known('method', methods, list(found))
+    cells = {}
+    for method in methods:
+        have = found[method]
+        exact = [b for b in have if b == backbone]
+        fitting = exact or [b for b in have if backbone in b]
+        if len(fitting) != 1:
+            raise ValueError(
+                f'{len(fitting)} configs of {method} on {name} fit backbone '
+                f'{backbone!r}; it has {", ".join(have)}'
+            )
+        cells[method, name] = Cell(
+            name, name, 'segmentation', method, fitting[0], have[fitting[0]]
         )
-    path = f'configs/{_FOLDERS[method]}/{fitting[0]}'
-    return Cell('ade20k', 'ade20k', 'segmentation', method, backbone, path)
+    return Suite(name, (name,), tuple(methods), cells)
 
 
 def _file_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suite:

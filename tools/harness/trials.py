@@ -104,7 +104,7 @@ def calibrate(spec: Mapping[str, Any]) -> dict[str, float] | None:
     """Estimate the seconds of a trial from a few iterations of it.
 
     Args:
-        spec: As for :func:`run_trial`.
+        spec: As for :func:`run_trial`, and perhaps ``stage``, 'search' or 'final'.
 
     Returns:
         ``start``, seconds until the first iteration, and ``training``, seconds of all
@@ -119,7 +119,7 @@ def calibrate(spec: Mapping[str, Any]) -> dict[str, float] | None:
 
     def prepare(config: Config) -> None:
         merge_options(config, {**spec['options'], **spec['overrides']})
-        stage_config(config, spec, protocol, 'search')
+        stage_config(config, spec, protocol, spec.get('stage', 'search'))
 
     with console(work_dir):
         try:

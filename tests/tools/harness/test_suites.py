@@ -41,6 +41,8 @@ def test_a_backbone_without_configs_of_its_own():
         (('vtab', ['davpt'], None), 'needs --backbone'),
         (('vtab', ['davpt'], 'resnet'), 'has no config for backbone .*mocov3'),
         (('vtab', ['davpt'], 'mae', ['dtd']), "unknown task 'dtd'"),
+        (('ade20k', ['vpt-deep'], 'setr'), '3 configs of vpt-deep .*p16-mae'),
+        (('ade20k', ['vpt'], 'setr'), 'unknown method'),
         (('demo', ['DAVPT'], None), "unknown method 'DAVPT'"),
         (('demo', ['all'], 'vit-b'), "has backbone 'vit-digits'"),
     ],
@@ -48,6 +50,13 @@ def test_a_backbone_without_configs_of_its_own():
 def test_unknown_names(arguments, message):
     with pytest.raises(ValueError, match=message):
         load_suite(*arguments)
+
+
+def test_ade20k():
+    for backbone in ('vit-large', 'setr-pup-vit-large-p16'):
+        suite = load_suite('ade20k', ['vpt-deep'], backbone)
+        cell = suite.cells['vpt-deep', 'ade20k']
+        assert cell.config == 'configs/vpt/vpt-deep_setr-pup-vit-large-p16_ade20k.py'
 
 
 def test_own_suites(tmp_path):
