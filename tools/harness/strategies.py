@@ -351,7 +351,7 @@ def make_strategy(
     """Return a strategy by name.
 
     Args:
-        name: One of ``STRATEGIES``.
+        name: One of ``STRATEGIES``; asha is tpe for trainings of a single step.
         space: What varies.
         seed: Of everything random.
         trials: Number of trials, for tpe and asha.
@@ -366,7 +366,7 @@ def make_strategy(
         raise ValueError(
             f'unknown strategy {name!r}; there are {", ".join(STRATEGIES)}'
         )
-    if name == 'tpe':
+    if name == 'tpe' or (name == 'asha' and length < 2):  # nowhere to stop a trial
         return TPE(space, seed, trials, batch)
     if name == 'asha':
         return ASHA(space, length, eta, seed=seed, trials=trials, batch=batch)

@@ -1,6 +1,7 @@
 # Every method and baseline on Fashion-MNIST 1k by the protocol of VPT: an equal search
 # on val200 for each, then five seeds on all 1,000 images, then the test images, once.
-# Run: python tools/benchmark.py fashion1k --method all --search --trials 8
+# Run: python tools/benchmark.py fashion1k --method all --search
+#   --strategy asha --trials 8
 name = 'fashion1k'
 protocol = 'vpt'
 backbone = 'vit-mini'

@@ -5,7 +5,16 @@ import pytest
 
 from tests.tools.harness.fake import value_of
 from tools.harness.space import Space
-from tools.harness.strategies import ASHA, TPE, Coordinate, Fixed, Grid, Outcome, curve
+from tools.harness.strategies import (
+    ASHA,
+    TPE,
+    Coordinate,
+    Fixed,
+    Grid,
+    Outcome,
+    curve,
+    make_strategy,
+)
 
 SPACE = {'lr': [0.001, 0.01, 0.1, 1.0], 'tokens': [5, 10, 20]}
 
@@ -125,6 +134,9 @@ def test_asha_stops_what_is_behind():
     assert second == first[1]
     with pytest.raises(ValueError, match='no room'):
         ASHA(Space(SPACE), length=1)
+    assert make_strategy('asha', Space(SPACE), 0, 4, 2, length=1).name == 'tpe'
+    with pytest.raises(ValueError, match='unknown strategy'):
+        make_strategy('luck', Space(SPACE), 0, 4, 2, length=9)
 
 
 def test_curve_counts_the_cost_of_all_trials():
