@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
 import platform
@@ -109,7 +110,8 @@ def measure_memory(name: str, setting: Setting) -> dict[str, int]:
         setting: The cell.
 
     Returns:
-        In bytes, on the CPU ``before`` (resident after all imports) and ``peak``
+        In bytes, on the CPU ``before`` (resident after all imports
+        and a step of a tiny model) and ``peak``
         (largest resident set); on a GPU ``peak`` (largest allocation).
     """
     cell = json.dumps([name, dataclasses.asdict(setting)])
@@ -128,6 +130,9 @@ def memory_here(name: str, setting: Setting, runs: int = 2) -> dict[str, int]:
         runs: How often it runs; what the optimizer keeps exists after the first.
     """
     torch.set_num_threads(setting.threads)
+    tiny = dataclasses.replace(setting, arch='vit-ti', image_size=64, batch_size=1)
+    Subject(name, tiny).run()  # libraries load at first use
+    gc.collect()
     before = resident('VmRSS') if setting.device == 'cpu' else 0
     subject = Subject(name, setting)
     for _ in range(runs):

@@ -30,6 +30,7 @@ from tools.benchmark.subjects import (  # noqa: E402
     BARE,
     FULL,
     METHODS,
+    WITH_CP,
     Setting,
     subject_names,
 )
@@ -75,6 +76,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--repeats', type=int, default=10, help='measured rounds')
     add('--warmup', type=int, default=2, help='rounds before them')
     add('--drop-rate', type=float, default=0.0, help='every dropout rate of prompts')
+    add('--with-cp', default='none', choices=WITH_CP, help='what methods recompute')
     add('--optimizer', default='adamw', choices=('adamw', 'sgd'))
     add(
         '--reference',

@@ -32,6 +32,8 @@ FULL_TOKEN = {f'{name}/full-token': name for name in METHODS if 'guided' not in 
 BARE = ('bare', 'bare-timm', 'bare-mmpretrain')
 FULL = ('full', 'full-timm', 'full-mmpretrain')
 NUM_CLASSES = 200
+#: What is recomputed in backward, as the backbone's ``with_cp`` says it.
+WITH_CP = {'none': False, 'mlp': 'mlp', 'layer': True}
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Setting:
         drop_rate: Every dropout rate of a prompt.
         optimizer: ``adamw`` or ``sgd`` with momentum.
         threads: Threads of PyTorch on the CPU.
+        with_cp: What our methods recompute in backward: ``none``, ``mlp`` or ``layer``.
     """
 
     mode: str = 'train'
@@ -61,6 +64,7 @@ class Setting:
     drop_rate: float = 0.0
     optimizer: str = 'adamw'
     threads: int = 1
+    with_cp: str = 'none'
 
 
 class Classifier(nn.Module):
@@ -229,7 +233,13 @@ def build_backbone(name: str, setting: Setting) -> tuple[nn.Module, int]:
         method = FULL_TOKEN.get(name, name)
         tunable = 'full' if name == 'full' else 'none'
         prompt = prompt_config(method, setting) if method in METHODS else None
-        vit = PromptedVisionTransformer(arch, **size, prompt=prompt, tunable=tunable)
+        vit = PromptedVisionTransformer(
+            arch,
+            **size,
+            prompt=prompt,
+            tunable=tunable,
+            with_cp=WITH_CP[setting.with_cp] if name in METHODS else False,
+        )
     if name.startswith('bare'):
         vit.requires_grad_(False)
     return (FullTokenViT(vit) if name in FULL_TOKEN else vit), dims

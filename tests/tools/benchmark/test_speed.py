@@ -127,6 +127,13 @@ def test_deep_prompts_save_operations(tokens, most):
     assert ours / plain <= most
 
 
+def test_recomputing_takes_operations_of_methods_alone():
+    plain, mlp, layer = (count('vpt-deep', with_cp=c) for c in ('none', 'mlp', 'layer'))
+    assert 1.10 * plain < mlp < 1.20 * plain < layer < 1.5 * plain
+    for name in ('vpt-deep/full-token', 'full'):
+        assert count(name, with_cp='mlp') == count(name)
+
+
 @pytest.mark.parametrize('method', FULL_TOKEN.values())
 @pytest.mark.parametrize('mode', ['train', 'infer'])
 def test_no_method_takes_more_operations_than_the_plain_way(method, mode):
