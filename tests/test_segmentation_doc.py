@@ -72,6 +72,8 @@ def trained(tmp_path_factory):
 def test_two_processes_train_validate_and_save(trained):
     folder, printed = trained
     assert 'No GPU: 2 SyncBN of the model became BN' in printed
+    (log,) = folder.rglob('whole/*/*.log')
+    assert 'No GPU: 2 SyncBN of the model became BN' in log.read_text()
     assert len(scores(printed)) == 2
     assert {f'iter_{i}.pth' for i in (2, 4)} <= {p.name for p in folder.rglob('*.pth')}
 

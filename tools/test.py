@@ -18,8 +18,6 @@ import mmengine  # noqa: E402
 from mmengine.config import Config, ConfigDict  # noqa: E402
 from mmengine.dist import is_main_process  # noqa: E402
 from mmengine.evaluator import DumpResults  # noqa: E402
-from mmengine.registry import RUNNERS  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
 
 from mmvpt.checkpoint import use_safe_loading  # noqa: E402
 from mmvpt.engine import launch  # noqa: E402
@@ -173,10 +171,7 @@ def main(
         prepare(config)
     config = merge_args(config, args)
     with launch.distributed(config, args.launcher, args.local_rank):
-        if 'runner_type' in config:
-            runner = RUNNERS.build(config)
-        else:
-            runner = Runner.from_cfg(config)
+        runner = launch.build_runner(config)
         to_pickle = args.out and args.out.endswith(PICKLES)
         if to_pickle and args.out_item != 'metrics':
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))

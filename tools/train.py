@@ -17,7 +17,6 @@ if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installati
 import torch  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.logging import print_log  # noqa: E402
-from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 from mmvpt.checkpoint import use_safe_loading  # noqa: E402
@@ -170,10 +169,7 @@ def main(
     with lock if is_first else contextlib.nullcontext():
         set_start(config, args)
         with launch.distributed(config, args.launcher, args.local_rank):
-            if 'runner_type' in config:
-                runner = RUNNERS.build(config)
-            else:
-                runner = Runner.from_cfg(config)
+            runner = launch.build_runner(config)
             if built is not None:
                 built(runner)
             runner.train()

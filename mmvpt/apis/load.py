@@ -94,7 +94,7 @@ def build_model(config: Config, device: torch.device | str = 'cpu') -> nn.Module
     if config.get('model') is None:
         raise CheckpointError('the config has no model.')
     if torch.device(device).type != 'cuda':
-        replace_sync_bn(config, announce=False)
+        replace_sync_bn(config)
     preprocessor = config.get('data_preprocessor')
     if preprocessor is not None:
         config.model.setdefault('data_preprocessor', preprocessor)

@@ -7,7 +7,6 @@ import argparse
 import datetime
 import itertools
 import linecache
-import logging
 import os
 import subprocess
 import sys
@@ -18,7 +17,8 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
 
 from .config_mistakes import OptionAction, explain_config_mistake, merge_options
 
@@ -181,8 +181,6 @@ def distributed(config: Config, launcher: str, local_rank: int = 0) -> Iterator[
         local_rank: ``--local_rank``.
     """
     config.launcher = launcher
-    if not torch.cuda.is_available():
-        replace_sync_bn(config, process_rank(launcher) == 0)
     os.environ.setdefault('LOCAL_RANK', str(local_rank))
     if launcher == 'none':
         yield
@@ -210,7 +208,24 @@ def distributed(config: Config, launcher: str, local_rank: int = 0) -> Iterator[
             torch.distributed.destroy_process_group()
 
 
-def replace_sync_bn(config: Config, announce: bool = True) -> int:
+def build_runner(config: Config) -> Runner:
+    """Build the runner; without a GPU ``SyncBN`` becomes ``BN``, as the log says.
+
+    Args:
+        config: Changed in place.
+    """
+    replaced = 0 if torch.cuda.is_available() else replace_sync_bn(config)
+    build = RUNNERS.build if 'runner_type' in config else Runner.from_cfg
+    runner = build(config)
+    if replaced:
+        runner.logger.warning(
+            f'No GPU: {replaced} SyncBN of the model became BN. Each process '
+            'normalises with its own images.'
+        )
+    return runner
+
+
+def replace_sync_bn(config: Config) -> int:
     """Turn every ``SyncBN`` of the model into ``BN``, which runs without a GPU.
 
     Statistics are then those of each process. The names of weights are the same, so
@@ -218,7 +233,6 @@ def replace_sync_bn(config: Config, announce: bool = True) -> int:
 
     Args:
         config: ``config.model`` is changed in place.
-        announce: Whether to log the notice.
 
     Returns:
         How many were replaced.
@@ -234,12 +248,6 @@ def replace_sync_bn(config: Config, announce: bool = True) -> int:
             if part.get('type') == 'SyncBN':
                 part['type'] = 'BN'
                 found += 1
-    if found and announce:
-        print_log(
-            f'No GPU: {found} SyncBN of the model became BN. Each process normalises '
-            'with its own images.',
-            level=logging.WARNING,
-        )
     return found
 
 
