@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from mmengine.config import Config, DictAction
-from mmengine.registry import Registry
+from mmengine.registry import DefaultScope, Registry
 from mmengine.runner import Runner
 from mmengine.runner import runner as runner_module
 
@@ -159,10 +159,7 @@ def _explain_type(message: str, build: FrameType) -> str | None:
         known = {f'{prefix}.{key}' for key in _names(child)}
     hint = _similar(name if child else short, known)
     if registry.scope == 'mmengine':
-        hint += (
-            " The config sets no default_scope: add default_scope='mmpretrain' or "
-            "'mmseg'."
-        )
+        hint = _about_scope(hint)
     elif not hint and len(known) <= 20:
         hint = f' Known types: {", ".join(sorted(known))}.'
     elif not hint:
@@ -171,6 +168,21 @@ def _explain_type(message: str, build: FrameType) -> str | None:
             "of mmvpt carry the prefix 'mmvpt.'."
         )
     return f'{name!r} is no known {registry.name}.{hint}'
+
+
+def _about_scope(hint: str) -> str:
+    """Say why mmengine's own registry was asked."""
+    current = DefaultScope.get_current_instance()
+    scope = 'mmengine' if current is None else current.scope_name
+    if scope == 'mmengine':
+        return (
+            f"{hint} The config sets no default_scope: add default_scope='mmpretrain' "
+            "or 'mmseg'."
+        )
+    return (
+        f' The config has default_scope={scope!r}, but {scope} is not installed or '
+        'cannot be imported: see docs/install.md.'
+    )
 
 
 def _root(registry: Registry) -> Registry:

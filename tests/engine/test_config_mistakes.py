@@ -3,7 +3,7 @@
 
 import pytest
 from mmengine.config import Config
-from mmengine.registry import Registry
+from mmengine.registry import DefaultScope, Registry
 
 from mmvpt.engine.config_mistakes import explain_config_mistake, merge_options
 
@@ -51,6 +51,14 @@ def test_key_of_a_parent_is_named_with_the_type_of_the_config():
 def test_options_are_listed_when_none_is_similar():
     text = explanation(type='Child', size=1, zzz=3)
     assert text.endswith('Options: depth, size, color.')
+
+
+def test_a_scope_that_is_not_installed():
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        text = explanation(type='Chill')
+    assert "default_scope='mmseg', but mmseg is not installed" in text
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        assert 'sets no default_scope' in explanation(type='Chill')
 
 
 def test_missing_key():
