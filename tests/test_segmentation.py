@@ -5,6 +5,7 @@ import copy
 
 import pytest
 import torch
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
@@ -160,6 +161,24 @@ def test_numbers_of_tuned_parameters():
     assert len(model.auxiliary_head) == 2
     assert model.backbone.out_indices == [4, 8, 11]
     assert count_parameters(model.backbone)[0] == 100 * 768 + 11 + 12
+
+
+@pytest.mark.parametrize('data', ['ade20k', 'pascal-context'])
+def test_full_fine_tuning_decays_no_norm(data):
+    """Custom keys of mmengine overrule norm_decay_mult."""
+    path = f'baselines/full_upernet-vit-base-p16_{data}.py'
+    (path,) = (p for p in CONFIGS if str(p).endswith(path))
+    model, config = segmentation_model(path), load(path)
+    groups = build_optim_wrapper(model, config.optim_wrapper).optimizer.param_groups
+    decays = {id(p): g['weight_decay'] for g in groups for p in g['params']}
+    rates = {id(p): g['lr'] for g in groups for p in g['params']}
+    for name, part in model.named_modules():
+        for parameter in part.parameters(recurse=False):
+            rate = 6e-5 if name.startswith('backbone') else 6e-4
+            assert rates[id(parameter)] == pytest.approx(rate), name
+            norm = isinstance(part, (torch.nn.LayerNorm, torch.nn.BatchNorm2d))
+            if norm or isinstance(part, torch.nn.SyncBatchNorm):
+                assert decays[id(parameter)] == 0, name
 
 
 def test_slide_equals_whole_where_one_window_sees_all(data_root):

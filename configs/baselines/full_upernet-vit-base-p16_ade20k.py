@@ -11,10 +11,15 @@ _base_ = [
 ]
 
 model = dict(backbone=dict(tunable='full', drop_path_rate=0.1))
+# a custom key overrules norm_decay_mult, so norms have keys of their own
 optim_wrapper = dict(
     paramwise_cfg=dict(
         custom_keys={
             'backbone': dict(lr_mult=0.1),
+            '.ln1.weight': dict(lr_mult=0.1, decay_mult=0.0),
+            '.ln1.bias': dict(lr_mult=0.1, decay_mult=0.0),
+            '.ln2.weight': dict(lr_mult=0.1, decay_mult=0.0),
+            '.ln2.bias': dict(lr_mult=0.1, decay_mult=0.0),
             'backbone.pos_embed': dict(lr_mult=0.1, decay_mult=0.0),
             'backbone.cls_token': dict(lr_mult=0.1, decay_mult=0.0),
         }
