@@ -42,7 +42,7 @@ def export_digit_scenes(
     Each has ``images/{training,validation,test}/*.png`` (96x96, grey),
     ``annotations/{training,validation,test}/*.png`` (0 background, then the classes,
     255 the edge of the ink, which is ignored) and ``classes.txt``; the source has no
-    test split. A scene shows up to eight digits that do not touch, each 24 to 40 pixels
+    test split. A scene shows up to ten digits that do not touch, each 26 to 36 pixels
     high, on an uneven, noisy ground. Splits are composed of different scans. The same
     seed gives the same files.
 
