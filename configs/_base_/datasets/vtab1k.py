@@ -36,7 +36,7 @@ train_dataloader = dict(
 )
 
 val_dataloader = dict(
-    batch_size=64,
+    batch_size=256,
     num_workers=2,
     dataset=dict(
         type=dataset_type,
@@ -51,7 +51,7 @@ val_dataloader = dict(
 val_evaluator = dict(type='Accuracy', topk=(1, 5))
 
 test_dataloader = dict(
-    batch_size=64,
+    batch_size=256,
     num_workers=2,
     dataset=dict(
         type=dataset_type,
