@@ -24,7 +24,6 @@ STYLES = {
     'vpt-deep/full-token': ('#0072B2', 'o', ':'),
     'vapt': ('#E69F00', 'v', '-'),
     'vpt-shallow': ('#009E73', 's', '-'),
-    'vpt-shallow/full-token': ('#009E73', 's', ':'),
     'bare': ('#000000', 'x', '-'),
     'full': ('#D55E00', 'D', '-'),
     'full-timm': ('#CC79A7', '^', '--'),
@@ -89,8 +88,10 @@ def draw(groups: list[dict], value: str, place, label: str, path: Path) -> None:
     modes = [
         mode for mode in TITLES if any(g['setting']['mode'] == mode for g in groups)
     ]
-    size = (4.2 * len(modes), 3.6)
-    figure, axes = plt.subplots(1, len(modes), figsize=size, squeeze=False)
+    size = (1.6 + 3.4 * len(modes), 3.2)
+    figure, axes = plt.subplots(
+        1, len(modes), figsize=size, squeeze=False, layout='constrained'
+    )
     for axis, mode in zip(axes[0], modes):
         here = [g for g in groups if g['setting']['mode'] == mode]
         for name, (colour, marker, line) in STYLES.items():
@@ -107,8 +108,8 @@ def draw(groups: list[dict], value: str, place, label: str, path: Path) -> None:
         axis.set_ylabel(f'{what}, {unit}')
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=7)
-    figure.tight_layout()
+    lines = {line.get_label(): line for axis in axes[0] for line in axis.get_lines()}
+    figure.legend(lines.values(), lines, fontsize=8, loc='outside right center')
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
