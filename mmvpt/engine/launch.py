@@ -280,7 +280,8 @@ def explain(error: BaseException) -> str | None:
 
     These are errors that mmvpt raises on purpose: the innermost line of the traceback
     is a ``raise`` in this package, here or in a data-loading worker, or it wraps such
-    an error. And unknown types and keys in configs.
+    an error. And unknown types and keys in configs, and connections to a process of
+    the same run that such an error ended.
 
     Args:
         error: The error.
@@ -291,6 +292,11 @@ def explain(error: BaseException) -> str | None:
     mistake = explain_config_mistake(error)
     if mistake is not None:
         return mistake
+    if 'gloo' in message and ' by peer' in message:
+        return (
+            'another process of this run ended first, and its own message says why '
+            f'(here: {message.splitlines()[0]})'
+        )
     frames = traceback.extract_tb(error.__traceback__)
     if frames and _is_our_raise(frames[-1].filename, frames[-1].lineno):
         return message

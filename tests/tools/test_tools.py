@@ -241,6 +241,12 @@ def test_only_our_own_errors_are_explained():
     )
 
 
+def test_a_process_that_ended_is_not_the_fault_of_the_others():
+    lost = RuntimeError('[gloo/pair.cc:561] Connection closed by peer [::1]\nmore')
+    assert launch.explain(lost).startswith('another process of this run ended first')
+    assert 'more' not in launch.explain(lost)
+
+
 def test_errors_of_workers_are_explained(trained, tmp_path):
     config, _ = trained
     broken = tmp_path / 'data'
