@@ -67,9 +67,29 @@ def load(
             set_frozen_weights(config, os.fspath(weights))
         else:
             find_frozen_weights(config, Path(path_or_config).expanduser().parent)
+        return _build_vetted(config, tuned, device, os.fspath(path_or_config))
+    return _build(config, tuned, device)
+
+
+def _build(config: Config, tuned: TunedCheckpoint, device: torch.device) -> TunedModel:
     model = build_model(config, device)
     load_tuned(model, tuned)
     return TunedModel(model.to(device).eval(), config, tuned)
+
+
+def _build_vetted(
+    config: Config, tuned: TunedCheckpoint, device: torch.device, path: str
+) -> TunedModel:
+    """Build from the config in a file, whose every value may be wrong."""
+    try:
+        return _build(config, tuned, device)
+    except (CheckpointError, ImportError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # classes fail in any way on values they do not expect
+        raise CheckpointError(
+            f'no model can be built from the config in {path}: '
+            f'{type(error).__name__}: {error}'
+        ) from error
 
 
 def trusted_config(tuned: TunedCheckpoint) -> Config:

@@ -22,11 +22,12 @@ SCOPES = ('mmvpt', 'mmpretrain', 'mmseg', 'mmcv', 'mmengine')
 MODULES = (
     'mmvpt.models.',
     'mmvpt.datasets.transforms.',
-    'mmpretrain.models.classifiers.',
+    'mmpretrain.models.classifiers.image.',
     'mmpretrain.models.heads.',
     'mmpretrain.models.losses.',
     'mmpretrain.models.necks.',
     'mmpretrain.models.utils.batch_augments.',
+    'mmpretrain.models.utils.clip_generator_helper.',  # QuickGELU
     'mmpretrain.models.utils.data_preprocessor',
     'mmpretrain.models.utils.norm',
     'mmpretrain.models.utils.layer_scale',
@@ -44,9 +45,21 @@ MODULES = (
     'mmengine.utils.dl_utils.parrots_wrapper.',  # SyncBN
     'torch.nn.modules.',
 )
-# These build what a string names outside the registries, or fetch code.
-_REFUSED = ('Albu', 'Albumentations')
+# These build what a string names outside the registries, fetch code, or unpickle files.
+_REFUSED = (
+    'Albu',
+    'Albumentations',
+    'AlbuKeypoint',
+    'LoadBiomedicalAnnotation',
+    'LoadBiomedicalData',
+    'LoadBiomedicalImageFromFile',
+    'LoadDepthAnnotation',
+    'SeqGenerationHead',
+    'VQAGenerationHead',
+)
 _REFUSED_KEYS = ('custom_imports', 'trust_remote_code')
+# Losses of mmseg unpickle the file, or the URL, that a string names here.
+_NO_FILES = ('class_weight',)
 #: Parts of a config that are built to predict.
 BUILT = ('model', 'data_preprocessor', 'test_pipeline', 'test_dataloader')
 
@@ -72,6 +85,9 @@ def vet(config: Mapping[str, Any]) -> None:
         for key in _REFUSED_KEYS:
             if part.get(key):
                 raise _refusal(f'{place}.{key}', repr(part[key]), 'this is not allowed')
+        for key in _NO_FILES:
+            if isinstance(part.get(key), str):
+                raise _refusal(f'{place}.{key}', repr(part[key]), 'no file is read')
         inner = part.get('_scope_')
         if inner is not None and inner not in SCOPES:
             raise _refusal(f'{place}._scope_', repr(inner), f'the scopes are {SCOPES}')

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -189,11 +190,23 @@ def _parse(state: Mapping[str, Tensor], text: str) -> TunedCheckpoint:
             config=dict(facts['config']),
             classes=None if classes is None else tuple(map(str, classes)),
             palette=palette and tuple(tuple(map(int, color)) for color in palette),
-            normalization=facts['normalization'],
+            normalization=_checked(facts['normalization']),
             training=dict(facts['training']),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f'its description is incomplete ({error}).') from error
+
+
+def _checked(normalization: Any) -> dict[str, list[float]] | None:
+    """Return mean and std if they are numbers that images can be divided by."""
+    if normalization is None:
+        return None
+    mean, std = ([float(x) for x in normalization[key]] for key in ('mean', 'std'))
+    if len(normalization) != 2 or not all(map(math.isfinite, mean + std)):
+        raise ValueError('its normalisation is not a finite mean and std')
+    if len(mean) != len(std) or min(std, default=0) <= 0:
+        raise ValueError('its normalisation has no positive std for each mean')
+    return dict(mean=mean, std=std)
 
 
 def unmarked(

@@ -67,6 +67,11 @@ def evil(config, ran):
     yield changed(('custom_imports',), dict(imports=['antigravity'])), 'import'
     yield changed(('model', 'head', 'trust_remote_code'), True), 'trust_remote_code'
     yield changed(pipeline, dict(type='Albu', transforms=[])), 'Albu'
+    yield changed(pipeline, dict(type='LoadBiomedicalData')), 'LoadBiomedicalData'
+    loss = dict(type='CrossEntropyLoss', class_weight='http://evil.example/x.pkl')
+    yield changed(('model', 'head', 'loss'), loss), 'class_weight'
+    yield changed(('model', 'head'), dict(type='VQAGenerationHead')), 'VQAGeneration'
+    yield changed(('model',), dict(type='TimmClassifier')), 'TimmClassifier'
 
 
 def test_others_are_refused(tmp_path, trained_classifier):
@@ -81,7 +86,7 @@ def test_others_are_refused(tmp_path, trained_classifier):
             mmvpt.load(path)
         assert what in str(error.value)
         number += 1
-    assert number == 15 and not ran.exists()
+    assert number == 19 and not ran.exists()
 
 
 def test_parts_that_are_not_built_may_be_anything(tmp_path, trained_classifier):
@@ -102,4 +107,33 @@ def test_classes_in_a_config_are_refused(tmp_path, trained_classifier):
     path = tmp_path / 'class.safetensors'
     replace(tuned, config=to_data(config)).save(path)
     with pytest.raises(CheckpointError, match='builtins.dict, which is no data'):
+        mmvpt.load(path)
+
+
+def test_values_that_no_model_takes_are_named(tmp_path, trained_classifier):
+    tuned = read_tuned(trained_classifier / 'run/epoch_1.pth')
+    path = tmp_path / 'odd.safetensors'
+    for part, value in (('backbone', dict(foo=3)), ('head', dict(num_classes=-1))):
+        config = from_data(dict(tuned.config))
+        config['model'][part].update(value)
+        replace(tuned, config=to_data(config)).save(path)
+        with pytest.raises(CheckpointError, match='no model can be built'):
+            mmvpt.load(path)
+
+
+@pytest.mark.parametrize(
+    'values',
+    [
+        [1, 2],
+        dict(mean=['a'], std=[1]),
+        dict(mean=[0, 0, 0], std=[1, 0, 1]),
+        dict(mean=[float('nan')] * 3, std=[1, 1, 1]),
+        dict(mean=[0, 0, 0], std=[1, 1, 1], type='os.system'),
+    ],
+)
+def test_a_normalization_of_no_use_is_refused(tmp_path, trained_classifier, values):
+    tuned = read_tuned(trained_classifier / 'run/epoch_1.pth')
+    path = tmp_path / 'odd.safetensors'
+    replace(tuned, normalization=values).save(path)
+    with pytest.raises(CheckpointError, match='description is incomplete'):
         mmvpt.load(path)
