@@ -54,16 +54,21 @@ def predict_to_folder(
 
     Args:
         model: The model.
-        images: Files and folders.
+        images: Files and folders; below a folder ``out`` is left out.
         out: The folder, made if it is not there. Files of the same name are replaced.
         batch_size: As for :meth:`TunedModel.predict`.
         pictures: Draw the class on each image; masks are always drawn.
 
     Returns:
         How many were predicted, and what could not be read.
+
+    Raises:
+        ValueError: If ``out`` is a file.
     """
     out = Path(out)
-    sources = [s for image in images for s in find_images(image)]
+    if out.exists() and not out.is_dir():
+        raise ValueError(f'{out} is a file; results go into a folder, name another.')
+    sources = [s for image in images for s in _find_inputs(image, out)]
     if len({source.name for source in sources}) < len(sources):
         sources = [Source(str(source.image), source.image) for source in sources]
     bar = ProgressBar(len(sources), file=sys.stderr) if sys.stderr.isatty() else None
@@ -88,6 +93,16 @@ def predict_to_folder(
     names = model.class_names
     write_json(out / 'predictions.json', names, results, unreadable)
     return Summary(len(results), tuple(unreadable))
+
+
+def _find_inputs(image: str | os.PathLike, out: Path) -> list[Source]:
+    """List images, without the results of an earlier call below a given folder."""
+    sources = find_images(image)
+    folder, results = Path(image).expanduser().resolve(), out.resolve()
+    if not folder.is_dir() or folder not in results.parents:
+        return sources
+    below = results.relative_to(folder).parts
+    return [s for s in sources if Path(s.name).parts[: len(below)] != below]
 
 
 def _draw(source: Source, result: Result, path: Path) -> None:

@@ -199,7 +199,8 @@ def write_csv(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:
     writer = csv.DictWriter(text, list(rows[0]) if rows else ['image'])
     writer.writeheader()
     writer.writerows(rows)
-    write_whole(path, text.getvalue().encode())
+    # Names of files may be bytes that are no UTF-8; they stay as they are.
+    write_whole(path, text.getvalue().encode(errors='surrogateescape'))
 
 
 def write_json(

@@ -4,6 +4,7 @@
 import copy
 import csv
 import json
+import os
 import shutil
 
 import cv2
@@ -12,7 +13,13 @@ import pytest
 from PIL import Image
 
 import mmvpt
-from mmvpt.apis import Classification, ImageError, Predictions, Segmentation
+from mmvpt.apis import (
+    Classification,
+    ImageError,
+    Predictions,
+    Segmentation,
+    predict_to_folder,
+)
 from mmvpt.apis.results import default_palette, picture_path
 from mmvpt.checkpoint import CheckpointError
 from tests.tools.programs import load_tool
@@ -206,3 +213,18 @@ def test_default_palette_has_different_colours():
     colours = default_palette(60)
     assert len(set(colours)) == 60
     assert colours[:3] == default_palette(3)
+
+
+def test_results_below_the_images_are_no_images(tmp_path, trained_classifier):
+    model = mmvpt.load(trained_classifier / 'run/epoch_1.pth')
+    photos = tmp_path / 'photos'
+    photos.mkdir()
+    image = Image.fromarray(np.zeros((16, 16, 3), dtype=np.uint8))
+    image.save(photos / 'a.png')
+    image.save(os.fsdecode(bytes(photos) + b'/\xff.png'))  # no UTF-8
+    for _ in range(2):
+        summary = predict_to_folder(model, [photos], photos / 'out', pictures=True)
+        assert summary.predicted == 2 and not summary.unreadable
+    assert b'\n\xff.png,' in (photos / 'out/predictions.csv').read_bytes()
+    with pytest.raises(ValueError, match='is a file'):
+        predict_to_folder(model, [photos], photos / 'a.png')
