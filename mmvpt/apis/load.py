@@ -174,8 +174,12 @@ def find_frozen_weights(config: Config, folder: Path) -> None:
     """
     for backbone in _backbones(config):
         init_cfg = backbone.get('init_cfg')
-        named = init_cfg and init_cfg.get('checkpoint')
-        if not named or '://' in named or Path(named).expanduser().is_file():
+        named = init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
+        if (
+            not isinstance(named, str)
+            or '://' in named
+            or Path(named).expanduser().is_file()
+        ):
             continue
         for place in (folder, checkpoint_folder()):
             found = place / Path(named).name
