@@ -336,7 +336,8 @@ def run_tool(main: Callable[[], object]) -> None:
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit('interrupted; continue with --resume')
+        resumes = Path(sys.argv[0]).name == 'train.py'
+        sys.exit('interrupted' + '; continue with --resume' * resumes)
     except Exception as error:
         message = explain(error)
         if message is None:

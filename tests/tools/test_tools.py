@@ -269,12 +269,15 @@ def test_errors_of_workers_are_explained(trained, tmp_path):
     assert message and 'train800_5.png' in message and 'Traceback' not in message
 
 
-def test_interrupt_is_no_traceback(monkeypatch):
+@pytest.mark.parametrize('tool', ['train.py', 'predict.py'])
+def test_interrupt_is_no_traceback(monkeypatch, tool):
     def interrupted():
         raise KeyboardInterrupt
 
-    with pytest.raises(SystemExit, match='continue with --resume'):
+    monkeypatch.setattr('sys.argv', [f'tools/{tool}'])
+    with pytest.raises(SystemExit, match='interrupted') as ended:
         launch.run_tool(interrupted)
+    assert ('--resume' in str(ended.value)) == (tool == 'train.py')
 
 
 def test_bug_keeps_its_traceback():
