@@ -8,6 +8,9 @@ VENV ?= .venv
 TORCH_INDEX ?=
 ARGS ?=
 RUN := $(VENV)/bin/python
+# One worker per core, four at most; a file's tests stay together and share fixtures.
+# ARGS=-n0 runs them in one process.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 # Several threads per process only slow small models down.
 export OMP_NUM_THREADS ?= 1
 .DEFAULT_GOAL := help
@@ -23,11 +26,11 @@ help: ## list the targets
 
 test: ## install what tests need, run them
 	$(setup) tests
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest $(PARALLEL) $(ARGS)
 
 test-all: ## the tests of `make test` and the sweeps over every config
 	$(setup) tests
-	$(RUN) -m pytest -m 'sweep or not sweep' $(ARGS)
+	$(RUN) -m pytest $(PARALLEL) -m 'sweep or not sweep' $(ARGS)
 
 demo: ## tune a small ViT on handwritten digits in every way, print a table
 	$(setup)
