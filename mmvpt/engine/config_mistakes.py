@@ -7,6 +7,7 @@ import argparse
 import difflib
 import inspect
 import re
+import sys
 import traceback
 from collections.abc import Iterable
 from types import FrameType
@@ -179,6 +180,8 @@ def _about_scope(hint: str) -> str:
             f"{hint} The config sets no default_scope: add default_scope='mmpretrain' "
             "or 'mmseg'."
         )
+    if scope in sys.modules:
+        return hint  # a kind of thing that the project has no registry of its own for
     return (
         f' The config has default_scope={scope!r}, but {scope} is not installed or '
         'cannot be imported: see docs/install.md.'

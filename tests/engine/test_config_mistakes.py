@@ -54,9 +54,9 @@ def test_options_are_listed_when_none_is_similar():
 
 
 def test_a_scope_that_is_not_installed():
-    with DefaultScope.overwrite_default_scope('mmseg'):
+    with DefaultScope.overwrite_default_scope('mmabsent'):
         text = explanation(type='Chill')
-    assert "default_scope='mmseg', but mmseg is not installed" in text
+    assert "default_scope='mmabsent', but mmabsent is not installed" in text
     with DefaultScope.overwrite_default_scope('mmengine'):
         assert 'sets no default_scope' in explanation(type='Chill')
 

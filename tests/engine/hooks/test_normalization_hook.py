@@ -79,7 +79,11 @@ def test_wrapped_models():
 
 
 BASE = ROOT / 'configs/_base_'
-MODELS_OF_PAPERS = sorted(BASE.glob('models/*vit-base*.py'))
+MODELS_OF_PAPERS = [
+    path
+    for path in sorted(BASE.glob('models/*vit-base*.py'))
+    if 'decode_head' not in path.read_text()
+]
 
 
 @pytest.mark.parametrize('path', MODELS_OF_PAPERS, ids=lambda path: path.stem)

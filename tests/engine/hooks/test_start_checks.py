@@ -124,7 +124,8 @@ def test_number_of_classes_that_nobody_knows():
 def test_checkpoint_that_lacks_tuned_weights():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 3))
     model[0].requires_grad_(False)
-    runner, hook = SimpleNamespace(model=model), CompleteWeightsHook()
+    runner = SimpleNamespace(model=model, _resume=False)
+    hook = CompleteWeightsHook()
     state = model.state_dict()
     hook.after_load_checkpoint(runner, dict(state_dict=state))
     tuned = {key: value for key, value in state.items() if key.startswith('1')}
