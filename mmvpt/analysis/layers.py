@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from mmvpt.models.backbones import PromptedVisionTransformer
+from mmvpt.models.prompts import BasePrompt
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def read_layers(
     Returns:
         One entry for each layer that runs, in order.
     """
+    ask = cast(BasePrompt, backbone.prompt)  # prompted_backbone has looked
     training, entered = backbone.training, []
     backbone.eval()
     try:
@@ -89,7 +92,7 @@ def read_layers(
         prompts = left = None
         for i in range(backbone.out_indices[-1] + 1):
             patches = tokens[:, backbone.num_extra_tokens :]
-            prompts = backbone.prompt(i, patches, grid, entered=prompts, left=left)
+            prompts = ask(i, patches, grid, entered=prompts, left=left)
             entered.append(
                 LayerInput(i, tokens, prompts, grid, backbone.num_extra_tokens)
             )

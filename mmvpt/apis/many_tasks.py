@@ -360,7 +360,7 @@ def _computed(
     if outs is None:
         yield
         return
-    vit.forward = lambda inputs: outs
+    vit.__dict__['forward'] = lambda inputs: outs
     try:
         yield
     finally:

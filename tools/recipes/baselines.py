@@ -39,9 +39,7 @@ BASELINES = {
     'linear-converged': Baseline(
         'Converged linear probe (L-BFGS, L2 chosen on validation)', {}, 'probe_lbfgs'
     ),
-    'mlp': Baseline(
-        "Head with hidden layers (VPT's MLP baseline)", {}, 'vpt_sgd_100e'
-    ),
+    'mlp': Baseline("Head with hidden layers (VPT's MLP baseline)", {}, 'vpt_sgd_100e'),
     'full': Baseline('Full fine-tuning', dict(tunable='full'), 'adamw_100e'),
     'bias': Baseline('Bias tuning (BitFit)', dict(tunable='bias'), 'vpt_sgd_100e'),
     'partial-1': Baseline(

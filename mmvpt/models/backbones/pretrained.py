@@ -127,8 +127,8 @@ def check_state(
             'checkpoint was trained.'
         )
     complete_state(backbone, state, prefix)
-    given = [n[len(prefix) :] for n in state if n.startswith(prefix)]
-    depth = {int(m[1]) for m in (re.match(r'layers\.(\d+)\.', n) for n in given) if m}
+    names = [n[len(prefix) :] for n in state if n.startswith(prefix)]
+    depth = {int(m[1]) for m in (re.match(r'layers\.(\d+)\.', n) for n in names) if m}
     if depth and max(depth) + 1 != backbone.num_layers:
         raise ValueError(
             f'the checkpoint has {max(depth) + 1} layers and the model '
