@@ -23,6 +23,11 @@ MAX_PIXELS = 178_956_970
 #: So are images with sides more unlike than this: a pipeline that resizes the short
 #: side would make them large.
 MAX_RATIO = 500
+#: Files that OpenCV, with which the pipelines load, and Pillow read alike, but for
+#: rounding. Some versions of OpenCV read no GIF, or change colours of JPEG 2000.
+LOADED = ('BMP', 'JPEG', 'MPO', 'PNG', 'PPM', 'TIFF', 'WEBP')
+#: But not these modes of TIFF: OpenCV multiplies colours by alpha, and has its own Lab.
+NOT_LOADED = ('LAB', 'RGBA', 'RGBX', 'RGBa')
 
 
 class ImageError(ValueError):
@@ -90,14 +95,18 @@ def _find_files(path: Path) -> Iterator[Source]:
         )
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path) -> np.ndarray | None:
     """Make sure that a file is one whole image before a loader guesses.
 
     OpenCV, which the pipelines load with, returns nothing for some broken files and
-    half an image for others.
+    half an image for others. Kinds of files that it reads otherwise than Pillow are
+    read here, so that a file and its PIL image are the same image.
 
     Args:
         path: The file.
+
+    Returns:
+        None if a loader shall read it, else what :func:`as_bgr` returns for its image.
 
     Raises:
         ImageError: If it is no image, damaged, too large, or has 32-bit values, whose
@@ -111,7 +120,9 @@ def check_file(path: Path) -> None:
             with Image.open(path) as image:
                 _check_size(str(path), *image.size)
                 image.load()
-                mode = image.mode
+                mode, kind = image.mode, image.format
+                loads = kind in LOADED and (kind != 'TIFF' or mode not in NOT_LOADED)
+                pixels = None if loads else as_bgr(Source(str(path), image))
         except ImageError:
             raise
         except Image.DecompressionBombError as error:
@@ -122,6 +133,7 @@ def check_file(path: Path) -> None:
             raise ImageError(f'{path} is damaged: {error}.') from error
     if mode == 'F' or (mode == 'I' and path.suffix.lower() != '.png'):
         raise ImageError(_deep(str(path)))
+    return pixels
 
 
 def _check_size(name: str, width: int, height: int) -> None:

@@ -27,6 +27,7 @@ from mmvpt.tuned import (
 )
 from mmvpt.tuned.checkpoint import normalization
 from mmvpt.tuned.config_data import to_data
+from mmvpt.tuned.meaning import check_meaning
 
 from .load import build_model, load, read_for_config, trusted_config
 
@@ -94,6 +95,7 @@ def _without_frozen(tuned: TunedCheckpoint, model: nn.Module) -> TunedCheckpoint
 
 def _check_names(tuned: TunedCheckpoint, model: nn.Module) -> None:
     """Make sure that tuned weights are those of the model, without frozen ones."""
+    check_meaning(model, tuned.classes, tuned.palette)
     unknown = sorted(set(tuned.state) - set(model.state_dict()))
     if unknown:
         raise CheckpointError(

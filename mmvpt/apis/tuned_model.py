@@ -18,6 +18,7 @@ from torch import nn
 
 from mmvpt.checkpoint import CheckpointError
 from mmvpt.tuned import TunedCheckpoint
+from mmvpt.tuned.meaning import num_classes
 
 from .images import (
     ImageError,
@@ -29,6 +30,7 @@ from .images import (
     explain,
     find_images,
 )
+from .limits import check_input
 from .results import (
     Classification,
     Predictions,
@@ -61,8 +63,8 @@ class TunedModel:
         self.model = model
         self.config = config
         self.tuned = tuned
-        count = self._num_classes()
         names = tuple(tuned.classes or ())
+        count = num_classes(model) or len(names)
         self.class_names = names + tuple(map(str, range(len(names), count)))
         colours = tuple(map(tuple, tuned.palette or ()))
         missing = default_palette(len(self.class_names))[len(colours) :]
@@ -172,22 +174,26 @@ class TunedModel:
     def _sample(self, source: Source, channels: str) -> dict:
         """Take one image through the test pipeline."""
         if isinstance(source.image, (str, Path)):
-            check_file(Path(source.image))
+            image = check_file(Path(source.image))
             sample: dict[str, Any] = dict(img_path=str(source.image))
-            steps: Callable = Compose([self._loader, self._pipeline])
         else:
             image = as_bgr(source, channels)
+            sample = {}
+        steps: Callable = self._pipeline
+        if image is None:
+            steps = Compose([self._loader, self._pipeline])
+        else:
             if getattr(self._loader, 'to_float32', False):
                 image = image.astype(np.float32)
             size = image.shape[:2]
-            sample = dict(img=image, img_shape=size, ori_shape=size)
-            steps = self._pipeline
+            sample.update(img=image, img_shape=size, ori_shape=size)
         try:
             packed = steps(sample)
         except Exception as error:  # whatever a transform raises, the image is named
             raise ImageError(explain(error, source.name)) from error
         if packed is None:
             raise ImageError(f'{source.name} was dropped by the test pipeline.')
+        check_input(source.name, self.model, packed)
         return packed
 
     @torch.no_grad()
@@ -197,12 +203,13 @@ class TunedModel:
         for i, (_, sample) in enumerate(waiting):
             if isinstance(sample, dict):
                 groups.setdefault(tuple(sample['inputs'].shape), []).append(i)
-        outputs: dict[int, Any] = {}
+        results: dict[int, Result] = {}  # without the scores of all pixels
         for indices in groups.values():
             batch = pseudo_collate([waiting[i][1] for i in indices])
-            outputs.update(zip(indices, self.model.test_step(batch)))
-        for i, (name, sample) in enumerate(waiting):
-            yield self._result(name, outputs[i]) if i in outputs else sample
+            for i, output in zip(indices, self.model.test_step(batch)):
+                results[i] = self._result(waiting[i][0], output)
+        for i, (_, sample) in enumerate(waiting):
+            yield results.get(i, sample)
 
     def _result(self, name: str, output: Any) -> Result:
         if 'pred_sem_seg' in output:
@@ -239,12 +246,3 @@ class TunedModel:
         first = steps.pop(0) if is_loader else dict(type='LoadImageFromFile')
         with DefaultScope.overwrite_default_scope(self.config.get('default_scope')):
             return TRANSFORMS.build(first), Compose(map(TRANSFORMS.build, steps))
-
-    def _num_classes(self) -> int:
-        for name in ('head', 'decode_head'):
-            head = getattr(self.model, name, None)
-            if isinstance(head, nn.ModuleList):  # a cascade; the last one decides
-                head = head[-1]
-            if isinstance(getattr(head, 'num_classes', None), int):
-                return head.num_classes
-        return len(self.tuned.classes or ())

@@ -21,6 +21,7 @@ from mmvpt.sealed import SealError, is_sealed, read_sealed, seal, write_whole
 from mmvpt.version import __version__
 
 from .config_data import RELEASED_KEYS, from_data, to_data, without_paths
+from .meaning import check_meaning
 
 FORMAT_VERSION = 1
 META_KEY = 'mmvpt_tuned'
@@ -348,8 +349,10 @@ def load_tuned(model: nn.Module, tuned: TunedCheckpoint) -> None:
 
     Raises:
         FingerprintError: If the frozen weights are others.
-        CheckpointError: If a weight is missing, of another shape, or unknown.
+        CheckpointError: If a weight is missing, of another shape, or unknown, or names
+            or colours of classes are not those of the model.
     """
+    check_meaning(model, tuned.classes, tuned.palette)
     own = model.state_dict()
     optional = training_names(model) | (frozen_names(model) if tuned.frozen else set())
     for path, mark in tuned.frozen.items():

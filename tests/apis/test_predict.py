@@ -10,7 +10,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import mmvpt
 from mmvpt.apis import (
@@ -18,8 +18,10 @@ from mmvpt.apis import (
     ImageError,
     Predictions,
     Segmentation,
+    limits,
     predict_to_folder,
 )
+from mmvpt.apis.images import Source
 from mmvpt.apis.results import default_palette, picture_path
 from mmvpt.checkpoint import CheckpointError
 from tests.tools.programs import load_tool
@@ -79,6 +81,22 @@ def test_arrays_and_pil_images_equal_files(classifier, trained_classifier):
         assert np.array_equal(one.scores, other.scores)
 
 
+def test_files_and_pil_images_are_the_same(segmentor, tmp_path):
+    """Also of kinds that OpenCV reads otherwise: alpha in TIFF, GIF, Lab."""
+    rng = np.random.default_rng(0)
+    rgba = Image.fromarray(rng.integers(0, 256, (24, 20, 4), dtype=np.uint8), 'RGBA')
+    paths = [tmp_path / name for name in ('a.tif', 'a.gif', 'a.png', 'lab.tif')]
+    for path in paths:
+        (rgba.convert('RGB').convert('LAB') if 'lab' in path.name else rgba).save(path)
+        (one,) = segmentor.predict(path)
+        (other,) = segmentor.predict(Image.open(path))
+        assert np.array_equal(one.mask, other.mask) and one.mask.shape == (24, 20)
+        assert np.array_equal(
+            segmentor._sample(Source('x', path), 'rgb')['inputs'],
+            segmentor._sample(Source('x', Image.open(path)), 'rgb')['inputs'],
+        )
+
+
 def test_images_of_several_sizes_keep_their_order(segmentor, trained_segmentor):
     files = sorted((trained_segmentor / 'scenes/images').glob('*.png'))
     single = [segmentor.predict(file)[0] for file in files]
@@ -117,6 +135,33 @@ def test_sizes_that_the_pipeline_cannot_take_are_named(classifier, tmp_path):
     with pytest.raises(ImageError, match='cannot go through the test pipeline'):
         model._pipeline.transforms[0].scale = None
         model.predict(tmp_path)
+
+
+def test_images_too_large_for_the_model_are_named(classifier, tmp_path):
+    """Without a resize in the pipeline the model would run for hours."""
+    Image.new('RGB', (9000, 9000)).save(tmp_path / 'large.png', compress_level=1)
+    found = classifier.predict(tmp_path, errors='collect')
+    assert '9000 x 9000 pixels' in found.unreadable[0].reason
+    assert 'put a Resize into the test pipeline' in found.unreadable[0].reason
+    assert len(resized(classifier).predict(tmp_path)) == 1
+
+
+def test_masks_too_large_for_memory_are_named(segmentor, tmp_path, monkeypatch):
+    image = np.zeros((60, 50, 3), np.uint8)
+    monkeypatch.setattr(limits, 'MAX_SCORES', 4 * 60 * 50)
+    assert segmentor.predict(image)[0].mask.shape == (60, 50)
+    monkeypatch.setattr(limits, 'MAX_SCORES', 4 * 60 * 50 - 1)
+    with pytest.raises(ImageError, match='get 12,000 scores; at most 11,999'):
+        segmentor.predict(image)
+    monkeypatch.setattr(limits, 'MAX_PATCHES', 4)
+    with pytest.raises(ImageError, match='patches; at most 4 are run'):
+        segmentor.predict(image)
+    monkeypatch.undo()
+    monkeypatch.setattr(limits, 'MAX_PATCHES', 4)
+    monkeypatch.setitem(segmentor.model.test_cfg, 'mode', 'slide')
+    for key, value in dict(crop_size=(16, 16), stride=(16, 16)).items():
+        monkeypatch.setitem(segmentor.model.test_cfg, key, value)
+    assert segmentor.predict(image)[0].mask.shape == (60, 50)
 
 
 @pytest.fixture(scope='module')
@@ -160,8 +205,9 @@ def test_tool_segments_a_folder(trained_segmentor, folder, tmp_path, capsys):
     for path in good:
         mask = Image.open(tmp_path / 'good' / f'{path.name}.mask.png')
         over = Image.open(tmp_path / 'good' / f'{path.name}.png')
-        height, width = cv2.imread(str(path)).shape[:2]
-        assert mask.size == over.size == (width, height)
+        with Image.open(path) as image:
+            size = ImageOps.exif_transpose(image).size
+        assert mask.size == over.size == size
         assert np.asarray(mask).max() < 4
         assert tuple(mask.getpalette()[3:6]) == PALETTE[1]
     assert run(trained_segmentor, folder, '--out', tmp_path, '--strict') == 1

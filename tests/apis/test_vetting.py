@@ -5,8 +5,10 @@ import copy
 from dataclasses import replace
 
 import pytest
+import torch
 
 import mmvpt
+from mmvpt.apis import publish
 from mmvpt.apis.vetting import vet
 from mmvpt.checkpoint import CheckpointError
 from mmvpt.tuned import read_tuned
@@ -137,3 +139,40 @@ def test_a_normalization_of_no_use_is_refused(tmp_path, trained_classifier, valu
     replace(tuned, normalization=values).save(path)
     with pytest.raises(CheckpointError, match='description is incomplete'):
         mmvpt.load(path)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(classes=('a', 'b')), 'names 2 classes, the head of its model has 3'),
+        (dict(classes=tuple('abcd')), 'names 4 classes, the head of its model has 3'),
+        (dict(palette=((0, 0, 0),) * 2), 'has 2 colours for 3 classes'),
+        (dict(classes=None, palette=((0, 0, 0),) * 4), 'has 4 colours for 3 classes'),
+        (dict(palette=((0, 0, 0),) * 2 + ((0, 256, 0),)), r'colour 2 .* \(0, 256, 0\)'),
+        (dict(palette=((0, 0, 0),) * 2 + ((0, -1, 0),)), 'each from 0 to 255'),
+        (dict(palette=((0, 0, 0, 0),) * 3), r'a colour is \(R, G, B\)'),
+        (dict(normalization=dict(mean=[0, 0], std=[1, 1])), '2 values of mean'),
+        (dict(normalization=dict(mean=[0] * 4, std=[1] * 4)), 'takes 3 channels'),
+    ],
+)
+def test_what_is_said_of_a_model_fits_it(
+    tmp_path, trained_classifier, changes, message
+):
+    tuned = replace(read_tuned(trained_classifier / 'run/epoch_1.pth'), **changes)
+    path = tmp_path / 'odd.safetensors'
+    tuned.save(path)
+    with pytest.raises(CheckpointError, match=message):
+        mmvpt.load(path)
+    meta = dict(mmvpt_tuned=tuned.describe())
+    path = tmp_path / 'odd.pth'
+    torch.save(dict(state_dict=tuned.marked_state(), meta=meta), path)
+    with pytest.raises(CheckpointError, match=message):
+        publish(path, tmp_path)
+    assert not list(tmp_path.glob('odd-*'))
+
+
+def test_one_mean_for_all_channels_is_enough(tmp_path, trained_classifier):
+    tuned = read_tuned(trained_classifier / 'run/epoch_1.pth')
+    path = tmp_path / 'grey.safetensors'
+    replace(tuned, normalization=dict(mean=[9], std=[2])).save(path)
+    assert mmvpt.load(path).model.data_preprocessor.mean.numel() == 1
