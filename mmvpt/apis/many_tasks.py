@@ -69,6 +69,7 @@ class TaskBank:
             The task, as ``bank[name]`` is from now on.
 
         Raises:
+            TypeError: If ``task`` is none of these.
             ValueError: If the name is taken, or the backbone is another: its frozen
                 weights or how its modules are built.
             CheckpointError: If a file cannot be read or belongs to other weights.
@@ -77,6 +78,11 @@ class TaskBank:
             raise ValueError(f'there is a task {name!r} already; remove it first.')
         if isinstance(task, (str, os.PathLike)):
             task = load(task, device=self.device)
+        if not isinstance(model_of(task), nn.Module):
+            raise TypeError(
+                f'task {name!r} must be a file, what mmvpt.load returns, or a model, '
+                f'got {type(task).__name__}.'
+            )
         vit = backbone_of(task)
         if self._tasks:
             self._share(name, vit)

@@ -149,7 +149,8 @@ def read_tuned(path: str | os.PathLike) -> TunedCheckpoint:
         if text is None or not isinstance(state, dict):
             raise CheckpointError(
                 f'{path} does not tell its config: it was not written by mmvpt. Give '
-                'the config too: mmvpt.load(CONFIG, weights=FILE).'
+                'the config too: mmvpt.load(CONFIG, weights=FILE), or --config CONFIG '
+                'for tools/publish.py.'
             )
     try:
         return _parse(state, str(text))
