@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from tests.engine.guided_runs import build, witness
+from tests.engine.guided_runs import build, leave_group, witness
 
 SAMPLER = dict(type='mmvpt.ClassBalancedBatchSampler', samples_per_class=2)
 VARIANTS = {
@@ -61,7 +61,7 @@ def one_rank(rank, port, root):
     dist.init_process_group('gloo', f'tcp://127.0.0.1:{port}', **options)
     for variant in VARIANTS:
         train(root / variant / 'two', variant, 6, 'pytorch')
-    dist.destroy_process_group()
+    leave_group()
 
 
 @pytest.fixture(scope='module')

@@ -13,7 +13,7 @@ from yapf.yapflib import yapf_api
 from mmvpt.engine.hooks import MetricGuidanceHook, SemanticMappingHook
 from mmvpt.engine.labels import LabelReader
 from mmvpt.models.losses import ProxyAnchorLoss
-from tests.engine.guided_runs import witness
+from tests.engine.guided_runs import leave_group, witness
 from tests.engine.guided_seg_runs import build
 from tests.engine.test_labels import masked
 from tests.models.guided_model import Model, random_backbone
@@ -111,7 +111,7 @@ def one_rank(rank, port, root):
             gradient /= 2
         found[name] = losses, gradients, count(vit, *double(ranks[rank]))
     torch.save(found, root / f'cases_{rank}.pt')
-    dist.destroy_process_group()
+    leave_group()
 
 
 def double(case):
