@@ -1,7 +1,7 @@
 # Every method and baseline on Fashion-MNIST 1k by the protocol of VPT: an equal search
 # on val200 for each, then five seeds on all 1,000 images, then the test images, once.
 # Run: python tools/benchmark.py fashion1k --method all --search
-#   --strategy asha --trials 8
+#   --strategy asha --trials 6 --batch 3
 name = 'fashion1k'
 protocol = 'vpt'
 backbone = 'vit-mini'
@@ -43,6 +43,9 @@ methods = {
     'LoRA': _method('baselines/lora', **{'model.backbone.adapter.rank': [1, 2, 4, 8]}),
     'Adapter+': _method(
         'baselines/adapter-plus', **{'model.backbone.adapter.rank': [1, 2, 4, 8]}
+    ),
+    'VPT-shallow': _method(
+        'vpt/vpt-shallow', **{f'{_prompt}.num_tokens': _lengths}
     ),
     'VPT-deep': _method('vpt/vpt-deep', **{f'{_prompt}.num_tokens': _lengths}),
     'Gated Prompt Tuning': _method(
