@@ -3,153 +3,121 @@
 """Segment scenes of handwritten digits with a small frozen ViT, and compare methods.
 
 Composes scenes with pixel labels of scikit-learn's digits, in ADE20K's folder layout;
-pretrains a ViT on scenes of the digits 0-4, freezes it, and tunes it with the configs
-named in METHODS on scenes of the digits 5-9, through tools/train.py and tools/test.py.
-Writes a table and pictures of image, ground truth and predictions side by side.
+pretrains a ViT on scenes of the digits 0-4, freezes it, and tunes it on scenes of the
+digits 5-9 as the benchmark runner does, with the configs named in
+configs/_base_/suites/demo_seg.py. Writes records, a table and pictures of image, ground
+truth and predictions side by side.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools import runs  # noqa: E402
-from tools.demo import data_options  # noqa: E402
-from tools.harness.programs import say  # noqa: E402
+from tools.harness.programs import run_program, say  # noqa: E402
+from tools.harness.quiet import find_function  # noqa: E402
 
+OUT = 'work_dirs/demo-seg'
 PRETRAIN = 'configs/baselines/pretrain_linear-vit-digits_digit-scenes-source.py'
-#: Rows of the table: name and config (configs/...-vit-digits_digit-scenes.py).
-METHODS = {
-    'linear head': 'baselines/probe_linear',
-    'UperNet': 'baselines/frozen_upernet',
-    'VPT-deep': 'vpt/vpt-deep_upernet',
-    'DA-VPT+': 'davpt/davpt-plus_upernet',
-    'full fine-tuning': 'baselines/full_upernet',
-}
+SUITE = 'demo_seg'
 #: The row that others are compared with.
 REFERENCE = 'UperNet'
 
-Results = dict[tuple[str, int], runs.Result]  # by method and seed
 
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the demo.
 
-def main() -> None:
-    """Run the demo."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--out', default='work_dirs/demo-seg', help='where results go')
-    parser.add_argument('--data-root', default='data', help='where scenes go')
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1])
-    parser.add_argument('--workers', type=int, default=min(2, os.cpu_count() or 1))
-    args = parser.parse_args()
+    Args:
+        argv: Arguments; those of the process by default.
+
+    Raises:
+        RuntimeError: If a run failed.
+    """
+    # Not at the top: worker processes import this file, and need nothing of it.
+    export_scenes = find_function('mmvpt.datasets:export_digit_scenes')
+    from tools.harness import demonstration
+    from tools.harness.console import console
+    from tools.harness.crew import Crew
+
+    args = demonstration.parse_args(argv, __doc__, OUT, seeds=(0, 1))
     os.chdir(ROOT)
     out, start = Path(args.out), time.monotonic()
-    out.mkdir(parents=True, exist_ok=True)
-
     say(f"Composing scenes of scikit-learn's digits in {args.data_root}/")
-    with runs.console(out / 'export'):
-        from mmvpt.datasets import export_digit_scenes
-
-        export_digit_scenes(args.data_root, args.seeds)
-    with runs.pool(args.workers) as pool:
+    with console(out / 'export'):
+        export_scenes(args.data_root, args.seeds)
+    suite, settings = demonstration.plan(SUITE, OUT, args)
+    with Crew(args.workers) as crew:
         say('Pretraining a ViT on scenes of the digits 0-4')
-        source = pool.submit(runs.execute, pretraining(args)).result()
-        print(f'    source task, validation: {source.val:.1f} % mIoU')
-        say(f'Tuning it on digits 5-9: {len(METHODS)} methods, seeds {args.seeds}')
-        jobs = [(method, seed) for seed in args.seeds for method in METHODS]
-        futures = {pool.submit(runs.execute, tuning(args, *job)): job for job in jobs}
-        results = dict(runs.collect(futures))
-    table = report(results, args.seeds)
-    (out / 'results.md').write_text(table)
-    picture(results, args)
-    print('\n' + table)
+        source = f'{args.data_root}/digit-scenes-source'
+        metrics = demonstration.pretrain(crew, PRETRAIN, source, f'{out}/pretrain')
+        print(f'    source task, validation: {metrics["mIoU"]:.1f} % mIoU')
+        say(f'Tuning it on digits 5-9: {len(suite.methods)} methods')
+        results = demonstration.tune(crew, suite, settings)
+    table = demonstration.report(
+        results, suite.methods, args.seeds, 'mIoU', REFERENCE, f'vs {REFERENCE}'
+    )
+    text = (
+        f'{table}\n'
+        'Scenes of the digits 5-9, 160 to train, 60 to validate, 150 to test, of '
+        f'different scans; mean ± standard deviation over {len(args.seeds)} draws of '
+        'scans and scenes. All but the linear head have UperNet; in the first two rows '
+        'the ViT is frozen and has no prompts. Tuned parameters include the head. '
+        'Seconds: one run on one core.\n'
+    )
+    (out / 'results.md').write_text(text)
+    folders = demonstration.folders(suite, settings, args.seeds[0])
+    picture(
+        results,
+        folders,
+        f'{args.data_root}/digit-scenes-seed{args.seeds[0]}',
+        next(iter(suite.cells.values())).config,
+        args.seeds[0],
+        out / 'results.png',
+    )
+    print('\n' + text)
     print(
         f'Done in {time.monotonic() - start:.0f} s. Look at {out}/results.png; '
-        f'{out}/ has the table and a folder of logs, config, checkpoint and label maps '
-        'per run.'
+        f'{out}/ has the table, a record of every run, and a folder with its logs, '
+        'config, checkpoint and label maps.'
     )
 
 
-def pretraining(args: argparse.Namespace) -> runs.Run:
-    """Return the run that pretrains the ViT."""
-    options = data_options(f'{args.data_root}/digit-scenes-source')
-    return runs.Run(PRETRAIN, f'{args.out}/pretrain', options, test=False)
+def picture(
+    results: Mapping[tuple[str, int], Any],
+    folders: Mapping[str, Path],
+    data: str,
+    config: str,
+    seed: int,
+    path: Path,
+) -> None:
+    """Draw scenes of a seed with the prediction of every method.
 
-
-def tuning(args: argparse.Namespace, method: str, seed: int) -> runs.Run:
-    """Return the run of one method; the seed draws the scenes and seeds the run."""
-    pretrained = Path(args.out) / 'pretrain/last_checkpoint'
-    options = {
-        **data_options(f'{args.data_root}/digit-scenes-seed{seed}'),
-        'model.backbone.init_cfg.checkpoint': pretrained.read_text().strip(),
-        'randomness.seed': seed,
-    }
-    return runs.Run(
-        config=f'configs/{METHODS[method]}-vit-digits_digit-scenes.py',
-        work_dir=f'{folder(args, method)}/seed{seed}',
-        options=options,
-        predictions=seed == args.seeds[0],
-    )
-
-
-def folder(args: argparse.Namespace, method: str) -> str:
-    """Return the folder of a method."""
-    return f'{args.out}/{METHODS[method].split("/")[1]}'
-
-
-def report(results: Results, seeds: list[int]) -> str:
-    """Return the table: one row for each method, mean ± spread over the seeds."""
-    rows = [
-        ('method', 'tuned parameters', 's', 'val mIoU %', 'test mIoU %', 'vs UperNet')
-    ]
-    for method in METHODS:
-        mine = [results[method, seed] for seed in seeds]
-        gain = sum(results[method, s].test - results[REFERENCE, s].test for s in seeds)
-        rows.append(
-            (
-                method,
-                f'{mine[0].tuned:,}',
-                f'{sum(r.seconds for r in mine) / len(mine):.0f}',
-                runs.mean_and_spread([r.val for r in mine]),
-                runs.mean_and_spread([r.test for r in mine]),
-                '' if method == REFERENCE else f'{gain / len(seeds):+.1f}',
-            )
-        )
-    return (
-        f'{runs.markdown(rows)}\n'
-        'Scenes of the digits 5-9, 160 to train, 60 to validate, 150 to test, of '
-        f'different scans; mean ± standard deviation over {len(seeds)} draws of scans '
-        'and scenes. All but the linear head have UperNet; in the first two rows the '
-        'ViT is frozen and has no prompts. Tuned parameters include the head. Seconds: '
-        'one run on one core.\n'
-    )
-
-
-def picture(results: Results, args: argparse.Namespace) -> None:
-    """Draw scenes of the first seed with the prediction of every method."""
+    Args:
+        results: By method and seed, with ``test``.
+        folders: Of the runs, by method, with their label maps in ``predictions``.
+        data: The scenes.
+        config: A config of one of the methods, for classes and colours.
+        seed: The seed.
+        path: The picture.
+    """
     from mmengine.config import Config
 
     from tools.analysis.seg_picture import Scenes, draw
 
-    seed = args.seeds[0]
-    config = Config.fromfile(tuning(args, REFERENCE, seed).config)
-    scenes = Scenes(
-        config.test_dataloader.dataset, f'{args.data_root}/digit-scenes-seed{seed}'
-    )
     draw(
-        scenes,
-        {
-            method: f'{folder(args, method)}/seed{seed}/predictions'
-            for method in METHODS
-        },
-        Path(args.out) / 'results.png',
-        titles={m: f'mIoU {results[m, seed].test:.1f} %' for m in METHODS},
+        Scenes(Config.fromfile(config).test_dataloader.dataset, data),
+        {method: str(folder / 'predictions') for method, folder in folders.items()},
+        path,
+        titles={m: f'mIoU {results[m, seed].test:.1f} %' for m in folders},
     )
 
 
 if __name__ == '__main__':
-    main()
+    run_program(main)

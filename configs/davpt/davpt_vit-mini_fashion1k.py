@@ -4,7 +4,7 @@
 _base_ = [
     '../_base_/models/vit-mini_cifar10.py',
     '../_base_/datasets/fashion1k.py',
-    '../_base_/schedules/fashion1k_adamw_10e.py',
+    '../_base_/schedules/fashion1k_adamw_8e.py',
     '../_base_/default_runtime.py',
 ]
 

@@ -6,10 +6,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from inspect import signature
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, DefaultScope
+from mmengine.runner import Runner
 
 from .protocols import Protocol
 
@@ -170,6 +172,17 @@ def _listed(leaf: Mapping) -> Iterator[Image]:
             )
 
 
+def _read_fields(config: Config) -> list[str]:
+    """Return the fields of a config that a runner builds something from.
+
+    Others, such as the ``files = dict(...)`` from which a config makes its data sets,
+    are notes to itself. A runner of another type may read anything.
+    """
+    if 'runner_type' in config:
+        return list(config)
+    return [name for name in signature(Runner.__init__).parameters if name in config]
+
+
 def _elsewhere(config: Config) -> Iterator[tuple[str, list[Image]]]:
     """Yield data sets in hooks, loops and models, with the place they are in."""
     skipped = (*LOADERS.values(), *_TEST_FIELDS)
@@ -185,9 +198,9 @@ def _elsewhere(config: Config) -> Iterator[tuple[str, list[Image]]]:
             for i, item in enumerate(value):
                 yield from walk(item, f'{place}.{i}')
 
-    for field, value in config.items():
+    for field in _read_fields(config):
         if field not in skipped:
-            yield from walk(value, field)
+            yield from walk(config[field], field)
 
 
 def count_copies(choosing: Iterable[str], test: Iterable[str]) -> int:

@@ -128,6 +128,16 @@ def test_test_images_in_a_hook(data):
         look(config)
 
 
+def test_notes_of_a_config_build_nothing(data):
+    """Configs make data sets from fields that no runner reads."""
+    note = miniature.config(data).test_dataloader.dataset
+    look(miniature.config(data, files=note))
+    with pytest.raises(LeakError, match='files reads test images'):
+        look(miniature.config(data, files=note, runner_type='Own'))
+    with pytest.raises(LeakError, match='train_cfg.peek reads test images'):
+        look(miniature.config(data, train_cfg__peek=note))
+
+
 def test_test_images_within_wrappers(data):
     config = miniature.config(data)
     inner = [config.train_dataloader.dataset, config.test_dataloader.dataset]

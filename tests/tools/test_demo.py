@@ -1,5 +1,5 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""The demo: its table, its paths, its picture."""
+"""The demos: their table, their paths, the picture of `make demo`."""
 
 import pickle
 from pathlib import Path
@@ -9,61 +9,90 @@ import pytest
 
 from tests.miniatures import write_image
 from tests.protocol.invented import record
-from tools import demo
+from tools import demo, demo_seg
 from tools.analysis.demo_picture import draw
+from tools.harness import demonstration
+from tools.harness.demonstration import Result
 
 ROOT = Path(__file__).parents[2]
+WEIGHTS = 'model.backbone.init_cfg.checkpoint'
+
+
+def plan(tool, *argv):
+    args = demonstration.parse_args(list(argv), None, tool.OUT, seeds=(0, 1))
+    return demonstration.plan(tool.SUITE, tool.OUT, args)
 
 
 @pytest.fixture(scope='module')
 def methods():
-    suite, _ = demo.plan(demo.parse_args([]))
-    return suite.methods
+    return plan(demo)[0].methods
 
 
 @pytest.fixture
 def results(methods):
     return {
-        (method, seed): demo.Result(100, 2.0, 50.0, 60.0 + 2 * i + seed)
+        (method, seed): Result(100, 2.0, 50.0, 60.0 + 2 * i + seed)
         for i, method in enumerate(methods)
         for seed in (0, 1)
     }
 
 
-def test_it_compares_with_the_probe(methods, results):
-    lines = demo.report(results, methods, [0, 1]).splitlines()
-    assert len(lines) > len(methods) + 2
+def test_it_compares_with_the_reference(methods, results):
+    table = demonstration.report(
+        results, methods, [0, 1], 'top-1', demo.REFERENCE, 'vs probe'
+    )
+    lines = table.splitlines()
+    assert len(lines) == len(methods) + 2
+    assert 'val top-1 %' in lines[0] and 'vs probe' in lines[0]
     assert [line.split('|')[-2].strip() for line in lines[2:5]] == ['', '+2.0', '+4.0']
     assert '60.5 ± 0.7' in lines[2]
 
 
-def test_files_lie_where_the_command_line_says(methods):
-    args = demo.parse_args(['--out', 'a/b', '--data-root', 'c', '--seeds', '5'])
-    suite, settings = demo.plan(args)
+@pytest.mark.parametrize(
+    'tool, data, weights',
+    [
+        (demo, 'digits-target-seed5', 'epoch_15.pth'),
+        (demo_seg, 'digit-scenes-seed5', 'iter_1000.pth'),
+    ],
+)
+def test_files_lie_where_the_command_line_says(tool, data, weights):
+    suite, settings = plan(tool, '--out', 'a/b', '--data-root', 'c', '--seeds', '5')
     assert settings.seeds == (5,) and settings.out == Path('a/b')
-    assert methods[0] == demo.REFERENCE
+    assert tool.REFERENCE in suite.methods and (ROOT / tool.PRETRAIN).is_file()
+    folders = demonstration.folders(suite, settings, 5)
+    assert list(folders) == list(suite.methods)
     for cell in suite.cells.values():
         assert (ROOT / cell.config).is_file()
+        assert folders[cell.method] == Path('a/b') / cell.folder / 'seed5'
         options = cell.seeded(5)
         for stage in ('train', 'val', 'test'):
-            key = f'{stage}_dataloader.dataset.data_root'
-            assert options[key] == 'c/digits-target-seed5'
-        weights = options['model.backbone.init_cfg.checkpoint']
-        assert weights == f'a/b/pretrain/epoch_{demo.EPOCHS}.pth'
+            assert options[f'{stage}_dataloader.dataset.data_root'] == f'c/{data}'
+        assert options[WEIGHTS] == f'a/b/pretrain/{weights}'
+
+
+def test_only_paths_move():
+    options = {'a': 'data/x', 'b': 'my/data/x', 'c': 3, 'd': 'out/y'}
+    moves = {'data/': '/tmp/"it"/', 'out/': 'data/'}
+    assert demonstration.moved(options, moves) == {
+        'a': '/tmp/"it"/x',
+        'b': 'my/data/x',
+        'c': 3,
+        'd': 'data/y',
+    }
 
 
 def test_a_row_is_taken_from_a_record():
     metrics = {'accuracy/top1': 71.0}
-    row = demo.result(record(metrics__val=metrics))
-    assert row == demo.Result(128303, 60.0, 71.0, 66.0)
+    row = demonstration.result(record(metrics__val=metrics))
+    assert row == Result(128303, 60.0, 71.0, 66.0)
 
 
 def test_an_earlier_demo_is_forgotten(tmp_path):
-    suite, _ = demo.plan(demo.parse_args([]))
+    suite, settings = plan(demo, '--out', str(tmp_path), '--seeds', '0')
     kept = tmp_path / 'davpt' / 'seed7'
     for folder in (tmp_path / 'records', tmp_path / 'davpt' / 'seed0', kept):
         folder.mkdir(parents=True)
-    demo.forget(tmp_path, suite, [0])
+    demonstration.forget(suite, settings)
     assert sorted(p.name for p in tmp_path.rglob('*')) == ['davpt', 'seed7']
 
 
@@ -72,12 +101,11 @@ def test_picture(tmp_path, methods, results):
     write_image(image, (8, 8), np.random.default_rng(0))
     folders = {}
     for i, method in enumerate(methods):
-        folders[method] = str(tmp_path / str(i))
-        seed = tmp_path / str(i) / 'seed0'
-        seed.mkdir(parents=True)
+        folders[method] = tmp_path / str(i) / 'seed0'
+        folders[method].mkdir(parents=True)
         item = dict(
             img_path=str(image), gt_label=np.array([1]), pred_label=np.array([i])
         )
-        (seed / 'predictions.pkl').write_bytes(pickle.dumps([item]))
+        (folders[method] / 'predictions.pkl').write_bytes(pickle.dumps([item]))
     draw(results, methods, demo.REFERENCE, 0, tmp_path / 'out.png', folders)
     assert (tmp_path / 'out.png').stat().st_size > 10000

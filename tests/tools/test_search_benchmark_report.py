@@ -14,9 +14,8 @@ pytest.importorskip('optuna')
 
 from tests.engine import miniature
 from tests.engine.miniature import ROOT
+from tests.tools.harness.inline_crew import InlineCrew
 from tools.harness import benchmark_command, report_command, search_command
-from tools.harness.crew import Event
-from tools.harness.quiet import find_function
 from tools.harness.store import StorageError
 
 
@@ -52,38 +51,6 @@ def project(tmp_path_factory):
         '}\n'
     )
     return root
-
-
-class InlineCrew:
-    """Runs jobs in this process: the crew itself has tests of its own."""
-
-    size = 1
-
-    def __init__(self, workers, devices=None):
-        self.running, self.events = [], []
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    @property
-    def idle(self):
-        return 1 - len(self.running)
-
-    def submit(self, job):
-        self.running.append(job)
-        try:
-            event = Event(job, 'done', find_function(job.function)(job.spec))
-        except Exception as error:
-            event = Event(job, 'failed', str(error))
-        self.events.append(event)
-
-    def wait(self, timeout):
-        self.running, events = [], self.events
-        self.events = []
-        return events
 
 
 @pytest.fixture(scope='module', autouse=True)

@@ -23,7 +23,7 @@ def draw(
     reference: str,
     seed: int,
     path: Path,
-    folders: Mapping[str, str],
+    folders: Mapping[str, Path],
     compared: str = 'VPT-deep',
 ) -> None:
     """Draw accuracies of all runs, and test images that two methods read differently.
@@ -34,7 +34,7 @@ def draw(
         reference: The method that marks the line.
         seed: The seed whose predictions are compared.
         path: The picture.
-        folders: Of each method; the folder of each seed is in there.
+        folders: The folder of each method's run with that seed.
         compared: The method whose predictions are set against the reference's.
     """
     fig, (left, right) = plt.subplots(
@@ -42,7 +42,7 @@ def draw(
     )
     _accuracies(left, results, methods, reference)
     pair = (reference, compared)
-    shown = _disagreements([f'{folders[method]}/seed{seed}' for method in pair])
+    shown = _disagreements([folders[method] for method in pair])
     _images(right, shown, compared, seed)
     fig.tight_layout()
     fig.savefig(path, dpi=120)
@@ -76,11 +76,11 @@ def _accuracies(axis: plt.Axes, results, methods, reference) -> None:
     axis.grid(axis='x', alpha=0.3)
 
 
-def _disagreements(work_dirs: Sequence[str]) -> list[tuple]:
+def _disagreements(work_dirs: Sequence[Path]) -> list[tuple]:
     """Return (image path, true class, prediction of each) where the two differ."""
     predictions = []
     for work_dir in work_dirs:
-        with open(Path(work_dir) / 'predictions.pkl', 'rb') as file:
+        with open(work_dir / 'predictions.pkl', 'rb') as file:
             predictions.append(pickle.load(file))
     shown = []
     for one, other in zip(*predictions):

@@ -5,7 +5,12 @@
 _lr = 'optim_wrapper.optimizer.lr'
 _hook = 'custom_hooks.1'
 _prompt = 'model.backbone.prompt'
-_base = {_lr: 0.03, f'{_hook}.visual_weight': 0.03}
+_base = {
+    _lr: 0.03,
+    f'{_hook}.visual_weight': 0.03,
+    'train_cfg.max_epochs': 10,
+    'train_cfg.val_interval': 10,
+}
 _changes = [
     {},
     {f'{_hook}.visual_weight': 1e-9, f'{_hook}.cls_weight': 1e-9},  # no guidance
