@@ -28,9 +28,7 @@ def demo(tmp_path_factory):
     argv = ['--out', str(root), '--data-root', str(data), '--seeds', '0']
     args = demonstration.parse_args(argv, None, demo_seg.OUT, seeds=())
     suite, settings = demonstration.plan(demo_seg.SUITE, demo_seg.OUT, args)
-    weights = {
-        'model.backbone.init_cfg.checkpoint': str(root / 'pretrain/iter_2.pth')
-    }
+    weights = {'model.backbone.init_cfg.checkpoint': str(root / 'pretrain/iter_2.pth')}
     cells = {
         key: replace(cell, options={**cell.options, **SHORT, **weights})
         for key, cell in suite.cells.items()

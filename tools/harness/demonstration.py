@@ -1,5 +1,5 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""What the demos share: a small ViT is pretrained on a source task and tuned on another.
+"""What the demos share: pretrain a small ViT on a source task, tune it on another.
 
 The tuning is that of the benchmark runner, with the suite of the demo.
 """

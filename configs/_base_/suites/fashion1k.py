@@ -44,9 +44,7 @@ methods = {
     'Adapter+': _method(
         'baselines/adapter-plus', **{'model.backbone.adapter.rank': [1, 2, 4, 8]}
     ),
-    'VPT-shallow': _method(
-        'vpt/vpt-shallow', **{f'{_prompt}.num_tokens': _lengths}
-    ),
+    'VPT-shallow': _method('vpt/vpt-shallow', **{f'{_prompt}.num_tokens': _lengths}),
     'VPT-deep': _method('vpt/vpt-deep', **{f'{_prompt}.num_tokens': _lengths}),
     'Gated Prompt Tuning': _method(
         'gatedvpt/gatedvpt', **{f'{_prompt}.gate_init': [1, 3, 5, 10]}
