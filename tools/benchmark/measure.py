@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from tools.benchmark.subjects import Setting, Subject, differences  # noqa: E402
 
+OutOfMemoryError = torch.cuda.OutOfMemoryError
 PACKAGES = ('torch', 'mmcv', 'mmengine', 'mmpretrain', 'timm')
 
 
@@ -49,7 +50,9 @@ def count_operations(name: str, setting: Setting) -> int:
     return counter.get_total_flops()
 
 
-def prepare(names: list[str], setting: Setting) -> tuple[list[Subject], dict]:
+def prepare(
+    names: list[str], setting: Setting
+) -> tuple[list[Subject], dict[str, dict], list[str]]:
     """Build subjects that share frozen weights, and compare what must be equal.
 
     Args:
@@ -57,12 +60,22 @@ def prepare(names: list[str], setting: Setting) -> tuple[list[Subject], dict]:
         setting: The cell.
 
     Returns:
-        The subjects and, by method, :func:`differences` from its full-token way.
+        The subjects; by method, :func:`differences` from its full-token way; and the
+        names of those that a GPU has no room for beside the others.
     """
     subjects: dict[str, Subject] = {}
+    too_large = []
     frozen = None
     for name in names:
-        subjects[name] = Subject(name, setting, frozen)
+        try:
+            subjects[name] = Subject(name, setting, frozen)
+            if setting.device != 'cpu':
+                subjects[name].try_once()
+        except OutOfMemoryError:
+            subjects.pop(name, None)
+            too_large.append(name)
+            torch.cuda.empty_cache()
+            continue
         if frozen is None:
             frozen = subjects[name].frozen_state() or None
     checks = {}
@@ -70,7 +83,7 @@ def prepare(names: list[str], setting: Setting) -> tuple[list[Subject], dict]:
         plain = subjects.get(f'{name}/full-token')
         if plain is not None and not (setting.drop_rate and setting.mode == 'train'):
             checks[name] = differences(subject, plain)
-    return list(subjects.values()), checks
+    return list(subjects.values()), checks, too_large
 
 
 def measure_times(
@@ -102,7 +115,7 @@ def measure_times(
     return times
 
 
-def measure_memory(name: str, setting: Setting) -> dict[str, int]:
+def measure_memory(name: str, setting: Setting) -> dict[str, int] | None:
     """Measure one cell in a process of its own.
 
     Args:
@@ -112,7 +125,9 @@ def measure_memory(name: str, setting: Setting) -> dict[str, int]:
     Returns:
         In bytes, on the CPU ``before`` (resident after all imports
         and a step of a tiny model) and ``peak``
-        (largest resident set); on a GPU ``peak`` (largest allocation).
+        (largest resident set); on a GPU ``peak`` (largest allocation). For training
+        without recomputation also ``kept``, see :func:`kept_for_backward`. None if a
+        GPU has no room for it.
     """
     cell = json.dumps([name, dataclasses.asdict(setting)])
     out = subprocess.run(
@@ -137,10 +152,38 @@ def memory_here(name: str, setting: Setting, runs: int = 2) -> dict[str, int]:
     subject = Subject(name, setting)
     for _ in range(runs):
         subject.run()
-    if setting.device != 'cpu':
+    if setting.device == 'cpu':
+        found = dict(before=before, peak=resident('VmHWM'))
+    else:
         synchronize(setting.device)
-        return dict(peak=torch.cuda.max_memory_allocated())
-    return dict(before=before, peak=resident('VmHWM'))
+        found = dict(peak=torch.cuda.max_memory_allocated())
+    if setting.mode == 'train' and setting.with_cp == 'none':
+        found['kept'] = kept_for_backward(subject)
+    return found
+
+
+def kept_for_backward(subject: Subject) -> int:
+    """Count the bytes that autograd keeps of a forward pass, parameters left out.
+
+    Every storage counts once, whole. Unlike a peak this is the same on every machine.
+
+    Args:
+        subject: It trains, and recomputes nothing: what recomputation starts from is
+            not seen here.
+    """
+    own = {p.untyped_storage().data_ptr() for p in subject.model.parameters()}
+    sizes: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        losses = subject.losses()
+    del losses
+    return sum(sizes.values())
 
 
 def resident(field: str) -> int:
@@ -194,4 +237,8 @@ def available_cores() -> int:
 
 if __name__ == '__main__':
     subject_name, options = json.loads(sys.argv[1])
-    print(json.dumps(memory_here(subject_name, Setting(**options))))
+    try:
+        measured = memory_here(subject_name, Setting(**options))
+    except OutOfMemoryError:
+        measured = None
+    print(json.dumps(measured))

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 
 MEBI = 2**20
+TOO_LARGE = 'out of memory'
 
 
 def add_ratios(rows: dict[str, dict], references: Sequence[str]) -> None:
@@ -39,14 +40,17 @@ def ratios(row: dict, other: dict) -> dict:
     found = {}
     if 'operations' in row:
         found['operations'] = row['operations'] / other['operations']
-    for clock, values in row.get('seconds', {}).items():
+    timed = 'seconds' in row and 'seconds' in other
+    for clock, values in row['seconds'].items() if timed else ():
         theirs = other['seconds'][clock]
         found[clock] = dict(
             median=statistics.median(a / b for a, b in zip(values, theirs)),
             least=min(values) / min(theirs),
         )
-    if 'memory' in row:
+    if 'memory' in row and 'memory' in other:
         found['memory'] = net(row['memory']) / net(other['memory'])
+        if 'kept' in row['memory'] and other['memory'].get('kept'):
+            found['kept'] = row['memory']['kept'] / other['memory']['kept']
     return found
 
 
@@ -86,15 +90,24 @@ def group_table(group: dict) -> list[str]:
     setting, rows = group['setting'], group['rows']
     labels = list(dict.fromkeys(label for row in rows for label in row['ratios']))
     columns = {'subject': lambda row: row['subject']}
+    timed = any('seconds' in row for row in rows)
     if 'operations' in rows[0]:
         columns['GFLOP'] = lambda row: f'{row["operations"] / 1e9:.1f}'
-    if 'seconds' in rows[0]:
+    if timed:
         for clock in ('wall', 'processor'):
-            columns[f'{clock} ms'] = lambda row, clock=clock: pair(row[clock], 1e3, 1)
-    if 'memory' in rows[0]:
-        columns['peak MiB'] = lambda row: f'{net(row["memory"]) / MEBI:.0f}'
+            columns[f'{clock} ms'] = lambda row, clock=clock: (
+                pair(row[clock], 1e3, 1) if clock in row else TOO_LARGE
+            )
+    if any('memory' in row for row in rows):
+        columns['peak MiB'] = lambda row: (
+            f'{net(row["memory"]) / MEBI:.0f}' if 'memory' in row else TOO_LARGE
+        )
+    if any('kept' in row.get('memory', ()) for row in rows):
+        columns['kept MiB'] = lambda row: (
+            f'{row["memory"]["kept"] / MEBI:.0f}' if 'memory' in row else TOO_LARGE
+        )
     for label in labels:
-        for key in ('operations', 'wall', 'processor', 'memory'):
+        for key in ('operations', 'wall', 'processor', 'memory', 'kept'):
             if any(key in row['ratios'].get(label, ()) for row in rows):
                 columns[f'{key} / {label}'] = lambda row, at=(label, key): ratio(
                     row, *at
@@ -102,15 +115,23 @@ def group_table(group: dict) -> list[str]:
     lines = [
         f'**{setting["mode"]}**, {setting["arch"]}, {setting["image_size"]} pixels, '
         f'B = {setting["batch_size"]}, M = {setting["num_tokens"]}, '
-        f'{setting["dtype"]}, {setting["device"]}, threads: {setting["threads"]}',
+        f'{setting["dtype"]}, {setting["device"]}, threads: {setting["threads"]}, '
+        f'dropout of prompts {setting["drop_rate"]}, {setting["optimizer"]}, '
+        f'recomputed: {setting["with_cp"]}; load {group["load"][0]:.1f}',
         '',
         '| ' + ' | '.join(columns) + ' |',
         '| --- ' + '| ---: ' * (len(columns) - 1) + '|',
     ]
     for row in rows:
         lines.append('| ' + ' | '.join(cell(row) for cell in columns.values()) + ' |')
-    if 'seconds' in rows[0]:
+    if timed:
         lines += ['', 'Times and their ratios: median (least).']
+    if group['too_large']:
+        lines += [
+            '',
+            f'No memory beside the others: {", ".join(group["too_large"])}. Time fewer '
+            'subjects at once (--methods, --against) or a smaller batch.',
+        ]
     if group['checks']:
         most = max(max(found.values()) for found in group['checks'].values())
         lines += ['', f'Full-token ways compute the same to {most:.0e}, relative.']
@@ -123,7 +144,7 @@ def ratio(row: dict, label: str, key: str) -> str:
     Args:
         row: A row of a group.
         label: What the ratio refers to.
-        key: ``operations``, ``wall``, ``processor`` or ``memory``.
+        key: ``operations``, ``wall``, ``processor``, ``memory`` or ``kept``.
     """
     value = row['ratios'].get(label, {}).get(key)
     if value is None:

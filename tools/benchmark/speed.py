@@ -156,8 +156,9 @@ def measure_group(args: argparse.Namespace, setting: Setting) -> list[dict]:
         setting: The cell, but for threads.
 
     Returns:
-        One group for each number of threads: its setting, the differences between
-        methods and their full-token way, and one row for each subject.
+        One group for each number of threads: its setting, the load at its end, the
+        differences between methods and their full-token way, the subjects that were too
+        large to be timed beside the others, and one row for each subject.
     """
     names = names_of(args, setting.mode)
     say = f'{setting.mode}, M = {setting.num_tokens}'
@@ -165,9 +166,9 @@ def measure_group(args: argparse.Namespace, setting: Setting) -> list[dict]:
     if 'operations' in args.measure:
         print(f'{say}: counting operations', file=sys.stderr, flush=True)
         operations = {n: measure.count_operations(n, setting) for n in names}
-    subjects, checks = [], {}
+    subjects, checks, too_large = [], {}, []
     if 'time' in args.measure:
-        subjects, checks = measure.prepare(names, setting)
+        subjects, checks, too_large = measure.prepare(names, setting)
     groups = []
     # Counted operations do not depend on threads: without times, one group is all.
     several = {'time', 'memory'} & set(args.measure)
@@ -186,13 +187,16 @@ def measure_group(args: argparse.Namespace, setting: Setting) -> list[dict]:
         if 'memory' in args.measure and threads == args.threads[0]:
             print(f'{say}: memory', file=sys.stderr, flush=True)
             for name in names:
-                rows[name]['memory'] = measure.measure_memory(name, cell)
+                memory = measure.measure_memory(name, cell)
+                rows[name].update({} if memory is None else dict(memory=memory))
         references = args.reference or REFERENCES[setting.mode]
         add_ratios(rows, references)
         groups.append(
             dict(
                 setting=dataclasses.asdict(cell),
+                load=os.getloadavg(),
                 checks=checks,
+                too_large=too_large,
                 rows=list(rows.values()),
             )
         )

@@ -156,11 +156,22 @@ class Subject:
         with torch.inference_mode(), self._autocast():
             self.model(self.images)
 
+    def losses(self) -> dict[str, Tensor]:
+        """Run forward for training, and return the losses by name."""
+        with self._autocast():
+            return self.model(self.images, self.samples, mode='loss')
+
     def backward(self) -> None:
         """Run forward and backward."""
-        with self._autocast():
-            losses = self.model(self.images, self.samples, mode='loss')
-        sum(losses.values()).backward()
+        sum(self.losses().values()).backward()
+
+    def try_once(self) -> None:
+        """Do what needs memory, and leave the model as it was."""
+        if self.setting.mode == 'infer':
+            self.infer()
+            return
+        self.backward()
+        self.optimizer.zero_grad(set_to_none=True)
 
     def count(self) -> None:
         """Do the part of :meth:`run` that has countable operations, all but updates."""

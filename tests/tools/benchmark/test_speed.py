@@ -55,6 +55,45 @@ def test_smoke(tmp_path):
     assert 'operations / full-token' in table and 'wall / vpt-deep' in table
 
 
+def test_what_has_no_room_is_left_out(tmp_path, monkeypatch):
+    build = Subject.__init__
+
+    def full_is_too_large(self, name, *args):
+        if name == 'full':
+            raise measure.OutOfMemoryError('too large')
+        build(self, name, *args)
+
+    monkeypatch.setattr(Subject, '__init__', full_is_too_large)
+    command = f'{OPTIONS} --measure time --modes train --repeats 1 --warmup 0'
+    command += ' --methods vpt-deep --against full'
+    result = speed.main([*command.split(), '--out', str(tmp_path / 'speed')])
+    (group,) = result['groups']
+    assert group['too_large'] == ['full']
+    ours, full = group['rows']
+    assert 'seconds' in ours and 'full' in ours['ratios'] and 'seconds' not in full
+    table = (tmp_path / 'speed.md').read_text()
+    assert '| full | out of memory | out of memory |' in table
+    assert 'No memory beside the others: full.' in table
+
+
+def test_what_autograd_keeps():
+    """Nothing before the first prompt; more in the full-token way."""
+    kept = {
+        name: measure.kept_for_backward(Subject(name, TINY))
+        for name in ('vpt-deep', 'vpt-deep/full-token', 'full', 'bare')
+    }
+    assert kept['bare'] < 1e5 < kept['vpt-deep'] < kept['vpt-deep/full-token']
+    assert kept['vpt-deep/full-token'] < kept['full']
+
+
+def test_trying_leaves_a_subject_as_it_was():
+    subject = Subject('vpt-deep', TINY)
+    before = subject.model.backbone.prompt.tokens.clone()
+    subject.try_once()
+    assert torch.equal(subject.model.backbone.prompt.tokens, before)
+    assert subject.model.backbone.prompt.tokens.grad is None
+
+
 def test_subjects():
     names = subject_names('train', list(METHODS), ['full-token', *BARE, *FULL])
     assert set(names) == {*METHODS, *FULL_TOKEN, *BARE, *FULL}
@@ -145,7 +184,7 @@ def test_no_method_takes_more_operations_than_the_plain_way(method, mode):
 def test_memory_of_a_process_of_its_own():
     held = torch.ones(2**26)  # 256 MiB here, which must not count there
     memory = measure.measure_memory('vpt-deep', TINY)
-    assert 0 < memory['before'] < memory['peak']
+    assert 0 < memory['before'] < memory['peak'] and memory['kept'] > 0
     assert memory['peak'] - memory['before'] < held.nbytes
 
 
