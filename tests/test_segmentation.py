@@ -5,9 +5,12 @@ import copy
 
 import pytest
 import torch
+from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
 
 from mmvpt.models.tunable import count_parameters, tuned_names
 from tests.config_files import CONFIGS, ROOT, load
@@ -17,6 +20,7 @@ from tools import train as train_tool
 
 FACE = 'davpt/ade20k.py'
 UPERNET = '{}_upernet-vit-base-p16_ade20k.py'
+CAMVID = '{}_upernet-vit-mini_camvid.py'
 SETR = '{}_setr-pup-vit-large-p16_ade20k.py'
 #: One run for each: name of the config, changes.
 RUNS = {
@@ -25,6 +29,9 @@ RUNS = {
     'adaptive': ('vapt/' + UPERNET.format('vapt'), {}),
     'full': ('baselines/' + UPERNET.format('full'), {}),
     'frozen': ('baselines/' + UPERNET.format('frozen'), {}),
+    'LoRA': ('baselines/' + UPERNET.format('lora'), {}),
+    'SSF': ('baselines/' + UPERNET.format('ssf'), {}),
+    'Adapter+': ('baselines/' + UPERNET.format('adapter-plus'), {}),
     'linear head': ('baselines/probe_linear-vit-base-p16_ade20k.py', {}),
     'SETR-PUP, slide': ('davpt/' + SETR.format('davpt-plus'), {}),
     'SETR-PUP of Gated': ('gatedvpt/gatedvpt_setr-pup-vit-base-p16-mae_ade20k.py', {}),
@@ -146,15 +153,54 @@ def segmentation_model(path):
         return MODELS.build(copy.deepcopy(config.model))
 
 
+def _with_adapters(rest, layers, dims, rank=8, final_norm=0):
+    """Return the numbers of tuned parameters with each adapter and ``rest``."""
+    operations = 2 * dims + 3 * dims + dims + 4 * dims + dims  # norms, qkv, proj, MLP
+    return {
+        'lora': rest + layers * 2 * 2 * rank * dims,
+        'adapter-plus': rest + layers * (2 * rank * dims + rank + 2 * dims),
+        'ssf': rest + 2 * ((1 + final_norm) * dims + layers * operations),
+    }
+
+
+def test_adapters_and_heads_alone_have_gradients(data_root):
+    """On ADE20K's miniature; what is frozen is not even asked for."""
+    for method in ('lora', 'adapter-plus', 'ssf'):
+        config = small('baselines/' + UPERNET.format(method), data_root)
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            model = revert_sync_batchnorm(MODELS.build(config.model))
+        images, maps = torch.randn(2, 3, 32, 32), torch.randint(0, 150, (2, 1, 32, 32))
+        samples = [
+            SegDataSample(gt_sem_seg=PixelData(data=seg_map), metainfo={})
+            for seg_map in maps
+        ]
+        losses = model(images, samples, mode='loss')
+        sum(v for name, v in losses.items() if 'loss' in name).backward()
+        with_gradient = {n for n, p in model.named_parameters() if p.grad is not None}
+        assert with_gradient == {
+            name
+            for name, _ in model.named_parameters()
+            if '.adapter.' in name or not name.startswith('backbone.')
+        }, method
+
+
 def test_numbers_of_tuned_parameters():
     """Those of the papers: SETR-PUP on ViT-L, 150 classes."""
     heads, prompts = 13_143_640, 24 * 20 * 1024
     plus = 24 * 2 * 1024 + 1024  # biases of keys and values, class token
     expected = dict(frozen=heads, full=317_291_096, davpt=heads + prompts)
     expected.update({'vpt-deep': heads + prompts, 'davpt-plus': heads + prompts + plus})
+    expected.update(bias=heads + 271_360, **_with_adapters(heads, 24, 1024))
     for method, number in expected.items():
         (path,) = (p for p in CONFIGS if p.name == SETR.format(method))
         assert count_parameters(segmentation_model(path))[0] == number, method
+    # the supervised ViT-B has a final norm, which SSF scales and shifts
+    for method, number in _with_adapters(0, 12, 768, rank=8, final_norm=1).items():
+        (path,) = (p for p in CONFIGS if p.name == UPERNET.format(method))
+        assert count_parameters(segmentation_model(path).backbone)[0] == number, method
+    for method, number in _with_adapters(0, 6, 128, rank=4, final_norm=1).items():
+        (path,) = (p for p in CONFIGS if p.name == CAMVID.format(method))
+        assert count_parameters(segmentation_model(path).backbone)[0] == number, method
     # two auxiliary heads in Gated Prompt Tuning, three elsewhere
     (path,) = (p for p in CONFIGS if p.name == RUNS['SETR-PUP of Gated'][0][9:])
     model = segmentation_model(path)

@@ -35,8 +35,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser('benchmark.py', description=__doc__)
     parser.add_argument(
         'suite',
-        help='fgvc, vtab, vtab-natural, vtab-specialized, vtab-structured, ade20k, a '
-        'file of configs/_base_/suites by its name, or the path of an own one',
+        help='fgvc, vtab, vtab-natural, vtab-specialized, vtab-structured, '
+        'ade20k, pascal-context, a file of configs/_base_/suites by its name, or the '
+        'path of an own one',
     )
     parser.add_argument('--method', nargs='+', required=True, help="names, or 'all'")
     parser.add_argument('--backbone', help='such as vit-b_in21k')
@@ -48,7 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='search settings first, for each method and task',
     )
-    parser.add_argument('--space', help="space file for all methods [the suite's]")
+    parser.add_argument('--space', help='space file for all methods [each its own]')
     session.add_search_arguments(parser, 'tpe')
     parser.add_argument(
         '--no-preview', action='store_true', help='start without estimating the cost'
@@ -151,7 +152,8 @@ class Benchmark:
         self.cells = list(suite.cells.values())
         self.predictions = predictions
         self.finals: list[Finals] = []
-        self._searching = [cell for cell in self.cells if search and cell.space]
+        protocol = settings.protocol
+        self._searching = [c for c in self.cells if c.is_searched(search, protocol)]
         if search and not self._searching:
             raise ValueError('no method of the suite has a space: give --space')
         self._searches: dict[int, _Searched] = {}
@@ -165,8 +167,8 @@ class Benchmark:
     def _jobs(self, function: str, cells: Sequence[Cell]) -> list[Job]:
         jobs = []
         for cell in cells:
-            space = cell.space or Space({})
-            spec = session.search_spec(cell, self.settings, space)
+            space = cell.space if cell in self._searching else None
+            spec = session.search_spec(cell, self.settings, space or Space({}))
             jobs.append(Job(f'{session.TRIALS}:{function}', spec, key=id(cell)))
         return jobs
 

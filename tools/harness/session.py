@@ -89,7 +89,7 @@ def make_search(
 
     space = cell.space or Space({})
     strategy = make_strategy(
-        settings.strategy,
+        cell.strategy or settings.strategy,
         space,
         settings.search_seed,
         settings.trials,

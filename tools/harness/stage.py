@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 
 from mmvpt.engine.launch import load_config
+from mmvpt.engine.loops import ConvergedProbeLoop
 from mmvpt.protocol import Protocol, apply_protocol, inspect_data
 from mmvpt.protocol.provenance import fingerprint
 
@@ -44,6 +45,11 @@ def stage_config(
     before = dict(test_dataloader=copy.deepcopy(config.get('test_dataloader')))
     if before['test_dataloader'] is None and stage == 'final':
         raise ValueError(f'{spec["config"]} has no test_dataloader to report on')
+    if ConvergedProbeLoop.__name__ in str(config.train_cfg.get('type')):
+        # while the configs are there that say how images are evaluated
+        others = (config.get('val_dataloader'), config.get('test_dataloader'))
+        train = ConvergedProbeLoop.for_evaluation(config.train_dataloader, *others)
+        config.train_dataloader = train
     apply_protocol(config, protocol, stage, spec['metric'])
     return inspect_data(config, protocol, stage, before, spec['accepted_duplicates'])
 

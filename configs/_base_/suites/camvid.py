@@ -11,6 +11,7 @@ tasks = dict(camvid=dict(title='CamVid'))
 _head = {'optim_wrapper.optimizer.lr': [0.001, 0.003]}
 _multiplier = 'optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult'
 _prompts = {_multiplier: [1, 10]}
+_adapters = {_multiplier: [0.3, 1]}  # with 0.3 nearly the rate of Adapter+'s recipe
 
 
 def _method(config, space, **options):
@@ -26,6 +27,10 @@ methods = {
         _head,
         **{'train_cfg.max_iters': 500, 'train_cfg.val_interval': 500},
     ),
+    'bias': _method('baselines/bias', _prompts),
+    'SSF': _method('baselines/ssf', _adapters),
+    'LoRA': _method('baselines/lora', _adapters),
+    'Adapter+': _method('baselines/adapter-plus', _adapters),
     'VPT-deep': _method('vpt/vpt-deep', _prompts),
     'DA-VPT+, image labels': _method('davpt/davpt-plus', _prompts),
     'DA-VPT+, patch labels': _method('davpt/davpt-plus-patch', _prompts),

@@ -24,8 +24,8 @@ class ConvergedProbeLoop(BaseLoop):
     r"""Fit the linear head to frozen features until the gradient vanishes.
 
     Features of the training images are computed once, in eval mode and with the
-    validation's pipeline, and standardised: :math:`z = (x - \mu) / \sigma`, channel by
-    channel. In float64 the configured optimizer then minimises
+    pipeline of the validation (or test) data, and standardised: :math:`z = (x - \mu) /
+    \sigma`, channel by channel. In float64 the configured optimizer then minimises
 
     .. math::
         \frac1n \sum_i \mathrm{CE}(W z_i + b, y_i) + \tfrac{\lambda}{2} \lVert W
@@ -75,7 +75,7 @@ class ConvergedProbeLoop(BaseLoop):
         if len(l2) > 1 and runner._val_dataloader is None:
             raise ValueError(
                 f'choosing among {len(l2)} values of l2 needs validation data. Set '
-                'val_dataloader, or give a single value.'
+                'val_dataloader, or give a single value, train_cfg.l2=[0.01].'
             )
         if runner.param_schedulers:
             raise ValueError(
@@ -83,7 +83,8 @@ class ConvergedProbeLoop(BaseLoop):
                 'param_scheduler=None'
             )
         if isinstance(dataloader, dict):
-            dataloader = self._for_evaluation(dataloader, runner._val_dataloader)
+            others = (runner._val_dataloader, runner._test_dataloader)
+            dataloader = self.for_evaluation(dataloader, *others)
         super().__init__(runner, dataloader)
         self.l2 = sorted(map(float, l2), reverse=True)
         self.tolerance = tolerance
@@ -102,19 +103,34 @@ class ConvergedProbeLoop(BaseLoop):
         return self._iter
 
     @staticmethod
-    def _for_evaluation(train: dict, val: Any) -> dict:
-        """Let the training data be read in order, whole, without augmentation."""
+    def for_evaluation(train: dict, *others: Any) -> dict:
+        """Return training data that are read as validation and test data are.
+
+        In order, whole, and with the pipeline of the first of ``others`` that has one;
+        if none has, with their own.
+
+        Args:
+            train: The config of the training data loader.
+            *others: The configs of the validation and test data loaders; None, or what
+                is built already, has no pipeline.
+
+        Raises:
+            ValueError: If the training data have no pipeline that could be replaced.
+        """
         loader = copy.deepcopy(train)
-        sampler = dict(type='DefaultSampler', shuffle=False, round_up=False)
-        loader.update(sampler=sampler, drop_last=False, persistent_workers=False)
-        if isinstance(val, dict):
-            if 'pipeline' not in loader['dataset']:
-                raise ValueError(
-                    'the converged probe reads the training images with the pipeline '
-                    'of the validation, but train_dataloader.dataset (a '
-                    f'{loader["dataset"]["type"]}) has no pipeline to replace'
-                )
-            loader['dataset']['pipeline'] = copy.deepcopy(val['dataset']['pipeline'])
+        loader['sampler'] = dict(type='DefaultSampler', shuffle=False, round_up=False)
+        loader.update(drop_last=False, persistent_workers=False)
+        configs = [other['dataset'] for other in others if isinstance(other, dict)]
+        pipelines = [config['pipeline'] for config in configs if 'pipeline' in config]
+        if not pipelines:
+            return loader
+        if 'pipeline' not in loader['dataset']:
+            raise ValueError(
+                'the converged probe reads the training images with the pipeline of '
+                'the validation, but train_dataloader.dataset (a '
+                f'{loader["dataset"]["type"]}) has no pipeline to replace'
+            )
+        loader['dataset']['pipeline'] = copy.deepcopy(pipelines[0])
         return loader
 
     def run(self) -> nn.Module:

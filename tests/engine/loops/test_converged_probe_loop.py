@@ -10,6 +10,9 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmvpt.protocol import get_protocol
+from tools.harness.stage import stage_config
+
 from ..miniature import ROOT, config, write_data
 
 SCHEDULE = Config.fromfile(str(ROOT / 'configs/_base_/schedules/probe_lbfgs.py'))
@@ -17,7 +20,10 @@ SCHEDULE = Config.fromfile(str(ROOT / 'configs/_base_/schedules/probe_lbfgs.py')
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    return write_data(tmp_path_factory.mktemp('data'), num_train=30, num_val=30)
+    folder = write_data(tmp_path_factory.mktemp('data'), num_train=30, num_val=30)
+    both = [(folder / f'{name}.txt').read_text() for name in ('train800', 'val200')]
+    (folder / 'train800val200.txt').write_text(''.join(both))
+    return folder
 
 
 def probe(data, work_dir, l2=(1.0, 0.1, 0.01), **changes):
@@ -83,6 +89,45 @@ def test_checkpoint_serves_the_test_tool(data, tmp_path):
     )
     assert metrics['accuracy/top1'] > 50
     assert runner.message_hub.get_scalar('val/accuracy/top1').current() > 50
+
+
+def transforms(config):
+    return [step['type'] for step in config['dataset']['pipeline']]
+
+
+@pytest.mark.parametrize(
+    ('protocol', 'stage', 'images'),
+    [
+        (None, 'final', 30),  # of the test data
+        ('vpt', 'search', 30),
+        ('vpt', 'final', 60),
+        ('single-recipe', 'final', 60),
+        ('own', 'final', 30),
+    ],
+)
+def test_images_are_read_without_augmentation(data, tmp_path, protocol, stage, images):
+    """Also where a protocol takes validation and test data away."""
+    cfg = probe(data, tmp_path, l2=[0.1])
+    augmented = transforms(cfg.train_dataloader)
+    assert augmented == ['LoadImageFromFile', 'mmvpt.SeededTransforms', 'PackInputs']
+    if protocol is None:
+        cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
+    else:
+        spec = dict(metric='accuracy/top1', seed=0, accepted_duplicates=0)
+        stage_config(cfg, spec, get_protocol(protocol), stage)
+        # what is recorded
+        assert transforms(cfg.train_dataloader) == ['LoadImageFromFile', 'PackInputs']
+    loader = Runner.from_cfg(cfg).train_loop.dataloader
+    names = [type(step).__name__ for step in loader.dataset.pipeline.transforms]
+    assert names == ['LoadImageFromFile', 'PackInputs']
+    assert sum(len(batch['inputs']) for batch in loader) == images
+
+
+def test_other_trainings_keep_their_augmentation(data, tmp_path):
+    cfg = config(data, work_dir=str(tmp_path))
+    spec = dict(metric='accuracy/top1', seed=0, accepted_duplicates=0)
+    stage_config(cfg, spec, get_protocol('vpt'), 'final')
+    assert 'mmvpt.SeededTransforms' in transforms(cfg.train_dataloader)
 
 
 def test_unconverged_is_said(data, tmp_path, caplog):

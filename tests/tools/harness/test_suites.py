@@ -1,12 +1,24 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Which config a method, a backbone and a task have."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from mmvpt.engine.launch import load_config
+from mmvpt.protocol import get_protocol
+from tests.config_files import load
+from tests.engine import miniature
+from tests.tools.harness.inline_crew import InlineCrew
+from tools.harness import benchmark_command
+from tools.harness.session import Settings
 from tools.harness.space_keys import check_keys
-from tools.harness.suites import FILES, ROOT, Cell, load_suite, names
+from tools.harness.suites import FILES, ROOT, SEGMENTATION, ZOO_SPACES, Cell, load_suite
+from tools.harness.suites import names as names_of_suites
+from tools.recipes.tables import BACKBONES
+
+PROBE = load_config(str(ROOT / 'configs/_base_/schedules/probe_lbfgs.py'))
 
 
 @pytest.mark.parametrize(
@@ -52,6 +64,117 @@ def test_unknown_names(arguments, message):
         load_suite(*arguments)
 
 
+@pytest.mark.parametrize(
+    'backbone, others',
+    [
+        ('vit-b_in21k', {'gatedvpt'}),
+        ('mae', {'linear', 'linear-converged', 'mlp', 'full', 'bias', 'partial-1'}),
+    ],
+)
+def test_all_methods_are_those_with_configs(backbone, others, capsys):
+    suite = load_suite('vtab', ['all'], backbone)
+    said = capsys.readouterr().out
+    assert 'Left out' in said and all(method in said for method in others)
+    assert not others & set(suite.methods)
+    if backbone == 'mae':
+        others |= {'lora', 'adapter-plus', 'ssf'}
+    assert {*suite.methods, *others} == set(ZOO_SPACES)
+    assert len(suite.cells) == 19 * len(suite.methods)
+    with pytest.raises(ValueError, match='has no config for backbone'):
+        load_suite('vtab', sorted(others), backbone)
+
+
+def test_all_methods_on_no_backbone():
+    with pytest.raises(ValueError, match="no method of vtab has .* 'resnet'"):
+        load_suite('vtab', ['all'], 'resnet')
+    with pytest.raises(ValueError, match="no method of ade20k has .* 'resnet'"):
+        load_suite('ade20k', ['all'], 'resnet')
+
+
+@pytest.mark.parametrize('backbone', BACKBONES)
+def test_spaces_of_the_zoo_fit_every_method(backbone):
+    for suite, task in (('vtab', 'vtab-dtd'), ('fgvc', 'flowers')):
+        for cell in load_suite(suite, ['all'], backbone, [task]).cells.values():
+            config = load_config(str(ROOT / cell.config), dict(cell.options))
+            check_keys(config, {k for d in cell.space.dimensions for k in d.keys()})
+
+
+def test_the_converged_probe_is_always_searched(tmp_path):
+    suite = load_suite('vtab', ['linear', 'linear-converged'], 'in21k', ['vtab-dtd'])
+    trained, converged = (cell for cell in suite.cells.values())
+    for protocol in map(get_protocol, ('vpt', 'own')):
+        assert converged.is_searched(False, protocol)
+        assert not trained.is_searched(False, protocol)
+        assert trained.is_searched(True, protocol)
+    (strengths,) = converged.space.dimensions
+    assert sorted(l2 for (l2,) in strengths.values) == sorted(PROBE.train_cfg.l2)
+    with pytest.raises(ValueError, match="'single-recipe' searches nothing.*vpt, own"):
+        converged.is_searched(False, get_protocol('single-recipe'))
+
+    path = tmp_path / 'space.py'
+    path.write_text("space = {'optim_wrapper.optimizer.lr': [1, 2]}\n")
+    arguments = (['linear', 'linear-converged'], 'in21k', ['vtab-dtd'], str(path))
+    spaces = [cell.space.size for cell in load_suite('vtab', *arguments).cells.values()]
+    assert spaces == [2, 13]
+    with pytest.raises(ValueError, match='changes nothing: linear-converged'):
+        load_suite('vtab', ['linear-converged'], *arguments[1:])
+
+
+def test_a_search_that_nobody_asked_for(tmp_path, monkeypatch):
+    """The probe of the protocol of VPT: found on val, then trained without it."""
+    pytest.importorskip('optuna')
+    monkeypatch.setattr(benchmark_command, 'Crew', InlineCrew)
+    plain = 'yapf.yapflib.yapf_api.FormatCode'
+    monkeypatch.setattr(plain, lambda text, **_: (text, True))
+    data = miniature.write_data(tmp_path)
+    both = [(data / f'{name}.txt').read_text() for name in ('train800', 'val200')]
+    (data / 'train800val200.txt').write_text(''.join(both))
+    config = miniature.config(data, model__backbone__prompt=None)
+    config.optim_wrapper, config.param_scheduler = PROBE.optim_wrapper, None
+    config.train_cfg, config.experiment_name = PROBE.train_cfg, None
+    config.dump(str(tmp_path / 'probe.py'))
+    entry = dict(config=str(tmp_path / 'probe.py'), strategy='grid')
+    entry['space'] = {'train_cfg.l2': [[0.001], [0.1], [10.0]]}
+    suite = tmp_path / 'suite.py'
+    text = "name = 'mine'\nprotocol = 'vpt'\ntasks = dict(a={})\nseeds = [0]\n"
+    suite.write_text(f"{text}methods = {{'probe': {entry!r}}}\n")
+    arguments = [str(suite), '--method', 'all', '--out', str(tmp_path / 'out')]
+    assert benchmark_command.main([*arguments, '--no-preview']) == 1
+    folder = tmp_path / 'out/records/mine/a'
+    search = json.loads((folder / 'probe_search.json').read_text())
+    record = json.loads((folder / 'probe_seed0.json').read_text())
+    assert search['strategy']['name'] == 'grid' and len(search['trials']) == 3
+    assert record['settings'] == search['best']['overrides']
+    assert record['protocol']['train_split'] == 'train800val200'
+    del entry['space']
+    suite.write_text(f"{text}methods = {{'probe': {entry!r}}}\n")
+    with pytest.raises(ValueError, match='probe has a strategy, but no space'):
+        benchmark_command.main(arguments)
+
+
+def test_costs_are_measured_with_the_settings_that_run():
+    suite = load_suite('vtab', ['linear'], 'in21k', ['vtab-dtd'])
+    settings = Settings(get_protocol('vpt'), Path('out'), (0,))
+    for search in (False, True):
+        benchmark = benchmark_command.Benchmark(suite, settings, None, search)
+        (job,) = benchmark._jobs('calibrate', benchmark.cells)
+        space = benchmark.cells[0].space
+        assert job.spec['overrides'] == (space.overrides(space.start) if search else {})
+
+
+@pytest.mark.parametrize('name', SEGMENTATION)
+def test_segmentation_in_one_process_has_the_batch_of_eight(name):
+    assert name in names_of_suites()
+    for backbone in ('upernet-vit-base-p16', 'setr-pup-vit-large-p16'):
+        suite = load_suite(name, ['all'], backbone)
+        assert {'davpt-plus', 'bias', 'lora', 'ssf', 'adapter-plus'} < {*suite.methods}
+        for cell in suite.cells.values():
+            assert cell.options == {'train_dataloader.batch_size': 16}
+            config = load(ROOT / cell.config)
+            assert config.auto_scale_lr.base_batch_size == 16
+            assert config.train_dataloader.batch_size == 2
+
+
 def test_ade20k():
     for backbone in ('vit-large', 'setr-pup-vit-large-p16'):
         suite = load_suite('ade20k', ['vpt-deep'], backbone)
@@ -82,9 +205,7 @@ def test_own_suites(tmp_path):
 @pytest.mark.parametrize('name', [p.stem for p in (ROOT / FILES).glob('*.py')])
 def test_shipped_suites(name):
     """Every config exists and has what its space changes."""
-    from mmvpt.engine.launch import load_config
-
-    assert name in names()
+    assert name in names_of_suites()
     for cell in load_suite(name, ['all'], None).cells.values():
         config = load_config(str(ROOT / cell.config))
         if cell.space:

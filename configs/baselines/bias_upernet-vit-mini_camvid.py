@@ -1,0 +1,10 @@
+# Bias tuning (BitFit) with UperNet.
+# CamVid, a small ViT pretrained on CIFAR-10; docs/results.md.
+# Run: python tools/train.py configs/baselines/bias_upernet-vit-mini_camvid.py
+_base_ = [
+    '../_base_/models/upernet_vit-mini_cifar10.py',
+    '../_base_/datasets/camvid.py',
+    '../_base_/schedules/camvid_adamw_250i.py',
+]
+
+model = dict(backbone=dict(tunable='bias'))

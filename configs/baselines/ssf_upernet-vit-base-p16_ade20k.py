@@ -1,0 +1,13 @@
+# SSF, scaled and shifted features, on ADE20K, UPerNet, ViT-B/16 (AugReg).
+# Published: no figure of this method, decoder and backbone known to us.
+# lr is that of prompts: sweep it before you compare. Biases and scales do not decay.
+# Run: bash tools/dist_train.sh configs/baselines/ssf_upernet-vit-base-p16_ade20k.py 8
+_base_ = [
+    '../_base_/models/upernet_vit-base-p16.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/upernet_adamw_160k.py',
+    '../_base_/segmentation_runtime.py',
+]
+
+model = dict(backbone=dict(adapter=dict(type='SSF')))
+optim_wrapper = dict(paramwise_cfg=dict(flat_decay_mult=0.0))

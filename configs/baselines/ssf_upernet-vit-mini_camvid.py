@@ -1,0 +1,10 @@
+# SSF with UperNet.
+# CamVid, a small ViT pretrained on CIFAR-10; docs/results.md.
+# Run: python tools/train.py configs/baselines/ssf_upernet-vit-mini_camvid.py
+_base_ = [
+    '../_base_/models/upernet_vit-mini_cifar10.py',
+    '../_base_/datasets/camvid.py',
+    '../_base_/schedules/camvid_adamw_250i.py',
+]
+
+model = dict(backbone=dict(adapter=dict(type='SSF')))
