@@ -6,8 +6,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from inspect import signature
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, DefaultScope
@@ -21,7 +22,13 @@ _TEST_FIELDS = ('test_dataloader', 'test_evaluator', 'tta_pipeline')
 # What a dict has that is a data set, besides its type.
 _DATASET_KEYS = ('data_root', 'ann_file', 'data_prefix', 'split')
 
-Image = tuple[str, str]  # what identifies an image, and its label
+
+class Image(NamedTuple):
+    """An image that a data set lists."""
+
+    name: str  # what identifies it: its real path, or a digest of its pixels
+    label: str
+    bytes: int  # of the image, and of its label map if it has one
 
 
 class LeakError(ValueError):
@@ -52,22 +59,17 @@ def inspect_data(
     Raises:
         LeakError: If test data would train or choose, or validation data trains.
     """
-    scope = config.get('default_scope') or 'mmengine'
-    with DefaultScope.overwrite_default_scope(scope):
-        parts = {
-            'train': list(_images(config.get('train_dataloader'))),
-            'val': list(_images(config.get('val_dataloader'))),
-            'test': list(_images(before.get('test_dataloader'))),
-        }
-        if not parts['train']:
-            raise LeakError('the config has no training images to compare with test')
-        test = {image for image, _ in parts['test']}
+    parts = list_images(config, before)
+    if not parts['train']:
+        raise LeakError('the config has no training images to compare with test')
+    found = {name: _names(images) for name, images in parts.items()}
+    test = found['test']
+    with _scope(config):
         for place, images in _elsewhere(config):
             _refuse(
-                len({image for image, _ in images} & test),
+                len(_names(images) & test),
                 f'{place} reads test images outside of the test at the end',
             )
-    found = {name: {image for image, _ in images} for name, images in parts.items()}
     shared = {
         'train_test': len(found['train'] & test),
         'val_test': len(found['val'] & test),
@@ -94,11 +96,81 @@ def inspect_data(
             'lists, or accept them with --accept-duplicates, which is recorded.'
         )
     return dict(
-        **{name: _summary(images) for name, images in parts.items()},
+        **summarize(parts),
         overlaps=shared,
         duplicates=duplicates,
         accepted_duplicates=accepted_duplicates,
     )
+
+
+def list_images(config: Config, before: Mapping[str, Any]) -> dict[str, list[Image]]:
+    """List the images of each part.
+
+    Args:
+        config: The config, after ``apply_protocol``.
+        before: The ``test_dataloader`` as it was before ``apply_protocol``.
+
+    Returns:
+        The images of 'train', 'val' and 'test'.
+    """
+    with _scope(config):
+        return {
+            'train': list(_images(config.get('train_dataloader'))),
+            'val': list(_images(config.get('val_dataloader'))),
+            'test': list(_images(before.get('test_dataloader'))),
+        }
+
+
+def summarize(parts: Mapping[str, list[Image]]) -> dict[str, dict[str, Any] | None]:
+    """Return number, digest and size of the images of each part.
+
+    Args:
+        parts: What ``list_images`` returned.
+    """
+    return {name: _summary(images) for name, images in parts.items()}
+
+
+def refuse_other_draws(
+    config: Config, others: Iterable[Config], accepted_duplicates: int = 0
+) -> None:
+    """Refuse a search on images that are tested with another seed.
+
+    Args:
+        config: The config of the search, after ``apply_protocol``.
+        others: The config with the data of each other seed, as it is.
+        accepted_duplicates: So many images may be equal, byte by byte, to test images
+            under another name.
+
+    Raises:
+        LeakError: If the settings would be chosen with test images of another seed.
+    """
+    with _scope(config):
+        choosing = {
+            name
+            for part in ('train', 'val')
+            for name in _names(_images(config.get(LOADERS[part])))
+        }
+        for other in others:
+            test = _names(_images(other.get('test_dataloader')))
+            same = choosing & test
+            copies = count_copies(choosing - test, test)
+            if same or copies > accepted_duplicates:
+                raise LeakError(
+                    f'{len(same) + copies} training or validation images of the search '
+                    'are test images with another seed, and the settings that it '
+                    'chooses serve all seeds. Give each seed a benchmark of its own '
+                    '(--seeds N, another --out), which searches on the data of that '
+                    'seed alone, or data whose test images no seed trains on.'
+                )
+
+
+def _scope(config: Config) -> AbstractContextManager:
+    scope = config.get('default_scope') or 'mmengine'
+    return DefaultScope.overwrite_default_scope(scope)
+
+
+def _names(images: Iterable[Image]) -> set[str]:
+    return {image.name for image in images}
 
 
 def _refuse(count: int, what: str) -> None:
@@ -123,14 +195,15 @@ def _chosen_by(config: Config) -> str:
 
 
 def _summary(images: list[Image]) -> dict[str, Any] | None:
-    """Return number and digest of images; names and labels count, not folders."""
+    """Describe images; in the digest names and labels count, not folders."""
     if not images:
         return None
     digest = hashlib.sha256()
-    for image, label in sorted(images):
-        name = '/'.join(image.split(os.sep)[-2:])
-        digest.update(f'{name}\0{label}\n'.encode())
-    return dict(images=len(images), sha256=digest.hexdigest())
+    for image in sorted(images):
+        name = '/'.join(image.name.split(os.sep)[-2:])
+        digest.update(f'{name}\0{image.label}\n'.encode())
+    size = sum(image.bytes for image in images)
+    return dict(images=len(images), sha256=digest.hexdigest(), bytes=size)
 
 
 def _images(loader: Any) -> Iterator[Image]:
@@ -161,15 +234,24 @@ def _listed(leaf: Mapping) -> Iterator[Image]:
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         label = str(info.get('gt_label', info.get('seg_map_path', '')))
+        size = _size(info.get('seg_map_path'))
         if 'img_path' in info:
-            yield os.path.realpath(info['img_path']), label
+            path = os.path.realpath(info['img_path'])
+            yield Image(path, label, size + _size(path))
         elif 'img' in info:
-            yield hashlib.sha256(bytes(info['img'])).hexdigest(), label
+            pixels = bytes(info['img'])
+            name = hashlib.sha256(pixels).hexdigest()
+            yield Image(name, label, size + len(pixels))
         else:
             raise LeakError(
                 f'cannot tell which images {config["type"]} reads: its entries have '
                 f'neither img_path nor img, but {sorted(info)}'
             )
+
+
+def _size(path: str | None) -> int:
+    """Return the size of a file, 0 if there is none; the run will name what lacks."""
+    return os.path.getsize(path) if path and os.path.isfile(path) else 0
 
 
 def _read_fields(config: Config) -> list[str]:

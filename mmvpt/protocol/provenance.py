@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dist import get_world_size
 
 from mmvpt.version import __version__
 from mmvpt.weights import resolve
@@ -29,8 +30,10 @@ PACKAGES = (
     ('mmsegmentation', 'onedl-mmsegmentation'),
     ('numpy',),
 )
-# Arguments that choose a transform's result, see describe_config.
-_SETTINGS = ('scale', 'crop_size', 'interpolation', 'backend', 'keep_ratio', 'prob')
+#: In place of a digest, where the weights have no file that could be read beforehand.
+UNKNOWN = 'unknown'
+# Loops that take a step for each batch, or for some of them with accumulation.
+_LOOPS = (None, 'EpochBasedTrainLoop', 'IterBasedTrainLoop')
 
 
 @functools.cache
@@ -77,7 +80,7 @@ def describe_config(
         config: The config that runs, after ``apply_protocol``.
         protocol: The protocol.
         stage: 'search' or 'final'.
-        seeds: The seeds of the final trainings.
+        seeds: The seeds of this session; those of the protocol may be more.
     """
     splits = [_split(config, part) for part in ('train', 'val')]
     preprocessor = config.get('data_preprocessor') or config.model.get(
@@ -96,14 +99,30 @@ def describe_config(
         train_split=splits[0],
         search_splits=[str(s) for s in splits] if stage == 'search' else None,
         seeds=list(seeds),
+        protocol_seeds=list(protocol.seeds),
         test_reads=reads,
-        checkpoint=_checkpoint(config),
+        train_batch=_train_batch(config),
+        checkpoint=describe_checkpoint(config),
         normalisation={k: preprocessor[k] for k in keys if k in preprocessor},
         transforms={
             part: list(_transforms(loader['dataset']))
             for part in ('train', 'val')
             if (loader := config.get(f'{part}_dataloader'))
         },
+    )
+
+
+def _train_batch(config: Config) -> dict[str, int | None]:
+    """Return how many images make an optimizer step."""
+    batch = config.train_dataloader.get('batch_size')
+    world = get_world_size()
+    steps = int((config.get('optim_wrapper') or {}).get('accumulative_counts', 1))
+    known = batch and config.train_cfg.get('type') in _LOOPS
+    return dict(
+        images_per_step=batch * world * steps if known else None,
+        batch_size=batch,
+        world_size=world,
+        accumulation=steps,
     )
 
 
@@ -119,24 +138,39 @@ def _split(config: Config, part: str) -> str | None:
 
 
 def _transforms(dataset: Mapping) -> Iterator[str]:
-    """Yield the transforms with the arguments that choose their result."""
+    """Yield the transforms with their arguments; inner ones follow theirs."""
     for item in dataset.get('pipeline') or (dataset.get('dataset') or {}).get(
         'pipeline', ()
     ):
-        arguments = [f'{k}={item[k]}' for k in _SETTINGS if k in item]
-        yield f'{item["type"]}({", ".join(arguments)})'
+        if isinstance(item, (list, tuple)):  # a branch, of RandomChoice for instance
+            yield from _transforms(dict(pipeline=item))
+            continue
+        rest = {k: v for k, v in item.items() if k not in ('type', 'transforms')}
+        yield f'{item["type"]}({", ".join(f"{k}={v}" for k, v in rest.items())})'
         yield from _transforms(dict(pipeline=item.get('transforms', ())))
 
 
-def _checkpoint(config: Config) -> dict[str, str | None]:
-    """Return name and sha256 of the pretrained weights."""
+def describe_checkpoint(config: Config) -> dict[str, str | None]:
+    """Return name and sha256 of the pretrained weights.
+
+    Args:
+        config: The config.
+
+    Returns:
+        Both are None without such weights; the digest of a URL or a model of timm is
+        ``UNKNOWN``, since they are fetched when the model is built.
+
+    Raises:
+        CheckpointError: If it is a known checkpoint that is not there.
+    """
     init = (config.model.get('backbone') or {}).get('init_cfg') or {}
-    name = init.get('checkpoint') if isinstance(init, Mapping) else None
+    init = init[0] if isinstance(init, (list, tuple)) else init
+    name = init.get('checkpoint')
     if not name:
         return dict(name=None, sha256=None)
     path = Path(resolve(name)).expanduser()
-    if not path.is_file():  # of timm, or a URL
-        return dict(name=str(name), sha256=None)
+    if not path.is_file():
+        return dict(name=str(name), sha256=UNKNOWN)
     state = path.stat()
     return dict(
         name=str(name), sha256=_sha256(path, (state.st_size, state.st_mtime_ns))

@@ -68,6 +68,13 @@ def _check_claims(record: dict) -> None:
             f'trains or selects on test images ({overlaps}), which protocol '
             f'{protocol.name!r} rules out'
         )
+    if overlaps.get('train_val'):
+        raise InvalidRecordError(f'validates on images that train ({overlaps})')
+    if data['duplicates'] > data['accepted_duplicates']:
+        raise InvalidRecordError(
+            f'has {data["duplicates"]} copies of test images among those that train or '
+            f'validate, but accepted are {data["accepted_duplicates"]}'
+        )
     reads = 'never' if record['kind'] == 'search' else 'once'
     reads = 'every epoch' if selects_on_test else reads
     if stated['test_reads'] != reads:
@@ -75,8 +82,20 @@ def _check_claims(record: dict) -> None:
             f'says that test data was read {stated["test_reads"]!r}, by protocol it is '
             f'{reads!r}'
         )
-    if record['kind'] == 'run' and record['metrics']['test'] is None:
+    if record['kind'] == 'run':
+        _check_test(record)
+
+
+def _check_test(record: dict) -> None:
+    metrics, metric = record['metrics']['test'], record['metric']
+    if metrics is None:
         raise InvalidRecordError('has no test metrics')
+    if metric not in metrics:
+        raise InvalidRecordError(
+            f'has no test metric {metric!r}, only {", ".join(metrics) or "none"}'
+        )
+    if record['data']['test'] is None:
+        raise InvalidRecordError('has test metrics, but no test images')
 
 
 def _numbers(value: Any) -> Iterator[float]:

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 FORMAT = 'mmvpt-record'
-#: Raised when a field changes its meaning or a required one is added.
+#: Raised when a field changes its meaning or a required one is added; records from
+#: before a field was added lack it, so that it is optional.
 VERSION = 1
 
 _TEXT = {'type': 'string'}
 _NUMBER = {'type': 'number'}
 _COUNT = {'type': 'integer', 'minimum': 0}
 _DIGEST = {'type': ['string', 'null']}
+_SIZE = {'type': ['integer', 'null']}
+_INTEGERS = {'type': 'array', 'items': {'type': 'integer'}}
 _OPEN = {'type': 'object'}
 _METRICS = {'type': ['object', 'null'], 'values': _NUMBER}
 
@@ -29,7 +32,10 @@ def _fields(required: dict[str, Any], **optional: Any) -> dict[str, Any]:
 
 
 _PART = {
-    **_fields({'images': {'type': 'integer', 'minimum': 1}, 'sha256': _TEXT}),
+    **_fields(
+        {'images': {'type': 'integer', 'minimum': 1}, 'sha256': _TEXT},
+        bytes=_COUNT,  # of all image files and label maps
+    ),
     'type': ['object', 'null'],
 }
 _PROTOCOL = _fields(
@@ -41,14 +47,23 @@ _PROTOCOL = _fields(
         'selection': {'enum': ['last', 'best-val', 'best-test']},
         'train_split': {'type': ['string', 'null']},
         'search_splits': {'type': ['array', 'null'], 'items': _TEXT},
-        'seeds': {'type': 'array', 'items': {'type': 'integer'}},
+        'seeds': _INTEGERS,  # of the session that made the record
         'test_reads': {'enum': ['once', 'every epoch', 'never']},
-        'checkpoint': _fields(
+        'checkpoint': _fields(  # sha256: 'unknown' if fetched from a URL or by timm
             {'name': {'type': ['string', 'null']}, 'sha256': _DIGEST}
         ),
         'normalisation': _OPEN,
         'transforms': {'type': 'object', 'values': {'type': 'array'}},
-    }
+    },
+    protocol_seeds=_INTEGERS,  # those that the protocol asks for
+    train_batch=_fields(
+        {
+            'images_per_step': _SIZE,  # null: the loop has steps of its own
+            'batch_size': _SIZE,  # of one process
+            'world_size': _COUNT,
+            'accumulation': _COUNT,
+        }
+    ),
 )
 _DATA = _fields(
     {
@@ -71,11 +86,17 @@ _CODE = _fields(
 #: What differs from one execution to the next of the same run.
 _MEASURED = _fields(
     {
+        # of a run: its training, in all its parts if it was resumed; of a search: the
+        # session that completed it
         'seconds': _NUMBER,
-        'peak_memory': {'type': ['integer', 'null']},  # bytes
+        # bytes; null for a search, whose trials run in several processes
+        'peak_memory': _SIZE,
         'device': _TEXT,
         'finished': _TEXT,
-    }
+    },
+    # how often the test at the end was started: more than once if a kill came between
+    # the test and the file that keeps its result
+    test_reads=_COUNT,
 )
 _HEAD = {
     'format': {'enum': [FORMAT]},
@@ -108,7 +129,8 @@ SCHEMAS = {
             'kind': {'enum': ['run']},
             **_HEAD,
             'seed': {'type': 'integer'},
-            'fingerprint': _TEXT,  # of config, overrides, protocol and seed
+            # of config, overrides, protocol, seed, checkpoint and data
+            'fingerprint': _TEXT,
             'overrides': _OPEN,
             'settings': _OPEN,  # those of the overrides that a search has chosen
             'metrics': _fields({'val': _METRICS, 'test': _METRICS}),

@@ -12,6 +12,7 @@ from mmvpt.protocol import (
     get_protocol,
     inspect_data,
     metric_of,
+    refuse_other_draws,
 )
 from tests.engine import miniature
 
@@ -51,6 +52,8 @@ def test_clean_data_is_described(data, stage):
     assert [found[part]['images'] for part in ('train', 'val', 'test')] == [24, 9, 9]
     assert found['overlaps'] == dict(train_test=0, val_test=0, train_val=0)
     assert found['duplicates'] == 0
+    files = [data / line.split()[0] for line in lines(data, 'test')]
+    assert found['test']['bytes'] == sum(file.stat().st_size for file in files)
     assert config.test_dataloader is config.test_cfg is config.test_evaluator is None
 
 
@@ -181,6 +184,23 @@ def test_a_search_without_validation_split(data):
     found = look(config, 'vpt', 'search')
     assert found['val']['images'] == 9
     assert config.train_dataloader.dataset.split == 'train800'
+
+
+def test_a_search_on_images_that_another_seed_tests(data, tmp_path):
+    config = miniature.config(data)
+    look(config, stage='search')
+    refuse_other_draws(config, [miniature.config(data)])  # the same test images
+    other = tmp_path / 'other'
+    shutil.copytree(data, other)  # equal images in another folder, as demos draw them
+    refuse_other_draws(config, [miniature.config(other)])
+    for name, count in (('train800', 1), ('val200', 2)):
+        append(other, 'test', lines(data, name)[0])
+        with pytest.raises(LeakError, match=f'{count} .*test images with another seed'):
+            refuse_other_draws(config, [miniature.config(other)])
+    refuse_other_draws(config, [miniature.config(other)], accepted_duplicates=2)
+    append(data, 'test', lines(data, 'val200')[0])  # the very same file
+    with pytest.raises(LeakError, match='1 training'):
+        refuse_other_draws(config, [miniature.config(data)], accepted_duplicates=2)
 
 
 def test_unknown_names():

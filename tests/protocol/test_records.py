@@ -38,6 +38,12 @@ def test_what_is_written_is_read(tmp_path):
         (dict(format='other'), 'is no mmvpt-record'),
         (dict(metrics__test=None), 'has no test metrics'),
         (dict(metrics__test={'accuracy/top1': float('nan')}), 'not finite'),
+        (
+            dict(metrics__test={'mIoU': 1.0}),
+            "no test metric 'accuracy/top1', only mIoU",
+        ),
+        (dict(metrics__test={}), 'only none'),
+        (dict(data__test=None), 'no test images'),
         (dict(data__duplicates=-1), 'at least 0'),
         (dict(protocol__selection='luck'), 'expected one of'),
     ],
@@ -56,6 +62,8 @@ def test_what_does_not_fit_is_refused(tmp_path, changes, message):
         (dict(protocol__name='mine'), 'unknown protocol'),
         (dict(data__overlaps={'train_test': 1}), 'selects on test images'),
         (dict(data__overlaps={'val_test': 3}), 'selects on test images'),
+        (dict(data__overlaps={'train_val': 3}), 'validates on images that train'),
+        (dict(data__duplicates=2), '2 copies of test images .* accepted are 0'),
         (dict(protocol__test_reads='every epoch'), 'test data was read'),
         (dict(protocol__name='davpt-paper'), 'says leak_free True'),
     ],
@@ -67,6 +75,20 @@ def test_a_leak_under_a_leak_free_name_is_refused(tmp_path, changes, message):
     path.write_text(json.dumps(record(**changes)))  # as if by hand
     with pytest.raises(InvalidRecordError, match=message):
         read_record(path)
+
+
+def test_fields_that_older_records_lack(tmp_path):
+    batch = dict(images_per_step=64, batch_size=64, world_size=1, accumulation=1)
+    newer = record(
+        protocol__protocol_seeds=[42, 44, 82, 100, 800],
+        protocol__train_batch=batch,
+        data__train=dict(images=9, sha256='0' * 64, bytes=999),
+        data__duplicates=1,
+        data__accepted_duplicates=1,
+        measured__test_reads=2,
+    )
+    write_record(tmp_path / 'run.json', newer)
+    assert read_record(tmp_path / 'run.json') == newer
 
 
 def test_a_test_selected_record_carries_its_label(tmp_path):

@@ -60,7 +60,7 @@ def test_runs_give_miou_and_label_maps(demo):
             f'{i:04d}.png' for i in range(SCENES['test'])
         ]
     assert results['DA-VPT+', 0].tuned > results['UperNet', 0].tuned
-    assert len(list(settings.out.glob('records/demo_seg/*/*.json'))) == 2
+    assert len(list(settings.out.glob('records/demo_seg/*/*/*.json'))) == 2
 
 
 def test_class_ious_are_those_of_the_metric(demo):

@@ -80,14 +80,14 @@ def test_from_search_to_table(project, benchmark, capsys):
     out, text = benchmark
     assert '2 cells: 2 trials, 4 final runs, protocol vpt' in text
     assert 'colours, deep: chosen' in text and '4 records in' in text
-    records = sorted(p.name for p in out.glob('records/colours/colours/*.json'))
+    records = sorted(p.name for p in out.glob('records/colours/vpt/colours/*.json'))
     seeds = [
         f'{method}_net_seed{s}.json' for method in ('deep', 'shallow') for s in (3, 4)
     ]
     assert records == sorted([*seeds, 'deep_net_search.json'])
-    record = json.loads((out / 'records/colours/colours' / seeds[0]).read_text())
+    record = json.loads((out / 'records/colours/vpt/colours' / seeds[0]).read_text())
     search = json.loads(
-        (out / 'records/colours/colours/deep_net_search.json').read_text()
+        (out / 'records/colours/vpt/colours/deep_net_search.json').read_text()
     )
     assert record['settings'] == search['best']['overrides']
     assert record['protocol']['train_split'] == 'train800val200'

@@ -198,11 +198,10 @@ class Benchmark:
         print(progress.preview(rows, self.crew.size)[0], flush=True)
 
     def _missing(self, cell: Cell) -> list[int]:
-        out = self.settings.out
         return [
             seed
             for seed in self.settings.seeds
-            if not session.record_path(out, cell, f'seed{seed}').exists()
+            if not session.record_path(self.settings, cell, f'seed{seed}').exists()
         ]
 
     def _search(self, cell: Cell) -> Search:
@@ -251,7 +250,7 @@ class Benchmark:
                 f'{cell.task}, {cell.method}: ' + '; '.join(found.search.failures)
             )
         record = session.write_search(
-            session.record_path(self.settings.out, cell, 'search'),
+            session.record_path(self.settings, cell, 'search'),
             cell,
             found.search,
             found.inspected,

@@ -166,14 +166,13 @@ def forget(suite: Suite, settings: Settings) -> None:
     shutil.rmtree(settings.out / 'records', ignore_errors=True)
     for cell in suite.cells.values():
         for seed in settings.seeds:
-            shutil.rmtree(run_folder(settings.out, cell, seed), ignore_errors=True)
+            shutil.rmtree(run_folder(settings, cell, seed), ignore_errors=True)
 
 
 def folders(suite: Suite, settings: Settings, seed: int) -> dict[str, Path]:
     """Return the folder of each method's run with a seed."""
     return {
-        cell.method: run_folder(settings.out, cell, seed)
-        for cell in suite.cells.values()
+        cell.method: run_folder(settings, cell, seed) for cell in suite.cells.values()
     }
 
 

@@ -5,26 +5,22 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import re
-import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 
 from mmvpt.engine.config_mistakes import merge_options
 from mmvpt.engine.launch import load_config
 from mmvpt.models.tunable import count_parameters
 from mmvpt.protocol import (
-    InvalidRecordError,
     Protocol,
     describe_code,
     describe_config,
     get_protocol,
-    read_record,
     write_json,
     write_record,
 )
@@ -32,11 +28,13 @@ from mmvpt.protocol.provenance import fingerprint
 from mmvpt.protocol.schema import FORMAT, VERSION
 
 from .console import console
-from .memory import peak_memory, reset_peak_memory
+from .hooks import MeasuringHook
+from .kept import kept_record
 from .stage import (
     NAMES,
     config_digest,
     device_name,
+    files_of_run,
     plain,
     stage_config,
     training_length,
@@ -60,16 +58,18 @@ def run_final(spec: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         LeakError: If test data would choose something that the protocol rules out.
     """
+    spec = dict(spec, **{k: _without_seed(spec[k]) for k in ('options', 'settings')})
     path = Path(spec['record'])
     mark = run_fingerprint(spec)
-    earlier = _earlier(path, mark)
+    earlier = kept_record(path, mark)
     if earlier is not None:
         return earlier
     protocol = get_protocol(spec['protocol'])
     work_dir = Path(spec['work_dir'])
     with console(work_dir):
         trained = _trained(spec, protocol, work_dir, mark)
-        tested = _tested(spec, work_dir, mark)
+        tested, reads = _tested(spec, work_dir, mark)
+    measured = dict(trained.pop('measured'), test_reads=reads)
     record = dict(
         format=FORMAT,
         version=VERSION,
@@ -80,6 +80,7 @@ def run_final(spec: Mapping[str, Any]) -> dict[str, Any]:
         overrides=plain({**spec['options'], **spec['settings']}),
         settings=plain(spec['settings']),
         metrics=dict(val=trained.pop('val'), test=tested),
+        measured=measured,
         **trained,
     )
     write_record(path, record)
@@ -89,21 +90,13 @@ def run_final(spec: Mapping[str, Any]) -> dict[str, Any]:
 def run_fingerprint(spec: Mapping[str, Any]) -> str:
     """Return the digest that says whether a run is the same as an earlier one."""
     names = ('config', 'options', 'settings', 'protocol', 'seed', 'metric')
-    return fingerprint({name: spec[name] for name in names}, config_digest(spec))
+    told = {name: spec[name] for name in names}
+    return fingerprint(told, config_digest(spec), files_of_run(spec))
 
 
-def _earlier(path: Path, mark: str) -> dict[str, Any] | None:
-    """Return the record of the same run; set aside what else has its name."""
-    if not path.exists():
-        return None
-    try:
-        record = read_record(path)
-        if record.get('fingerprint') == mark:
-            return record
-    except InvalidRecordError as error:
-        print(f'{error}; it is done again', file=sys.stderr)
-    os.replace(path, path.with_suffix('.old'))
-    return None
+def _without_seed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the seed that a space may vary: that of the run rules."""
+    return {key: v for key, v in options.items() if key != 'randomness.seed'}
 
 
 def _trained(
@@ -132,23 +125,27 @@ def _trained(
     if how == '--resume' and _is_at_its_end(work_dir) and protocol.validates:
         how = '--overwrite'  # the validation of the last epoch would be missing
     (work_dir / 'test.json').unlink(missing_ok=True)
-    write_json(note, mark)
-    reset_peak_memory()
-    start = time.monotonic()
-    runner = train([spec['config'], '--work-dir', str(work_dir), how], prepare)
-    seconds = time.monotonic() - start
+    watch = MeasuringHook()
+
+    def built(runner: Any) -> None:
+        write_json(note, mark)  # from here on no checkpoint of another run is there
+        runner.register_hook(watch)
+
+    arguments = [spec['config'], '--work-dir', str(work_dir), how]
+    runner = train(arguments, prepare, built)
+    measured = watch.measured()
     now = datetime.datetime.now(datetime.timezone.utc)
     tuned, total = count_parameters(runner.model)
+    chosen_by = spec['metric'] if protocol.selection == 'best-val' else None
     head = [p for n, p in runner.model.named_parameters() if _is_head(n)]
     trained = dict(
         blocks,
         tuned_parameters=tuned,
         head_parameters=sum(p.numel() for p in head if p.requires_grad),
         total_parameters=total,
-        val=validated(runner) if protocol.validates else None,
+        val=validated(runner, chosen_by) if protocol.validates else None,
         measured=dict(
-            seconds=seconds,
-            peak_memory=peak_memory(),
+            measured,
             device=device_name(),
             finished=now.isoformat('T', 'seconds'),
         ),
@@ -177,13 +174,15 @@ def _is_at_its_end(work_dir: Path) -> bool:
     return meta.get('epoch' if unit == 'epochs' else 'iter', length) >= length
 
 
-def _tested(spec: Mapping[str, Any], work_dir: Path, mark: str) -> dict[str, float]:
-    """Read the test split, once."""
+def _tested(
+    spec: Mapping[str, Any], work_dir: Path, mark: str
+) -> tuple[dict[str, float], int]:
+    """Read the test split once, but for kills; return the metrics and how often."""
     from tools.test import main as test
 
     done = work_dir / 'test.json'
     if done.exists() and (content := json.loads(done.read_text()))['mark'] == mark:
-        return content['test']
+        return content['test'], content['reads']
 
     def prepare(config: Config) -> None:
         merge_options(config, {**spec['options'], **spec['settings']})
@@ -194,9 +193,19 @@ def _tested(spec: Mapping[str, Any], work_dir: Path, mark: str) -> dict[str, flo
         scope = load_config(spec['config']).get('default_scope')
         suffix = '' if scope == 'mmseg' else '.pkl'
         arguments += ['--out', str(work_dir / f'predictions{suffix}')]
+    reads = _count_read(work_dir / 'test_reads.json', mark)
     metrics = {k: float(v) for k, v in test(arguments, prepare).items()}
-    write_json(done, dict(mark=mark, test=metrics))
-    return metrics
+    write_json(done, dict(mark=mark, test=metrics, reads=reads))
+    return metrics, reads
+
+
+def _count_read(note: Path, mark: str) -> int:
+    """Note, before it starts, that a run is tested; return how often it was."""
+    reads = 1
+    if note.exists() and (content := json.loads(note.read_text()))['mark'] == mark:
+        reads += content['reads']
+    write_json(note, dict(mark=mark, reads=reads))
+    return reads
 
 
 def _selected(work_dir: Path, spec: Mapping[str, Any]) -> Path:
@@ -214,11 +223,18 @@ def _selected(work_dir: Path, spec: Mapping[str, Any]) -> Path:
     return found
 
 
-def validated(runner: Any) -> dict[str, float]:
-    """Return the metrics of a runner's last validation."""
-    scalars = runner.message_hub.log_scalars
-    return {
-        name[len('val/') :]: float(scalar.current())
-        for name, scalar in scalars.items()
+def validated(runner: Any, metric: str | None = None) -> dict[str, float]:
+    """Return the metrics of a validation.
+
+    Args:
+        runner: A runner that has trained.
+        metric: That of the validation that was the first best by it, whose checkpoint
+            ``save_best`` keeps; None: of the last.
+    """
+    scalars = {
+        name[len('val/') :]: scalar.data[0]
+        for name, scalar in runner.message_hub.log_scalars.items()
         if name.startswith('val/') and not name.endswith(('time', '/data_time'))
     }
+    which = -1 if metric is None else int(np.nanargmax(scalars[metric]))
+    return {name: float(values[which]) for name, values in scalars.items()}

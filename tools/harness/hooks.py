@@ -1,5 +1,5 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Hooks of single runs: watch validations, stop trials, time iterations."""
+"""Hooks of single runs: watch validations, stop trials, measure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+
+from .memory import peak_memory, reset_peak_memory
 
 
 class ValidationHook(Hook):
@@ -69,6 +71,48 @@ class ValidationHook(Hook):
         if self.steps[step] < self.thresholds.get(step, float('-inf')):
             self.stopped = True
             runner.train_loop.stop_training = True
+
+
+class MeasuringHook(Hook):
+    """Measure a training in all its parts, if it is interrupted and resumed.
+
+    Checkpoints carry what was measured until then; what an interruption undid does not
+    count.
+    """
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._seconds = 0.0
+        self._peak = 0
+        reset_peak_memory()
+
+    def measured(self) -> dict[str, Any]:
+        """Return ``seconds`` and ``peak_memory`` (None if unknown) until now."""
+        peak = peak_memory()
+        return dict(
+            seconds=self._seconds + time.monotonic() - self._start,
+            peak_memory=None if peak is None else max(peak, self._peak),
+        )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note what was measured.
+
+        Args:
+            runner: Not used.
+            checkpoint: What will be written, changed in place.
+        """
+        checkpoint['meta']['measured'] = self.measured()
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Go on from what was measured.
+
+        Args:
+            runner: Not used.
+            checkpoint: What was read.
+        """
+        earlier = checkpoint['meta']['measured']
+        self._seconds = earlier['seconds']
+        self._peak = earlier['peak_memory'] or 0
 
 
 class Calibrated(Exception):  # noqa: N818  (nothing is wrong)

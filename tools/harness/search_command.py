@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> dict | None:
             + '\nRun the command again to try what failed once more.'
         )
     record = session.write_search(
-        session.record_path(out, cell, 'search'),
+        session.record_path(settings, cell, 'search'),
         cell,
         search,
         inspected,

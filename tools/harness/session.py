@@ -17,6 +17,7 @@ from mmvpt.protocol.provenance import fingerprint
 from mmvpt.protocol.schema import FORMAT, VERSION
 
 from .drive import Search
+from .kept import kept_record
 from .space import Space
 from .stage import NAMES, plain
 from .strategies import STRATEGIES, Strategy, make_strategy
@@ -59,11 +60,15 @@ def cell_spec(cell: Cell, settings: Settings) -> dict[str, Any]:
 def search_spec(cell: Cell, settings: Settings, space: Space) -> dict[str, Any]:
     """Return what all trials of a cell share."""
     seed = settings.search_seed
+    draws = [cell.seeded(seed) for seed in settings.seeds]
     return dict(
         cell_spec(cell, settings),
-        options=cell.seeded(settings.seeds[0]),
+        options=draws[0],
+        draws=[draw for i, draw in enumerate(draws) if draw not in draws[:i]],
         seed=seed,
-        work_dir=str(settings.out / 'search' / cell.task / cell.name),
+        work_dir=str(
+            settings.out / 'search' / settings.protocol.name / cell.task / cell.name
+        ),
         overrides=space.overrides(space.start),
         thresholds={},
         interval=None,
@@ -127,6 +132,15 @@ def write_search(
 ) -> dict[str, Any]:
     """Write the record of a complete search and return it.
 
+    A record of the same trials is kept: it tells what they cost, and with which code.
+
+    Args:
+        path: The file.
+        cell: What was searched.
+        search: The search.
+        inspected: What ``inspect_search`` returned.
+        seconds: Length of the session.
+
     Raises:
         RuntimeError: If every trial diverged.
     """
@@ -149,12 +163,16 @@ def write_search(
             'with a finite loss. Search smaller learning rates.'
         )
     spec, now = search.spec, datetime.datetime.now(datetime.timezone.utc)
+    mark = _mark(spec, strategy, inspected)
+    earlier = kept_record(path, mark)
+    if earlier is not None and earlier['trials'] == list(trials.values()):
+        return earlier
     record = dict(
         format=FORMAT,
         version=VERSION,
         kind='search',
         **{name: spec[name] for name in NAMES},
-        fingerprint=_mark(spec, strategy, inspected),
+        fingerprint=mark,
         overrides=plain(spec['options']),
         space=strategy.space.describe(),
         strategy=plain(strategy.describe()),
@@ -174,16 +192,18 @@ def write_search(
     return record
 
 
-def record_path(out: Path, cell: Cell, what: str) -> Path:
+def record_path(settings: Settings, cell: Cell, what: str) -> Path:
     """Return the path of a record of a cell."""
-    return out / 'records' / cell.suite / cell.task / f'{cell.name}_{what}.json'
+    folder = settings.out / 'records' / cell.suite / settings.protocol.name / cell.task
+    return folder / f'{cell.name}_{what}.json'
 
 
-def run_folder(out: Path, cell: Cell, seed: int) -> Path:
+def run_folder(settings: Settings, cell: Cell, seed: int) -> Path:
     """Return the folder of a final run."""
     if cell.folder is not None:
-        return out / cell.folder / f'seed{seed}'
-    return out / 'runs' / cell.task / f'{cell.name}_seed{seed}'
+        return settings.out / cell.folder / f'seed{seed}'
+    folder = settings.out / 'runs' / settings.protocol.name / cell.task
+    return folder / f'{cell.name}_seed{seed}'
 
 
 def add_search_arguments(parser: argparse.ArgumentParser, strategy: str) -> None:

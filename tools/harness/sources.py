@@ -105,14 +105,14 @@ class Finals(Source):
         if chosen is None:
             return None
         seed = self._waiting.pop(0)
-        cell, out = self.cell, self.settings.out
+        cell = self.cell
         spec = dict(
             cell_spec(cell, self.settings),
             options=cell.seeded(seed),
             settings=dict(chosen),
             seed=seed,
-            work_dir=str(run_folder(out, cell, seed)),
-            record=str(record_path(out, cell, f'seed{seed}')),
+            work_dir=str(run_folder(self.settings, cell, seed)),
+            record=str(record_path(self.settings, cell, f'seed{seed}')),
             predictions=seed in self._predictions,
         )
         return Job(self.function, spec, key=seed)

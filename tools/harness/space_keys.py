@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import OPTIMIZERS, DefaultScope, Registry
 
 from mmvpt import registry as ours
+from mmvpt.protocol import LeakError
 
 _REGISTRIES = [r for r in (*vars(ours).values(), OPTIMIZERS) if isinstance(r, Registry)]
 
@@ -29,15 +30,35 @@ def check_keys(config: Config, keys: Iterable[str]) -> None:
         keys: Dotted keys.
 
     Raises:
-        ValueError: If a key does not fit, with what is there instead.
+        ValueError: If a key does not fit, with what is there instead, or changes the
+            test.
     """
     scope = config.get('default_scope') or 'mmengine'
     keys = set(keys)
+    refuse_test_keys(keys)
     made = {key.rpartition('.')[0] for key in keys if key.endswith('.type')}
     with DefaultScope.overwrite_default_scope(scope):
         for key in sorted(keys):
             if key.rpartition('.')[0] not in made:
                 _check(config, key)
+
+
+def refuse_test_keys(keys: Iterable[str]) -> None:
+    """Refuse settings that change what is tested, or how.
+
+    Args:
+        keys: Dotted keys.
+
+    Raises:
+        LeakError: If there is one, since the guard compares with the test images of
+            the config, and figures of different tests compare nothing.
+    """
+    for key in sorted(keys):
+        if key.startswith(('test_', 'tta_')):
+            raise LeakError(
+                f'space key {key!r} changes the test, which settings may not. State it '
+                'in the config, or in the options of the suite.'
+            )
 
 
 def _check(config: Config, key: str) -> None:

@@ -13,8 +13,19 @@ from mmengine.config import Config
 
 from mmvpt.engine.launch import load_config
 from mmvpt.engine.loops import ConvergedProbeLoop
-from mmvpt.protocol import Protocol, apply_protocol, inspect_data
+from mmvpt.protocol import (
+    Protocol,
+    apply_protocol,
+    describe_checkpoint,
+    get_protocol,
+    inspect_data,
+    list_images,
+    refuse_other_draws,
+    summarize,
+)
 from mmvpt.protocol.provenance import fingerprint
+
+from .space_keys import refuse_test_keys
 
 #: What a spec says of the run in its record.
 NAMES = ('suite', 'task', 'group', 'method', 'backbone', 'config', 'metric')
@@ -30,7 +41,9 @@ def stage_config(
 
     Args:
         config: Changed in place.
-        spec: ``config``, ``seed``, ``metric`` and ``accepted_duplicates``.
+        spec: ``config``, ``options``, ``seed``, ``metric``, ``accepted_duplicates``;
+            ``overrides`` of a trial or ``settings`` of a final run, which must be in
+            the config; ``draws`` of a search, the options of each seed.
         protocol: The protocol.
         stage: 'search' or 'final'.
 
@@ -40,6 +53,21 @@ def stage_config(
     Raises:
         ValueError: If the protocol does not fit, or test data would choose something.
     """
+    before = _apply(config, spec, protocol, stage)
+    accepted = spec['accepted_duplicates']
+    data = inspect_data(config, protocol, stage, before, accepted)
+    if stage == 'search':
+        draws = [draw for draw in spec.get('draws', ()) if draw != spec['options']]
+        others = (load_config(spec['config'], dict(draw)) for draw in draws)
+        refuse_other_draws(config, others, accepted)
+    return data
+
+
+def _apply(
+    config: Config, spec: Mapping[str, Any], protocol: Protocol, stage: str
+) -> dict[str, Any]:
+    """Give a config its seed and data; return the test data that it had."""
+    refuse_test_keys({**spec.get('overrides', {}), **spec.get('settings', {})})
     if 'randomness.seed' not in spec.get('overrides', {}):  # a space may vary it
         config.setdefault('randomness', {})['seed'] = spec['seed']
     before = dict(test_dataloader=copy.deepcopy(config.get('test_dataloader')))
@@ -51,7 +79,21 @@ def stage_config(
         train = ConvergedProbeLoop.for_evaluation(config.train_dataloader, *others)
         config.train_dataloader = train
     apply_protocol(config, protocol, stage, spec['metric'])
-    return inspect_data(config, protocol, stage, before, spec['accepted_duplicates'])
+    return before
+
+
+def files_of_run(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe what a final run reads besides its config: weights and images.
+
+    Args:
+        spec: As for ``run_final``.
+    """
+    config = load_config(spec['config'], {**spec['options'], **spec['settings']})
+    before = _apply(config, spec, get_protocol(spec['protocol']), 'final')
+    return dict(
+        checkpoint=describe_checkpoint(config)['sha256'],
+        **summarize(list_images(config, before)),
+    )
 
 
 def training_length(config: Config) -> tuple[int, str]:

@@ -51,7 +51,7 @@ def final(spec):
         aside = path.with_suffix(f'.{os.getpid()}')
         aside.write_text(json.dumps(content(spec)))
         os.replace(aside, path)
-        note(path.parents[3], f'final {spec["task"]} {spec["method"]} {spec["seed"]}')
+        note(path.parents[4], f'final {spec["task"]} {spec["method"]} {spec["seed"]}')
     return json.loads(path.read_text())
 
 

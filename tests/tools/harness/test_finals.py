@@ -3,16 +3,23 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+from mmengine.logging import MessageHub
 
+from mmvpt.checkpoint import read_checkpoint
 from mmvpt.protocol import LeakError, comparable, read_record
 from tests.engine import miniature
 from tools.harness import finals, trials
+from tools.harness.hooks import MeasuringHook
 
 METRIC = 'accuracy/top1'
+SPLITS = ('train', 'val', 'test')
 
 
 @pytest.fixture(scope='module')
@@ -90,6 +97,9 @@ def test_a_record_tells_how_it_came_about(project, undisturbed):
     assert record['head_parameters'] == head
     assert record['tuned_parameters'] == head + prompts
     assert record['measured']['seconds'] > 0
+    assert record['measured']['test_reads'] == 1
+    assert record['protocol']['train_batch']['images_per_step'] == 8
+    assert record['protocol']['protocol_seeds'] == [0, 1, 2]
     log = next((undisturbed / 'work').glob('*/tuned_parameters.json'))
     assert json.loads(log.read_text())['tuned'] == head + prompts
 
@@ -144,9 +154,100 @@ def test_a_killed_run_ends_as_an_undisturbed_one(
     _, status = os.waitpid(pid, 0)
     assert os.WIFSIGNALED(status)
     assert not Path(spec['record']).exists()
+    if moment == 'iter':  # as if the first epoch had taken long
+        path = Path(spec['work_dir']) / 'epoch_1.pth'
+        state = read_checkpoint(path)
+        assert state['meta']['measured']['seconds'] > 0
+        state['meta']['measured'] = dict(seconds=1000.0, peak_memory=2**50)
+        torch.save(state, path)
     record = finals.run_final(spec)
     expected = read_record(undisturbed / 'records' / 'run.json')
     assert comparable(record) == comparable(expected)
+    measured = record['measured']
+    assert measured['test_reads'] == (1 if moment == 'iter' else 2)
+    assert (measured['seconds'] > 1000) == (moment == 'iter')
+    assert (measured['peak_memory'] == 2**50) == (moment == 'iter')
+
+
+def test_a_resumed_training_is_measured_in_all_its_parts():
+    first, state = MeasuringHook(), dict(meta={})
+    first._start -= 7.0
+    first.before_save_checkpoint(None, state)
+    assert state['meta']['measured']['seconds'] >= 7.0
+    second = MeasuringHook()
+    second._start -= 5.0
+    second.after_load_checkpoint(None, state)
+    assert 12.0 <= second.measured()['seconds'] < 60.0
+
+
+def test_other_files_under_the_same_path_make_another_run(project, tmp_path):
+    data = shutil.copytree(project / 'data', tmp_path / 'data')
+    weights = tmp_path / 'weights.pth'
+    weights.write_bytes(b'weights')
+    options = {f'{s}_dataloader.dataset.data_root': str(data) for s in SPLITS}
+    init = dict(type='Pretrained', checkpoint=str(weights))
+    options['model.backbone.init_cfg'] = init
+    spec = spec_for(project, tmp_path, options=options)
+    marks = [finals.run_fingerprint(spec)]
+    assert finals.run_fingerprint(spec) == marks[0]
+    weights.write_bytes(b'others')
+    marks.append(finals.run_fingerprint(spec))
+    for name in ('train800_0', 'val200_0', 'test_0'):
+        with open(data / f'images/{name}.png', 'ab') as file:
+            file.write(b'another image')
+        marks.append(finals.run_fingerprint(spec))
+    lines = (data / 'test.txt').read_text().splitlines()
+    (data / 'test.txt').write_text('\n'.join(lines[:-1]))
+    marks.append(finals.run_fingerprint(spec))
+    assert len(set(marks)) == 6
+
+
+def test_checkpoints_of_another_run_are_not_continued(project, tmp_path, monkeypatch):
+    finals.run_final(spec_for(project, tmp_path))
+    note = tmp_path / 'work/run.json'
+    before = note.read_text()
+    with monkeypatch.context() as patch:  # ends before it has cleared the folder
+        patch.setattr(finals, 'stage_config', None)
+        with pytest.raises(RuntimeError, match='not callable'):
+            finals.run_final(spec_for(project, tmp_path, seed=2))
+    assert note.read_text() == before
+    assert finals.run_final(spec_for(project, tmp_path, seed=2))['seed'] == 2
+    assert note.read_text() != before
+
+
+@pytest.mark.parametrize('metric, expected', [(None, 60.0), ('top1', 80.0)])
+def test_the_validation_of_the_model_that_counts(metric, expected):
+    hub = MessageHub('validations')
+    for top1, top5 in ((70.0, 1.0), (80.0, 2.0), (80.0, 3.0), (60.0, 4.0)):
+        hub.update_scalar('val/top1', top1)
+        hub.update_scalar('val/top5', top5)
+        hub.update_scalar('val/time', 0.1)
+    found = finals.validated(SimpleNamespace(message_hub=hub), metric)
+    assert found == dict(top1=expected, top5=2.0 if metric else 4.0)
+
+
+def test_best_val_records_the_validation_of_the_best_epoch(project, tmp_path):
+    # away from the minimum after two epochs
+    back = dict(type='MultiStepLR', milestones=[2], gamma=-10.0)
+    options = {'train_cfg.max_epochs': 3, 'param_scheduler': [back]}
+    spec = spec_for(project, tmp_path, protocol='own-best-val', options=options)
+    record = finals.run_final(spec)
+    log = next(Path(spec['work_dir']).glob('*/vis_data/scalars.json'))
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    seen = [row[METRIC] for row in rows if METRIC in row]
+    assert len(seen) == 3 and max(seen) > seen[-1]
+    assert record['metrics']['val'][METRIC] == max(seen)
+    best = next(Path(spec['work_dir']).glob('best_*.pth'))
+    assert seen.index(max(seen)) + 1 == read_checkpoint(best)['meta']['epoch']
+
+
+def test_the_seed_of_the_run_rules(project, tmp_path):
+    seeded = {'randomness.seed': 77}
+    spec = spec_for(project, tmp_path, options=seeded)
+    record = finals.run_final(dict(spec, settings={**spec['settings'], **seeded}))
+    assert record['settings'] == record['overrides'] == spec['settings']
+    last = read_checkpoint(Path(spec['work_dir']) / 'epoch_2.pth')
+    assert last['meta']['seed'] == record['seed'] == 1
 
 
 def test_protocol_vpt_trains_on_all_images(project, tmp_path):
@@ -193,6 +294,36 @@ def test_a_setting_of_the_space_cannot_bring_test_data_in(project, tmp_path):
     sneaky = {'val_dataloader.dataset.split': 'test'}
     with pytest.raises(RuntimeError, match='validation reads test images'):
         trials.run_trial(trial_spec(project, tmp_path, overrides=sneaky))
+
+
+@pytest.mark.parametrize('split', ['val200', 'test'])
+def test_settings_cannot_change_the_test(project, tmp_path, split):
+    swapped = {
+        'val_dataloader.dataset.split': 'test',
+        'test_dataloader.dataset.split': split,
+    }
+    with pytest.raises(RuntimeError, match='changes the test'):
+        trials.run_trial(trial_spec(project, tmp_path, overrides=swapped))
+    with pytest.raises(LeakError, match='changes the test'):
+        finals.run_final(spec_for(project, tmp_path, settings=swapped))
+    with pytest.raises(LeakError, match='changes the test'):
+        trials.inspect_search(trial_spec(project, tmp_path, keys=list(swapped)))
+
+
+def test_a_search_on_images_that_another_seed_tests(project, tmp_path):
+    other = shutil.copytree(project / 'data', tmp_path / 'other')
+    draws = [
+        {f'{s}_dataloader.dataset.data_root': str(root) for s in SPLITS}
+        for root in (project / 'data', other)
+    ]
+    spec = trial_spec(project, tmp_path, options=draws[0], draws=draws)
+    trials.inspect_search(spec)
+    (other / 'test.txt').write_text((other / 'val200.txt').read_text())
+    trials.inspect_search(dict(spec, draws=draws[:1]))
+    with pytest.raises(LeakError, match='9 .*are test images with another seed'):
+        trials.inspect_search(spec)
+    with pytest.raises(RuntimeError, match='are test images with another seed'):
+        trials.run_trial(spec)
 
 
 def test_inspection_and_calibration(project, tmp_path):

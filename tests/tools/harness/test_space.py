@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from mmvpt.protocol import LeakError
 from tools.harness.space import Space, read_space
 from tools.harness.space_keys import check_keys
 
@@ -95,3 +96,18 @@ def test_keys_that_something_reads(config, key):
 def test_keys_that_nothing_reads(config, key, message):
     with pytest.raises(ValueError, match=message):
         check_keys(config, [key])
+
+
+@pytest.mark.parametrize(
+    'key',
+    [
+        'test_dataloader.dataset.data_root',
+        'test_evaluator.type',
+        'test_cfg.type',
+        'tta_model.type',
+        'test_dataloader',
+    ],
+)
+def test_keys_that_change_the_test(config, key):
+    with pytest.raises(LeakError, match=f'{key!r} changes the test'):
+        check_keys(config, [key, 'optim_wrapper.optimizer.lr'])
