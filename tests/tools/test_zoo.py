@@ -97,9 +97,13 @@ def test_every_method_covers_every_task():
 
 def test_figures_are_of_cells_that_exist():
     cells = {(name.method, name.backbone) for name in ZOO}
-    scopes = {*tables.TASKS, *tables.MEANS}
+    # the baselines have no configs of their own for these weights
+    cells |= {('full', 'mae'), ('full', 'mocov3')}
+    scopes = {*tables.TASKS, *tables.MEANS, 'mean of groups'}
     for method, backbone, scope in tables.PUBLISHED:
-        assert (method, backbone) in cells and scope in scopes
+        config = f'{method}_{backbone}_{scope}.py'
+        segmentation = list((ROOT / 'configs').glob(f'*/{config}'))
+        assert segmentation or (method, backbone) in cells and scope in scopes
     assert len(tables.PUBLISHED) == len(tables.read_table('published'))
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""The means of a suite: of groups, of all groups, of all tasks."""
+"""Columns that are means over tasks of the zoo."""
 
 from __future__ import annotations
 
@@ -7,46 +7,45 @@ from collections.abc import Mapping
 
 from tools.recipes.tables import TASKS
 
-#: Groups of VTAB-1k and how many tasks each has.
-VTAB = {
-    group: sum(task.group == group for task in TASKS.values())
-    for group in ('natural', 'specialized', 'structured')
+#: Tasks by group.
+TASKS_OF = {
+    group: [task.name for task in TASKS.values() if task.group == group]
+    for group in ('fgvc', 'natural', 'specialized', 'structured')
 }
-FGVC = sum(task.group == 'fgvc' for task in TASKS.values())
-SIZES = {**VTAB, 'fgvc': FGVC}
+VTAB = ('natural', 'specialized', 'structured')
+#: How many tasks each group of VTAB-1k has.
+SIZES = {group: len(TASKS_OF[group]) for group in VTAB}
 
 
-def mean_of_groups(groups: Mapping[str, float]) -> float | None:
-    """Return the mean of the three groups of VTAB-1k, None if one is missing."""
-    if not all(group in groups for group in VTAB):
-        return None
-    return sum(groups[group] for group in VTAB) / len(VTAB)
-
-
-def mean_of_tasks(groups: Mapping[str, float]) -> float | None:
-    """Return the mean of the 19 tasks from the means of their groups."""
-    if not all(group in groups for group in VTAB):
-        return None
-    return sum(groups[g] * n for g, n in VTAB.items()) / sum(VTAB.values())
-
-
-def means(values: Mapping[str, float], groups: Mapping[str, str]) -> dict[str, float]:
-    """Return the means that a row allows; a mean needs all its tasks.
-
-    Args:
-        values: Figures by task.
-        groups: The group of each task.
-    """
-    found: dict[str, list[float]] = {}
-    for task, value in values.items():
-        found.setdefault(groups[task], []).append(value)
-    complete = {
-        group: sum(items) / len(items)
-        for group, items in found.items()
-        if len(items) == SIZES.get(group)
+def _weights() -> dict[str, dict[str, float]]:
+    made = {g: dict.fromkeys(tasks, 1 / len(tasks)) for g, tasks in TASKS_OF.items()}
+    count = sum(SIZES.values())
+    made['mean of groups'] = {
+        task: weight / len(VTAB)
+        for group in VTAB
+        for task, weight in made[group].items()
     }
-    both = {
-        'mean of groups': mean_of_groups(complete),
-        'mean of tasks': mean_of_tasks(complete),
+    made['mean of tasks'] = {task: 1 / count for g in VTAB for task in TASKS_OF[g]}
+    return made
+
+
+#: Column -> task -> its share of the mean.
+WEIGHTS = _weights()
+#: How tables call these columns.
+TITLES = {
+    'fgvc': f'mean of {len(TASKS_OF["fgvc"])} tasks',
+    **{group: f'{group.capitalize()} ({SIZES[group]})' for group in VTAB},
+    'mean of groups': f'mean of {len(VTAB)} groups',
+    'mean of tasks': f'mean of {sum(SIZES.values())} tasks',
+}
+
+
+def means_of_vtab(groups: Mapping[str, float]) -> dict[str, float]:
+    """Return both means of VTAB-1k from those of its groups, {} if one is missing."""
+    if not set(VTAB) <= set(groups):
+        return {}
+    total = sum(groups[group] * size for group, size in SIZES.items())
+    return {
+        'mean of groups': sum(groups[group] for group in VTAB) / len(VTAB),
+        'mean of tasks': total / sum(SIZES.values()),
     }
-    return {**complete, **{k: v for k, v in both.items() if v is not None}}

@@ -4,77 +4,111 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib.ticker import FuncFormatter  # noqa: E402
+from matplotlib.patches import Patch  # noqa: E402
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
 
+from .groups import VTAB  # noqa: E402
 from .strategies import Outcome, curve  # noqa: E402
-from .tables import Table  # noqa: E402
+from .tables import METRICS, Figure, Table, column_title  # noqa: E402
 
-# Okabe and Ito's colours, which the colour-blind tell apart, and marks for the rest.
+# Okabe and Ito's colours, which the colour-blind tell apart. Each round through them
+# has another mark, line and hatch, so that 21 styles differ.
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
-MARKS = 'osD^vP*X'
-_METRICS = {'accuracy/top1': 'top-1 accuracy, %', 'mIoU': 'mIoU, %'}
-_GROUPS = ('natural', 'specialized', 'structured')
+MARKS = 'osD'
+LINES = ('-', '--', ':')
+HATCHES = ('', '////', 'xxx')
+_OUTSIDE = dict(fontsize=8, loc='upper left', bbox_to_anchor=(1.01, 1.0))
 
 
-def _style(i: int) -> dict:
-    return dict(color=COLOURS[i % len(COLOURS)], marker=MARKS[i // len(COLOURS) % 8])
+def _round(i: int) -> int:
+    return i // len(COLOURS) % len(MARKS)
+
+
+def _colour(i: int) -> str:
+    return COLOURS[i % len(COLOURS)]
+
+
+def _percent(metric: str) -> str:
+    return f'{METRICS.get(metric, metric)}, %'
+
+
+def _title(table: Table, figures: Iterable[Figure]) -> str:
+    spread = any(figure.std is not None for figure in figures)
+    return table.title + '\nerror bars: ± standard deviation over seeds' * spread
 
 
 def accuracy_against_parameters(table: Table, path: Path) -> Path | None:
-    """Plot the mean of all tasks against the tuned parameters.
+    """Plot the mean of the tasks against the tuned parameters.
 
     Args:
-        table: The table; rows that lack a task are left out.
+        table: The table. Tasks that no row has do not count, and rows that lack one of
+            the others are named below the plot.
         path: The picture.
 
     Returns:
         The path, None if fewer than two rows are complete.
     """
-    rows = [
-        (i, row)
-        for i, row in enumerate(table.rows)
-        if len(row.records) == len(table.tasks)
-    ]
-    if len(rows) < 2:
+    tasks = [t for t in table.tasks if any(t in row.records for row in table.rows)]
+    weights = dict.fromkeys(tasks, 1 / len(tasks))
+    points = {i: row.figure(weights) for i, row in enumerate(table.rows)}
+    shown = {i: figure for i, figure in points.items() if figure}
+    if len(shown) < 2:
         return None
     fig, axis = plt.subplots(figsize=(8, 4.8))
-    for i, row in rows:
-        values = [row.mean(task) for task in table.tasks]
-        error = None
-        if len(table.tasks) == 1 and len(row.values(table.tasks[0])) > 1:
-            error = statistics.stdev(row.values(table.tasks[0]))
-        axis.errorbar(
-            row.tuned(),
-            statistics.fmean(values),
-            error,
-            capsize=3,
+    for i, figure in shown.items():
+        tuned, colour = table.rows[i].tuned(), _colour(i)
+        if figure.std is not None:
+            axis.errorbar(tuned, figure.mean, figure.std, capsize=3, color=colour)
+        axis.plot(
+            tuned,
+            figure.mean,
             markersize=8,
             linestyle='',
-            label=table.name(row),
-            **_style(i),
+            label=table.name(table.rows[i]),
+            color=colour,
+            marker=MARKS[_round(i)],
         )
-    axis.set_xscale('log')
-    axis.xaxis.set_major_formatter(FuncFormatter(_short))
+    _scale(axis, [table.rows[i].tuned() for i in shown])
     axis.set_xlabel('tuned parameters, with the head')
-    count = len(table.tasks)
-    label = _METRICS.get(table.metric, table.metric)
-    axis.set_ylabel(label if count == 1 else f'{label}, mean of {count} tasks')
-    axis.set_title(table.title, fontsize=10)
+    axis.set_ylabel(_percent(table.metric) + _of(len(tasks), len(table.tasks)))
+    absent = [table.name(row) for i, row in enumerate(table.rows) if i not in shown]
+    if absent:
+        note = f'not shown, a task is missing: {", ".join(absent)}'
+        axis.annotate(note, (0, -0.2), xycoords='axes fraction', fontsize=8, va='top')
+    axis.set_title(_title(table, shown.values()), fontsize=10)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, loc='center left', bbox_to_anchor=(1.0, 0.5))
+    axis.legend(**_OUTSIDE)
     return _save(fig, path)
+
+
+def _scale(axis: plt.Axes, values: Sequence[float]) -> None:
+    """Make the axis logarithmic, and label it, if the values need that."""
+    ratio = max(values) / max(min(values), 1.0)
+    if ratio > 10:
+        axis.set_xscale('log')
+        subs = (1, 2, 5) if ratio < 100 else (1,)
+        axis.xaxis.set_major_locator(LogLocator(subs=subs))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.xaxis.set_major_formatter(FuncFormatter(_short))
+
+
+def _of(count: int, total: int) -> str:
+    if total == 1:
+        return ''
+    return f', mean of {count} tasks' + (f' out of {total}' if count < total else '')
 
 
 def group_bars(table: Table, path: Path) -> Path | None:
     """Plot the means of the groups of VTAB-1k, or each task of another suite.
+
+    Where no row has all tasks of a group, tasks stand for the groups.
 
     Args:
         table: The table.
@@ -83,46 +117,58 @@ def group_bars(table: Table, path: Path) -> Path | None:
     Returns:
         The path, None if there are no rows.
     """
-    columns = [c for c in table.columns if c in _GROUPS] or list(table.tasks)
     if not table.rows:
         return None
-    width = 0.8 / len(table.rows)
-    fig, axis = plt.subplots(
-        figsize=(max(6.0, 0.28 * len(columns) * len(table.rows) + 4.0), 4.2)
-    )
+    rows = [table.figures(row) for row in table.rows]
+    columns = [c for c in table.columns if c in VTAB]
+    if not any(column in figures for figures in rows for column in columns):
+        columns = table.tasks
+    width = 0.8 / len(rows)
+    size = min(len(columns) * max(1.5, 0.2 * (len(rows) + 1)) + 2.0, 20.0)
+    fig, axis = plt.subplots(figsize=(size, 4.2))
     low, absent = math.inf, []
-    for i, row in enumerate(table.rows):
-        figures = table.figures(row)
+    for i, figures in enumerate(rows):
         for j, column in enumerate(columns):
+            x = j - 0.4 + width * (i + 0.5)
             if column not in figures:
-                absent.append(j - 0.4 + width * (i + 0.5))
+                absent.append(x)
                 continue
-            values = row.values(column)
-            error = statistics.stdev(values) if len(values) > 1 else None
-            low = min(low, figures[column] - (error or 0))
+            figure = figures[column]
+            low = min(low, figure.mean - (figure.std or 0))
             axis.bar(
-                j - 0.4 + width * (i + 0.5),
-                figures[column],
-                width * 0.9,
-                yerr=error,
-                capsize=2,
-                color=COLOURS[i % len(COLOURS)],
-                hatch='//' if i >= len(COLOURS) else None,
-                edgecolor='white',
-                label=table.name(row) if j == 0 else None,
+                x, figure.mean, width * 0.9, yerr=figure.std, capsize=2, **_filled(i)
             )
-    axis.set_ylim(bottom=max(0.0, math.floor((low - 2) / 5) * 5))
+    bottom = max(0.0, math.floor((low - 2) / 5) * 5)
+    axis.set_ylim(bottom=bottom)
+    axis.set_xlim(-0.6, len(columns) - 0.4)
     for x in absent:
         axis.annotate(
-            'missing', (x, axis.get_ylim()[0]), rotation=90, fontsize=7, ha='center'
+            *('missing', (x, bottom), (0, 3)),
+            textcoords='offset points',
+            rotation=90,
+            fontsize=7,
+            ha='center',
+            va='bottom',
         )
-    axis.set_xticks(range(len(columns)), [c.capitalize() for c in columns])
-    label = _METRICS.get(table.metric, table.metric)
-    axis.set_ylabel(f'{label} (the axis is cut)')
-    axis.set_title(table.title, fontsize=10)
-    axis.legend(fontsize=8, loc='center left', bbox_to_anchor=(1.0, 0.5))
+    slanted = dict(rotation=45, ha='right', rotation_mode='anchor')
+    axis.set_xticks(
+        range(len(columns)),
+        [column_title(c) for c in columns],
+        **(slanted if len(columns) > 6 else {}),
+    )
+    axis.set_ylabel(_percent(table.metric) + (' (the axis is cut)' if bottom else ''))
+    drawn = (f for figures in rows for c, f in figures.items() if c in columns)
+    axis.set_title(_title(table, drawn), fontsize=10)
+    handles = [
+        Patch(label=table.name(row), **_filled(i)) for i, row in enumerate(table.rows)
+    ]
+    axis.legend(handles=handles, **_OUTSIDE)
     axis.spines[['top', 'right']].set_visible(False)
     return _save(fig, path)
+
+
+def _filled(i: int) -> dict:
+    return dict(facecolor=_colour(i), hatch=HATCHES[_round(i)], edgecolor='white')
 
 
 def search_history(records: Sequence[dict], path: Path) -> Path | None:
@@ -135,50 +181,69 @@ def search_history(records: Sequence[dict], path: Path) -> Path | None:
     Returns:
         The path, None if there is no search.
     """
-    tasks = list(dict.fromkeys(record['task'] for record in records))
-    if not tasks:
+    panels: dict[tuple[str, str], list[dict]] = {}
+    for record in records:
+        panels.setdefault((record['suite'], record['task']), []).append(record)
+    if not panels:
         return None
-    columns = min(3, len(tasks))
-    lines = math.ceil(len(tasks) / columns)
+    several = len({suite for suite, _ in panels}) > 1
+    columns = min(3, len(panels))
+    lines = math.ceil(len(panels) / columns)
     fig, axes = plt.subplots(
         lines, columns, figsize=(4.6 * columns + 2, 3.6 * lines), squeeze=False
     )
-    for axis in axes.flat[len(tasks) :]:
+    for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
-    names = list(dict.fromkeys(_searched(record) for record in records))
-    for axis, task in zip(axes.flat, tasks):
-        for record in (record for record in records if record['task'] == task):
-            outcomes = {
-                trial['slot']: Outcome(
-                    trial['state'], trial['value'], trial['steps'], trial['cost']
-                )
-                for trial in record['trials']
-            }
-            points = curve(outcomes)
-            name = _searched(record)
-            style = _style(names.index(name))
-            axis.step(*zip(*points), where='post', color=style['color'], label=name)
-            axis.plot(*points[-1], style['marker'], color=style['color'])
-        axis.set_title(task, fontsize=10)
-        axis.set_xlabel('epochs or iterations trained, all trials')
-        axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel('best on validation so far')
+    names = _searches(records)
+    styles = {name: i for i, name in enumerate(dict.fromkeys(names.values()))}
     handles: dict = {}
-    for axis in axes.flat:
-        for handle, name in zip(*axis.get_legend_handles_labels()):
-            handles.setdefault(name, handle)
-    fig.legend(
-        handles.values(),
-        handles.keys(),
-        fontsize=8,
-        loc='center left',
-        bbox_to_anchor=(1.0, 0.5),
-    )
+    for axis, ((suite, task), items) in zip(axes.flat, panels.items()):
+        for record in items:
+            name = names[_key(record)]
+            i = styles[name]
+            (handles[name],) = axis.plot(
+                *zip(*curve(_outcomes(record))),
+                drawstyle='steps-post',
+                color=_colour(i),
+                linestyle=LINES[_round(i)],
+                marker=MARKS[_round(i)],
+                markevery=[-1],
+            )
+        axis.set_title(f'{suite}: {task}' if several else task, fontsize=10)
+        axis.set_xlabel('epochs or iterations trained, all trials')
+        metric = items[0]['metric']
+        axis.set_ylabel(
+            f'best {METRICS.get(metric, metric)} on validation so far, %', fontsize=9
+        )
+        axis.grid(alpha=0.3)
+    axes[0][-1].legend(handles.values(), handles.keys(), **_OUTSIDE)
     return _save(fig, path)
 
 
-def _searched(record: dict) -> str:
-    return f'{record["method"]} ({record["strategy"]["name"]})'
+def _key(record: Mapping) -> tuple[str, str, str]:
+    return record['method'], record['backbone'], record['strategy']['name']
+
+
+def _searches(records: Sequence[dict]) -> dict[tuple[str, str, str], str]:
+    """Return what each search is called, with its backbone where there are several."""
+    several = len({record['backbone'] for record in records}) > 1
+    return {
+        (method, backbone, strategy): (
+            f'{method} ({backbone}, {strategy})'
+            if several
+            else f'{method} ({strategy})'
+        )
+        for method, backbone, strategy in map(_key, records)
+    }
+
+
+def _outcomes(record: Mapping) -> dict[int, Outcome]:
+    return {
+        trial['slot']: Outcome(
+            trial['state'], trial['value'], trial['steps'], trial['cost']
+        )
+        for trial in record['trials']
+    }
 
 
 def _short(value: float, _position: object = None) -> str:

@@ -4,8 +4,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .strategies import Outcome, curve
+
+
+def show_settings(overrides: Mapping[str, Any]) -> str:
+    """Return settings for readers, such as 'lr=0.01414, num_tokens=10'.
+
+    Args:
+        overrides: What changes in a config. Of a dotted key the last part is shown, of
+            a float 4 digits.
+    """
+    return ', '.join(f'{k.split(".")[-1]}={_short(v)}' for k, v in overrides.items())
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return f'[{", ".join(_short(item) for item in value)}]'
+    return f'{value:.4g}' if isinstance(value, float) else str(value)
 
 
 def preview(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tools.recipes.tables import PUBLISHED, read_table
 
-from .groups import mean_of_groups, mean_of_tasks
+from .groups import means_of_vtab
 
 
 class Figures(NamedTuple):
@@ -21,12 +21,12 @@ class Figures(NamedTuple):
 def published(method: str, backbone: str) -> Figures | None:
     """Return what is published for a method with a backbone, None if nothing is.
 
-    Both means of VTAB-1k are computed from the means of its groups, since papers state
-    one or the other.
+    Papers state one mean of VTAB-1k or the other; where they state the means of its
+    groups, both are computed from those.
 
     Args:
         method: As in the names of configs.
-        backbone: As in the names of configs.
+        backbone: As in the names of configs, for segmentation with the decoder.
     """
     values = {
         scope: float(text)
@@ -37,13 +37,6 @@ def published(method: str, backbone: str) -> Figures | None:
         return None
     sources = {(r['method'], r['backbone']): r for r in read_table('published_sources')}
     about = sources[method, backbone]
-    groups = {
-        g: values[g] for g in ('natural', 'specialized', 'structured') if g in values
-    }
-    for name, mean in (
-        ('mean of groups', mean_of_groups(groups)),
-        ('mean of tasks', mean_of_tasks(groups)),
-    ):
-        if mean is not None:
-            values[name] = mean
-    return Figures(values, about['protocol'], about['source'])
+    return Figures(
+        {**values, **means_of_vtab(values)}, about['protocol'], about['source']
+    )

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from mmvpt.protocol import read_records
 
-from . import plots, tables
-from .published import published
+from . import formats, plots, tables
+from .collect import collect
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     """
     args = parse_args(argv)
     records, notices = read_records(args.records)
-    made, odd = tables.collect(records)
+    made, odd = collect(records)
     notices += odd
     for notice in notices:
         print(f'report.py: notice: {notice}', file=sys.stderr)
@@ -61,9 +61,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     pictures = [] if args.no_plots else draw(made, searches, out)
     text = page(made, notices, pictures)
     (out / 'report.md').write_text(text, encoding='utf-8')
-    (out / 'report.csv').write_text(tables.as_csv(made), encoding='utf-8')
+    (out / 'report.csv').write_text(formats.as_csv(made), encoding='utf-8')
     (out / 'report.tex').write_text(
-        '\n'.join(tables.latex(tables.cells(t), _caption(t)) for t in made),
+        formats.LATEX_HEAD + '\n'.join(_latex(table) for table in made),
         encoding='utf-8',
     )
     print(text)
@@ -102,11 +102,16 @@ def page(
     return '\n'.join(parts)
 
 
+def _latex(table: tables.Table) -> str:
+    caption = ' '.join([f'{table.title}: {_caption(table)}', *_sources(table)])
+    return formats.latex(tables.cells(table), caption)
+
+
 def _caption(table: tables.Table) -> str:
     """Say what stands in a table."""
     protocol = table.protocol
-    counts = sorted({len(r) for row in table.rows for r in row.records.values()})
-    seeds = ' or '.join(map(str, counts))
+    metric = tables.METRICS.get(table.metric, table.metric)
+    what = f'{metric} on test in %, {_seeds(table)}'
     checkpoints = {
         (c['name'], (c['sha256'] or 'unknown')[:12])
         for row in table.rows
@@ -114,20 +119,34 @@ def _caption(table: tables.Table) -> str:
         if c['name']
     }
     weights = ', '.join(f'{name} ({digest})' for name, digest in sorted(checkpoints))
-    warning = ''
-    if protocol['label']:
-        warning = 'TEST DATA CHOSE THE EPOCH: not comparable with other protocols. '
-    return (
-        f'{table.metric} on test in %, mean ± standard deviation of {seeds} seeds; '
-        f'{tables.MISSING} is missing. {warning}{protocol["summary"]}'
-        + (f' Weights: {weights}.' if weights else '')
-    )
+    backbones = sorted({row.backbone for row in table.rows} - {''})
+    parts = [
+        f'{what}; {tables.MISSING} is missing.',
+        protocol['label']
+        and 'TEST DATA CHOSE THE EPOCH: not comparable with other protocols.',
+        protocol['summary'],
+        backbones and f'Backbone{"s" * (len(backbones) > 1)}: {", ".join(backbones)}.',
+        weights and f'Weights: {weights}.',
+    ]
+    return ' '.join(part for part in parts if part)
+
+
+def _seeds(table: tables.Table) -> str:
+    counts = sorted({len(r) for row in table.rows for r in row.records.values()})
+    planned = len(table.protocol.get('protocol_seeds', ()))
+    text = ' or '.join(map(str, counts))
+    text += f' of {planned} seeds' if counts[0] < planned else ' seeds'
+    if counts[-1] == 1:
+        return '1 seed' if text == '1 seeds' else text
+    text = f'mean ± sample standard deviation of {text}'
+    if len(table.tasks) > 1:
+        text += ", for means over tasks that of each seed's mean"
+    return text
 
 
 def _sources(table: tables.Table) -> list[str]:
-    lines = {}
+    names: dict[str, list[str]] = {}
     for row in table.rows:
-        figures = published(row.method, row.backbone)
-        if figures is not None and set(figures.values) & set(table.columns):
-            lines[f'Published, {row.method}: {figures.source}.'] = None
-    return list(lines)
+        if paper := table.published(row):
+            names.setdefault(paper.source, []).append(f'{row.method} ({row.backbone})')
+    return [f'Published, {", ".join(n)}: {source}.' for source, n in names.items()]

@@ -1,30 +1,30 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Records to tables: Markdown, CSV and LaTeX."""
+"""Tables of records: rows, columns, and their cells as text."""
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from mmvpt.protocol import comparable
-from tools.recipes.tables import TASKS
-
-from .groups import FGVC, VTAB, means
+from .groups import TITLES, WEIGHTS
+from .progress import show_settings
 from .published import Figures, published
 
 MISSING = '–'
-_MEANS = {
-    'fgvc': f'mean of {FGVC} tasks',
-    'natural': f'Natural ({VTAB["natural"]})',
-    'specialized': f'Specialized ({VTAB["specialized"]})',
-    'structured': f'Structured ({VTAB["structured"]})',
-    'mean of groups': f'mean of {len(VTAB)} groups',
-    'mean of tasks': f'mean of {sum(VTAB.values())} tasks',
-}
+METRICS = {'accuracy/top1': 'top-1 accuracy', 'mIoU': 'mIoU'}
+
+
+class Figure(NamedTuple):
+    """A mean over seeds."""
+
+    mean: float
+    std: float | None  # the sample standard deviation; None: of one seed, or mixed
+    seeds: int | None  # None: the tasks have different seeds
+
+    def __str__(self) -> str:
+        return f'{self.mean:.1f}' + ('' if self.std is None else f' ± {self.std:.1f}')
 
 
 @dataclass
@@ -35,13 +35,31 @@ class Row:
     backbone: str
     records: dict[str, list[dict]] = field(default_factory=dict)  # by task
 
-    def values(self, task: str) -> list[float]:
-        """Return the test figures of the seeds."""
-        return [r['metrics']['test'][r['metric']] for r in self.records.get(task, [])]
+    def figure(self, weights: Mapping[str, float]) -> Figure | None:
+        """Return a mean over tasks, None if one of them is missing.
 
-    def mean(self, task: str) -> float:
-        """Return the mean over seeds."""
-        return statistics.fmean(self.values(task))
+        The standard deviation is that of each seed's mean over the tasks, where all
+        tasks have the same seeds.
+
+        Args:
+            weights: The share of each task.
+        """
+        if not set(weights) <= set(self.records):
+            return None
+        values = {
+            task: {r['seed']: r['metrics']['test'][r['metric']] for r in records}
+            for task, records in self.records.items()
+            if task in weights
+        }
+        mean = sum(w * statistics.fmean(values[t].values()) for t, w in weights.items())
+        seeds = {frozenset(by_seed) for by_seed in values.values()}
+        if len(seeds) > 1:
+            return Figure(mean, None, None)
+        means = [
+            sum(w * values[task][seed] for task, w in weights.items())
+            for seed in seeds.pop()
+        ]
+        return Figure(mean, _deviation(means), len(means))
 
     def tuned(self) -> float:
         """Return the tuned parameters, the mean over tasks."""
@@ -62,10 +80,14 @@ class Table:
 
     suite: str
     protocol: dict[str, Any]
-    tasks: list[str]
-    groups: dict[str, str]
+    groups: dict[str, str]  # of each task, in the order of the columns
     rows: list[Row]
     metric: str
+
+    @property
+    def tasks(self) -> list[str]:
+        """All tasks, also those without a record."""
+        return list(self.groups)
 
     @property
     def title(self) -> str:
@@ -75,130 +97,89 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        """Tasks, each group followed by its mean, then the means of all."""
+        """Tasks, each group followed by its mean, then the means of all.
+
+        A mean has a column where the table has all its tasks.
+        """
+        means = [c for c, w in WEIGHTS.items() if set(w) <= set(self.groups)]
         columns: list[str] = []
-        for group in dict.fromkeys(self.groups[task] for task in self.tasks):
+        for group in dict.fromkeys(self.groups.values()):
             columns += [task for task in self.tasks if self.groups[task] == group]
-            columns += [group] if group in _MEANS else []
-        if set(VTAB) <= set(columns):
-            columns += ['mean of groups', 'mean of tasks']
-        return columns
+            columns += [group] if group in means else []
+        return columns + [mean for mean in means if mean not in columns]
 
     def name(self, row: Row) -> str:
-        """Return what a row is called; test-selected figures say so."""
+        """Return what a row is called.
+
+        The backbone is part of it where there are several, and the label of
+        test-selected figures always is.
+        """
+        name = row.method
+        if row.backbone and len({other.backbone for other in self.rows}) > 1:
+            name += f' ({row.backbone})'
         label = self.protocol['label']
-        return f'{row.method} [{label}]' if label else row.method
+        return f'{name} [{label}]' if label else name
 
-    def figures(self, row: Row) -> dict[str, float]:
-        """Return the figures of a row by column."""
-        values = {task: row.mean(task) for task in row.records}
-        return {**values, **means(values, self.groups)}
-
-
-def collect(records: Iterable[dict]) -> tuple[list[Table], list[str]]:
-    """Arrange the records of final runs.
-
-    Args:
-        records: Valid records of either kind.
-
-    Returns:
-        The tables, and notices of what does not fit together.
-    """
-    runs: dict[tuple, dict] = {}
-    notices = []
-    for record in records:
-        if record['kind'] != 'run':
-            continue
-        key = (
-            *(record['suite'], record['protocol']['name'], record['method']),
-            *(record['backbone'], record['task'], record['seed']),
-        )
-        if key in runs and comparable(runs[key]) != comparable(record):
-            notices.append(
-                f'two different records of {", ".join(map(str, key))}: the first counts'
+    def figures(self, row: Row) -> dict[str, Figure]:
+        """Return the figures of a row by column, without what is missing."""
+        found = {
+            column: row.figure(
+                {column: 1.0} if column in self.groups else WEIGHTS[column]
             )
-        runs.setdefault(key, record)
-    tables: dict[tuple, list[dict]] = {}
-    for key, record in runs.items():
-        tables.setdefault(key[:2], []).append(record)
-    made = [_table(suite, items) for (suite, _), items in sorted(tables.items())]
-    for table in made:
-        notices += _oddities(table)
-    return made, notices
+            for column in self.columns
+        }
+        return {column: figure for column, figure in found.items() if figure}
+
+    def published(self, row: Row) -> Figures | None:
+        """Return what is published of a row's columns, None if nothing is."""
+        paper = published(row.method, row.backbone)
+        if paper is None or not set(paper.values) & set(self.columns):
+            return None
+        return paper
 
 
-def _table(suite: str, records: Sequence[dict]) -> Table:
-    order = list(TASKS)
-    groups = {record['task']: record['group'] for record in records}
-    tasks = sorted(groups, key=lambda t: (order.index(t) if t in order else 99, t))
-    rows: dict[tuple[str, str], Row] = {}
-    for record in sorted(records, key=lambda r: r['seed']):
-        key = record['method'], record['backbone']
-        row = rows.setdefault(key, Row(*key))
-        row.records.setdefault(record['task'], []).append(record)
-    ordered = sorted(rows.values(), key=lambda row: (row.backbone, row.tuned()))
-    return Table(
-        suite, records[0]['protocol'], tasks, groups, ordered, records[0]['metric']
-    )
-
-
-def _oddities(table: Table) -> list[str]:
-    """Name cells whose seeds differ in more than the seed, or are too few."""
-    found = []
-    for row in table.rows:
-        for task, records in row.records.items():
-            place = f'{table.title}: {row.method} on {task}'
-            for name, value in (
-                ('settings', lambda r: r['settings']),
-                ('checkpoints', lambda r: r['protocol']['checkpoint']['sha256']),
-            ):
-                if any(value(record) != value(records[0]) for record in records):
-                    found.append(f'{place}: the seeds differ in their {name}')
-            missing = set(records[0]['protocol']['seeds']) - {
-                r['seed'] for r in records
-            }
-            if missing:
-                found.append(f'{place}: seeds {sorted(missing)} are missing')
-    return found
+def _deviation(values: Sequence[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None
 
 
 def spread(values: Sequence[float]) -> str:
     """Return 'mean ± sample standard deviation', without the latter for one value."""
-    mean = statistics.fmean(values)
-    if len(values) == 1:
-        return f'{mean:.1f}'
-    return f'{mean:.1f} ± {statistics.stdev(values):.1f}'
+    return str(Figure(statistics.fmean(values), _deviation(values), len(values)))
+
+
+def column_title(column: str) -> str:
+    """Return what the head of a table and the axis of a plot call a column."""
+    return TITLES.get(column, column.removeprefix('vtab-'))
 
 
 def cells(table: Table) -> list[list[str]]:
     """Return a table as rows of text, the first as its head."""
     columns = table.columns
     single = len(table.tasks) == 1
-    head = ['method', 'tuned parameters', 's per run']
-    validated = single and any(
-        r['metrics']['val'] for row in table.rows for r in row.all()
-    )
-    if validated:
-        head.append('val')
-    head += (
-        ['test']
-        if single
-        else [_MEANS.get(c, c.removeprefix('vtab-')) for c in columns]
-    )
-    searched = single and any(r['settings'] for row in table.rows for r in row.all())
-    rows = [head + ['settings'] * searched]
+    records = [record for row in table.rows for record in row.all()]
+    validated = single and any(record['metrics']['val'] for record in records)
+    searched = single and any(record['settings'] for record in records)
+    rows = [
+        [
+            *('method', 'tuned parameters', 's per run'),
+            *(['val'] if validated else []),
+            *(['test'] if single else map(column_title, columns)),
+            *(['settings'] if searched else []),
+        ]
+    ]
     for row in table.rows:
         figures = table.figures(row)
-        line = [table.name(row), f'{row.tuned():,.0f}', f'{row.seconds():.0f}']
-        if validated:
-            line.append(_validation(row))
-        for column in columns:
-            if column in row.records:
-                line.append(spread(row.values(column)))
-            else:
-                line.append(f'{figures[column]:.1f}' if column in figures else MISSING)
-        rows.append(line + [_settings(row)] * searched)
-        rows += _compared(table, row, figures, len(head))
+        rows.append(
+            [
+                *(table.name(row), f'{row.tuned():,.0f}', f'{row.seconds():.0f}'),
+                *([_validation(row)] if validated else []),
+                *(str(figures.get(column, MISSING)) for column in columns),
+                *([_settings(row)] if searched else []),
+            ]
+        )
+        before, after = [''] * (2 + validated), [''] * searched
+        for name, values in _compared(table, row):
+            rows.append([name, *before, *values, *after])
     return rows
 
 
@@ -212,29 +193,25 @@ def _validation(row: Row) -> str:
 
 
 def _settings(row: Row) -> str:
-    settings = row.all()[0]['settings']
-    return ', '.join(f'{k.split(".")[-1]}={v}' for k, v in settings.items()) or MISSING
+    return show_settings(row.all()[0]['settings']) or MISSING
 
 
-def _compared(
-    table: Table, row: Row, figures: Mapping[str, float], width: int
-) -> list[list[str]]:
+def _compared(table: Table, row: Row) -> list[tuple[str, list[str]]]:
     """Return the lines of the published figures and of the difference."""
-    paper = published(row.method, row.backbone)
-    columns = table.columns
-    if paper is None or not set(columns) & set(paper.values):
+    paper = table.published(row)
+    if paper is None:
         return []
-    lead = width - len(columns)
-    stated = [paper.values.get(column) for column in columns]
-    blank = [''] * (lead - 1)
+    stated = {c: paper.values[c] for c in table.columns if c in paper.values}
+    gaps = {c: f.mean - stated[c] for c, f in table.figures(row).items() if c in stated}
     return [
-        [f'published ({paper.protocol})', *blank]
-        + [MISSING if v is None else f'{v:.1f}' for v in stated],
-        ['difference', *blank]
-        + [
-            MISSING if v is None or c not in figures else f'{figures[c] - v:+.1f}'
-            for c, v in zip(columns, stated)
-        ],
+        (
+            f'published ({paper.protocol})',
+            [f'{stated[c]:.1f}' if c in stated else MISSING for c in table.columns],
+        ),
+        (
+            'difference',
+            [f'{gaps[c]:+.1f}' if c in gaps else MISSING for c in table.columns],
+        ),
     ]
 
 
@@ -248,59 +225,3 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     ]
     lines.insert(1, '|' + '|'.join('-' * (w + 2) for w in widths) + '|')
     return '\n'.join(lines) + '\n'
-
-
-_LATEX = {'&': r'\&', '%': r'\%', '_': r'\_', '#': r'\#', '±': r'$\pm$', MISSING: '--'}
-
-
-def latex(rows: Sequence[Sequence[str]], caption: str) -> str:
-    """Return rows as a LaTeX table that needs the package booktabs."""
-
-    def line(row: Sequence[str]) -> str:
-        cells = (''.join(_LATEX.get(char, char) for char in cell) for cell in row)
-        return ' & '.join(cells) + r' \\'
-
-    body = '\n'.join(line(row) for row in rows[1:])
-    escaped = ''.join(_LATEX.get(char, char) for char in caption)
-    return (
-        '\\begin{table}\n\\centering\n'
-        f'\\caption{{{escaped}}}\n'
-        f'\\begin{{tabular}}{{l{"r" * (len(rows[0]) - 1)}}}\n\\toprule\n'
-        f'{line(rows[0])}\n\\midrule\n{body}\n\\bottomrule\n'
-        '\\end{tabular}\n\\end{table}\n'
-    )
-
-
-def as_csv(tables: Sequence[Table]) -> str:
-    """Return all figures, one line for each method and column."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(
-        'suite,protocol,label,method,backbone,column,metric,seeds,mean,std,'
-        'tuned_parameters,published,difference,published_protocol,source'.split(',')
-    )
-    for table in tables:
-        for row in table.rows:
-            paper = published(row.method, row.backbone) or Figures({}, '', '')
-            figures = table.figures(row)
-            for column in table.columns:
-                values = row.values(column)
-                mean, stated = figures.get(column), paper.values.get(column)
-                gap = None if mean is None or stated is None else mean - stated
-                writer.writerow(
-                    [
-                        *(table.suite, table.protocol['name'], table.protocol['label']),
-                        *(row.method, row.backbone, column, table.metric),
-                        len(values) or '',
-                        _rounded(mean),
-                        _rounded(statistics.stdev(values) if len(values) > 1 else None),
-                        f'{row.tuned():.0f}',
-                        *(_rounded(stated), _rounded(gap)),
-                        *((paper.protocol, paper.source) if stated else ('', '')),
-                    ]
-                )
-    return text.getvalue()
-
-
-def _rounded(value: float | None) -> str:
-    return '' if value is None else f'{value:.4f}'

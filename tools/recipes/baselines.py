@@ -58,6 +58,7 @@ BASELINES = {
             adapter=dict(type='AdapterPlus', rank=8, drop_path_rate=0.1),
         ),
         'adapter_adamw_100e',
+        'https://arxiv.org/abs/2406.06820, abstract (trained on train and val)',
     ),
     'ssf': Baseline(
         'SSF, scaled and shifted features',

@@ -84,8 +84,9 @@ def _tasks() -> Iterator[Task]:
 
 
 TASKS = {task.name: task for task in _tasks()}
+#: Method, backbone and task or mean -> top-1, for segmentation mIoU, in percent.
 PUBLISHED = {
-    (row['method'], row['backbone'], row['scope']): row['top1']
+    (row['method'], row['backbone'], row['scope']): row['figure']
     for row in read_table('published')
 }
 
