@@ -200,7 +200,7 @@ def _summary(images: list[Image]) -> dict[str, Any] | None:
         return None
     digest = hashlib.sha256()
     for image in sorted(images):
-        name = '/'.join(image.name.split(os.sep)[-2:])
+        name = _without_root(image.name)
         digest.update(f'{name}\0{image.label}\n'.encode())
     size = sum(image.bytes for image in images)
     return dict(images=len(images), sha256=digest.hexdigest(), bytes=size)
@@ -233,8 +233,9 @@ def _listed(leaf: Mapping) -> Iterator[Image]:
     dataset.full_init()
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
-        label = str(info.get('gt_label', info.get('seg_map_path', '')))
-        size = _size(info.get('seg_map_path'))
+        masks = info.get('seg_map_path')
+        label = str(info.get('gt_label', _without_root(masks or '')))
+        size = _size(masks)
         if 'img_path' in info:
             path = os.path.realpath(info['img_path'])
             yield Image(path, label, size + _size(path))
@@ -247,6 +248,11 @@ def _listed(leaf: Mapping) -> Iterator[Image]:
                 f'cannot tell which images {config["type"]} reads: its entries have '
                 f'neither img_path nor img, but {sorted(info)}'
             )
+
+
+def _without_root(path: str) -> str:
+    """Return folder and name of a file, which stay when a data set moves."""
+    return '/'.join(path.split(os.sep)[-2:])
 
 
 def _size(path: str | None) -> int:

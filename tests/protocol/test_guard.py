@@ -5,14 +5,17 @@ import copy
 import shutil
 
 import pytest
+from mmengine.config import Config
 
 from mmvpt.protocol import (
     LeakError,
     apply_protocol,
     get_protocol,
     inspect_data,
+    list_images,
     metric_of,
     refuse_other_draws,
+    summarize,
 )
 from tests.engine import miniature
 
@@ -208,3 +211,28 @@ def test_unknown_names():
         get_protocol('vpd')
     with pytest.raises(ValueError, match='no metric to select by'):
         metric_of(dict(test_evaluator=dict(type='Other')))
+
+
+def test_a_digest_stays_when_the_data_moves(tmp_path):
+    """Labels count, whether numbers or masks; the folder of the data does not."""
+    digests = set()
+    for place in ('here', 'there'):
+        for split in ('images/training', 'annotations/training'):
+            (tmp_path / place / split).mkdir(parents=True)
+            for name in ('a.png', 'b.png'):
+                (tmp_path / place / split / name).write_bytes(b'picture')
+        dataset = dict(
+            type='mmseg.BaseSegDataset',
+            data_root=str(tmp_path / place),
+            img_suffix='.png',
+            metainfo=dict(classes=('c',), palette=[[0, 0, 0]]),
+            data_prefix=dict(
+                img_path='images/training', seg_map_path='annotations/training'
+            ),
+        )
+        config = Config(
+            dict(default_scope='mmseg', train_dataloader=dict(dataset=dataset))
+        )
+        found = summarize(list_images(config, dict(test_dataloader=None)))
+        digests.add(found['train']['sha256'])
+    assert len(digests) == 1
