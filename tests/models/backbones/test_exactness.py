@@ -185,7 +185,6 @@ def test_dropped_attention_takes_no_shortcut(name, shortcuts):
         dict(layer_cfgs=dict(attn_drop_rate=0.3)),
         dict(layer_cfgs=dict(drop_rate=0.3)),
         dict(drop_path_rate=0.6),
-        dict(drop_rate=0.3),
     ],
     ids=str,
 )
