@@ -2,6 +2,7 @@
 """What every prompt must do in the backbone; a new prompt is a line in the table."""
 
 import copy
+import itertools
 import os
 import re
 import socket
@@ -17,6 +18,7 @@ from mmvpt.models import prompts as shipped
 from mmvpt.models.backbones import PromptedVisionTransformer
 from mmvpt.models.prompts import BasePrompt
 from mmvpt.models.tunable import tuned_state
+from tests.models.exact import assert_same, drawn
 from tests.models.naive import naive_forward
 
 #: Configs with all dropout off.
@@ -50,7 +52,7 @@ PROMPT_CONFIGS = {
         num_classes=7,
         num_guided_tokens=4,
         num_tokens=3,
-        guided_layers=[1, 2],
+        guided_layers=[-1],
     ),
     'echo': dict(type='EchoPrompt', num_tokens=3),
 }
@@ -60,13 +62,29 @@ exec(compile(EXAMPLE, str(PAGE), 'exec'), {'__name__': 'echo'})
 
 ARCH = dict(embed_dims=24, num_layers=3, num_heads=3, feedforward_channels=48)
 every_prompt = pytest.mark.parametrize('name', PROMPT_CONFIGS)
+OUTPUTS = (
+    dict(pooling='cls'),
+    dict(pooling='patches'),
+    dict(pooling='prompts'),
+    dict(pooling='prompts', norm_before_pool=False),
+    dict(pooling='prompts_and_patches'),
+    dict(pooling='prompts_and_patches', norm_before_pool=False),
+    dict(out_type='featmap', out_indices=(1, 2)),
+    dict(out_type='raw'),
+)
+#: Height, width and images; the second is made of no whole patches.
+INPUTS = ((32, 32, 2), (29, 37, 2), (48, 40, 1))
 
 
 def build(name, seed=0, **options):
-    """Build a small backbone; weights depend on the seed alone."""
+    """Build a small backbone, without prompt if the name is None.
+
+    Weights depend on the seed alone.
+    """
     torch.manual_seed(seed)
     options = {**dict(arch=ARCH, img_size=32, patch_size=8), **options}
-    prompt = dict(PROMPT_CONFIGS[name], **options.pop('prompt', {}))
+    changes = options.pop('prompt', {})
+    prompt = None if name is None else dict(PROMPT_CONFIGS[name], **changes)
     vit = PromptedVisionTransformer(prompt=prompt, **options)
     for parameter in vit.parameters():
         parameter.data += (0.2 if parameter.dim() > 1 else 0.1) * torch.randn(
@@ -204,38 +222,53 @@ def test_deepcopy_after_a_step(name):
     assert not torch.equal(twin(images())[0], vit(images())[0])
 
 
+def set_dropout(vit, p):
+    """Set every rate of the prompt, and say whether it has any."""
+    found = [m for m in vit.prompt.modules() if isinstance(m, torch.nn.Dropout)]
+    for module in found:
+        module.p = p
+    return bool(found)
+
+
 @every_prompt
-@pytest.mark.parametrize(
-    'output',
-    [
-        dict(pooling='cls'),
-        dict(pooling='patches'),
-        dict(pooling='prompts', norm_before_pool=False),
-        dict(pooling='prompts_and_patches', norm_before_pool=False),
-        dict(out_type='featmap', out_indices=(1, 2)),
-        dict(out_type='raw'),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize('output', OUTPUTS, ids=str)
 def test_equals_the_plain_full_token_way(name, output):
+    """With its dropout too: prompts are drawn in the same order."""
     vit = build(name, **output).double().train()
-    for size in ((32, 32), (48, 40)):
-        batch = images(size=size, dtype=torch.float64)
-        fast, plain = vit(batch), naive_forward(vit, batch)
-        parameters = list(vit.prompt.parameters())
+    for (*size, count), p in itertools.product(INPUTS, (0, 0.4)):
+        set_dropout(vit, p)
+        batch = images(count, size, dtype=torch.float64)
+        assert_same(vit, drawn(vit, batch), drawn(naive_forward, vit, batch))
+    outs = [vit(batch)[0] for _ in range(2)]
+    assert torch.equal(*outs) != set_dropout(vit, 0)
+
+
+@every_prompt
+@pytest.mark.parametrize('with_cp', [True, 'mlp'])
+def test_recomputing_draws_the_same_again(name, with_cp):
+    """Dropout of prompts and of layers; everything has a gradient."""
+    drops = dict(drop_path_rate=0.3, layer_cfgs=dict(attn_drop_rate=0.2, drop_rate=0.2))
+    for output in (dict(pooling='cls'), dict(pooling='prompts')):
         grads = []
-        for outs in (fast, plain):
-            generator = torch.Generator().manual_seed(0)
-            loss = sum(
-                (y * torch.randn(y.shape, generator=generator).double()).sum()
-                for y in outs
-            )
-            grads.append(torch.autograd.grad(loss, parameters))
-        for a, b in zip(fast, plain):
-            torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
-        top = max(float(grad.abs().max()) for grad in grads[1])
-        for a, b in zip(*grads):
-            torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10 * top)
+        for option in (False, with_cp):
+            vit = build(name, tunable='full', with_cp=option, **drops, **output)
+            set_dropout(vit.double().train(), 0.4)
+            batch = images(dtype=torch.float64)
+            drawn(vit, batch)[0].square().sum().backward()
+            grads.append({n: p.grad for n, p in vit.named_parameters()})
+        torch.testing.assert_close(*grads, rtol=0, atol=1e-12)
+
+
+@every_prompt
+@pytest.mark.parametrize('training', [True, False])
+def test_compiles_without_graph_breaks(name, training):
+    torch._dynamo.reset()
+    output = dict() if training else dict(out_type='raw')
+    vit = build(name, arch=dict(ARCH, num_layers=2), **output).double()
+    set_dropout(vit.train(training), 0.4)
+    compiled = torch.compile(vit, backend='eager', fullgraph=True)
+    batch = images(dtype=torch.float64)
+    assert_same(vit, drawn(compiled, batch), drawn(vit, batch))
 
 
 def gradients(model, vit, batch):
@@ -246,6 +279,11 @@ def gradients(model, vit, batch):
     return {n: p.grad.clone() for n, p in vit.prompt.named_parameters()}
 
 
+#: Prompts, and what backward recomputes.
+RANKS_RUN = [(name, False) for name in PROMPT_CONFIGS]
+RANKS_RUN += [('gated', True), ('adaptive', 'mlp')]
+
+
 def run_rank(rank, port, path):
     """Compute gradients of half a batch for every prompt under DDP."""
     torch.set_num_threads(1)
@@ -253,11 +291,12 @@ def run_rank(rank, port, path):
     dist.init_process_group('gloo', rank=rank, world_size=2)
     found = {}
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        for name in PROMPT_CONFIGS:
-            vit = build(name, seed=rank).double().train()  # rank 0's weights win
+        for name, with_cp in RANKS_RUN:
+            # rank 0's weights win
+            vit = build(name, seed=rank, with_cp=with_cp).double().train()
             model = torch.nn.parallel.DistributedDataParallel(vit)
             half = images(4, dtype=torch.float64)[2 * rank : 2 * rank + 2]
-            found[name] = gradients(model, vit, half)
+            found[name, with_cp] = gradients(model, vit, half)
     if rank == 0:
         torch.save(found, path)
     dist.destroy_process_group()
@@ -270,13 +309,13 @@ def test_two_processes_equal_one(tmp_path):
     path = tmp_path / 'gradients.pth'
     mp.spawn(run_rank, args=(port, path), nprocs=2)
     found = torch.load(path, weights_only=True)
-    for name in PROMPT_CONFIGS:
+    for name, with_cp in RANKS_RUN:
         vit = build(name).double().train()
         expected = gradients(vit, vit, images(4, dtype=torch.float64))
         top = max(float(grad.abs().max()) for grad in expected.values())
         for key, grad in expected.items():
             torch.testing.assert_close(
-                found[name][key],
+                found[name, with_cp][key],
                 grad,
                 rtol=1e-8,
                 atol=1e-10 * top,

@@ -291,6 +291,21 @@ def test_temperatures_are_clamped_in_place_and_keep_their_gradient():
     assert vit.prompt.temperatures.tolist() == [0.5, 1, 2]
 
 
+def test_compiled_training_clamps_temperatures_too():
+    torch._dynamo.reset()
+    ways = []
+    for compiled in (True, False):
+        vit, x = tiny(num_layers=2).train(), torch.ones(1, 3, 32, 32).double()
+        vit.prompt.temperatures.data = torch.tensor([-0.5, 12]).double()
+        run = torch.compile(vit, backend='eager', fullgraph=True) if compiled else vit
+        feature = run(x)[0]
+        feature.square().sum().backward()
+        found = {n: (p.data, p.grad) for n, p in vit.prompt.named_parameters()}
+        assert vit.prompt.temperatures.tolist() == [0.01, 10]
+        ways.append((feature, found))
+    torch.testing.assert_close(*ways, rtol=1e-8, atol=1e-10)
+
+
 def test_dropped_prompts_are_carried_through_the_gates():
     vit = tiny(num_tokens=50, drop_rate=0.5, gate_init=1000).train()
     entered = []

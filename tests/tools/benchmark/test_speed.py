@@ -119,10 +119,25 @@ def test_full_token_way_is_checked(method):
     ours, plain = Subject(method, TINY), Subject(f'{method}/full-token', TINY)
     assert isinstance(plain.model.backbone, FullTokenViT)
     found = differences(ours, plain)
-    assert set(found) == {'output', 'gradient'} and max(found.values()) < 1e-4
+    gradients = {
+        f'gradient of {name}'
+        for name, parameter in ours.model.named_parameters()
+        if parameter.requires_grad
+    }
+    assert set(found) == {'output', *gradients}
+    assert max(found.values()) < 1e-5
     with torch.no_grad():
         plain.model.backbone.vit.prompt.tokens.neg_()
     with pytest.raises(RuntimeError, match='one of them is wrong'):
+        differences(ours, plain)
+
+
+@pytest.mark.parametrize('name', ['tokens', 'gate_logits', 'temperatures'])
+def test_a_wrong_gradient_of_a_prompt_does_not_hide_behind_the_heads(name):
+    ours, plain = Subject('gated', TINY), Subject('gated/full-token', TINY)
+    parameter = ours.model.backbone.prompt.get_parameter(name)
+    parameter.register_hook(lambda grad: 1.01 * grad)
+    with pytest.raises(RuntimeError, match=f'1.0e-02 .* gradient of .*prompt.{name}'):
         differences(ours, plain)
 
 
