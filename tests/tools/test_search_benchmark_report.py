@@ -79,7 +79,13 @@ def benchmark(project):
 def test_from_search_to_table(project, benchmark, capsys):
     out, text = benchmark
     assert '2 cells: 2 trials, 4 final runs, protocol vpt' in text
-    assert 'colours, deep: chosen' in text and '4 records in' in text
+    assert 'colours, deep: chosen lr=0' in text and '4 records in' in text
+    assert 'colours, deep: [1/2] lr=0.01: ' in text
+    for run in ('[1/4] colours, deep, seed 3: test', '[4/4] colours, shallow, seed 4:'):
+        assert run in text
+    assert text.count('left\n') == 5, 'the last run leaves nothing'
+    assert text.count('## colours, protocol vpt') == 1
+    assert (out / 'report' / 'report.md').read_text() in text
     records = sorted(p.name for p in out.glob('records/colours/vpt/colours/*.json'))
     seeds = [
         f'{method}_net_seed{s}.json' for method in ('deep', 'shallow') for s in (3, 4)
@@ -115,6 +121,66 @@ def test_what_is_done_is_skipped(project, benchmark, capsys, monkeypatch):
     assert benchmark_command.main([*arguments, '--out', str(out)]) == 2
     assert {p: p.stat().st_mtime_ns for p in before} == before
     assert {p: p.stat().st_mtime_ns for p in runs} == runs
+
+
+def test_a_preview_times_what_is_missing(project, benchmark, capsys):
+    out, _ = benchmark
+    arguments = [str(project / 'suite.py'), '--preview', '--out', str(out)]
+    searched = ['--search', '--strategy', 'grid', '--method', 'all']
+    before = {p: p.stat().st_mtime_ns for p in out.glob('re*/**/*')}
+    assert benchmark_command.main([*arguments, *searched]) == 0
+    assert capsys.readouterr().out == ''
+    more = ['--method', 'shallow', '--seeds', '3', '4', '5']
+    assert benchmark_command.main([*arguments, *more]) == 0
+    shown = capsys.readouterr().out
+    assert 'Timing a few iterations of 1 trainings' in shown
+    assert 'colours, shallow: 1 trainings of about' in shown and 'deep' not in shown
+    assert {p: p.stat().st_mtime_ns for p in out.glob('re*/**/*')} == before
+
+
+def test_a_bad_cell_stops_no_other(project, tmp_path, capsys):
+    path = tmp_path / 'suite.py'
+    config = project / 'mini_net_colours.py'
+    bad = "options={'train_dataloader.dataset.data_root': 'none'}"
+    space = "space={'optim_wrapper.optimizer.lr': [0.01]}"
+    path.write_text(
+        "name = 'bad'\nprotocol = 'vpt'\nseeds = [3]\nbackbone = 'net'\n"
+        "tasks = {'colours': {}}\n"
+        'methods = {\n'
+        f"    'searched': dict(config='{config}', {space}, {bad}),\n"
+        f"    'plain': dict(config='{config}', {bad}),\n"
+        f"    'absent': dict(config='{tmp_path}/none.py'),\n"
+        f"    'good': dict(config='{config}', {space}),\n"
+        '}\n'
+    )
+    out = tmp_path / 'out'
+    arguments = [str(path), '--method', 'all', '--search', '--strategy', 'grid']
+    with pytest.raises(RuntimeError, match='3 failed') as error:
+        benchmark_command.main([*arguments, '--preview', '--out', str(out)])
+    assert not list(out.glob('re*'))
+    with pytest.raises(RuntimeError) as error:
+        benchmark_command.main([*arguments, '--out', str(out)])
+    message = str(error.value)
+    assert message.startswith('3 failed:\ncolours, ')
+    for method in ('searched', 'plain, seed 3', 'absent'):
+        assert message.count(f'colours, {method}: ') == 1
+    names = sorted(path.name for path in out.glob('records/**/*.json'))
+    assert names == ['good_net_search.json', 'good_net_seed3.json']
+    shown = capsys.readouterr().out
+    assert '| good ' in (out / 'report' / 'report.md').read_text()
+    assert 'colours, searched: left out, ' in shown
+    assert 'colours, plain: cannot be timed, ' in shown
+
+
+def test_another_search_of_a_cell_stops_no_other(project, benchmark, capsys):
+    out, _ = benchmark
+    arguments = [str(project / 'suite.py'), '--method', 'all', '--out', str(out)]
+    arguments += ['--search', '--no-preview', '--strategy', 'grid']
+    with pytest.raises(RuntimeError, match='1 failed:\ncolours, deep: .*of another'):
+        benchmark_command.main([*arguments, '--search-seed', '1'])
+    assert '2 records in' in capsys.readouterr().out
+    with pytest.raises(StorageError, match='cannot use the storage'):
+        benchmark_command.main([*arguments, '--storage', 'sqlite:////proc/no/x.db'])
 
 
 def test_search_command(project, capsys):

@@ -1,15 +1,16 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Search, train and test methods on the tasks of a suite, with a record for each run.
 
-What is done is kept and what failed is tried again: the command can be repeated. Tables
-and plots come from the records by tools/report.py.
+What is done is kept and what failed is tried again: the command can be repeated. At
+its end it makes tables and plots of all records, as tools/report.py does.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from typing import Any
 from mmvpt.engine.work_dir import lock_work_dir
 from mmvpt.protocol import PROTOCOLS, get_protocol
 
-from . import progress, session
+from . import progress, report_command, session
 from .crew import Crew, Job
-from .drive import Search, Source, drive
-from .programs import detail, say
-from .sources import Finals, gather
+from .drive import OtherSearchError, Search, Source, StorageError, drive
+from .programs import WORDED, detail, say
+from .sources import Batch, Finals, gather
 from .space import Space
 from .suites import Cell, Suite, load_suite
 
@@ -102,18 +103,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         kept = settings.seeds[:1] if args.predictions else ()
         session_of = Benchmark(suite, settings, crew, args.search, predictions=kept)
         if not args.no_preview or args.preview:
-            session_of.preview()
+            untimed = session_of.preview()
         if args.preview:
-            return 0
-        failures = session_of.run()
+            failures = [*session_of.failures, *untimed]
+        else:
+            failures = session_of.run()
         count = session_of.count
-    say(f'{count} records in {out}/records')
-    if failures:
-        raise RuntimeError(
-            f'{len(failures)} failed:\n'
-            + '\n'.join(failures)
-            + '\nRun the command again to try these once more.'
-        )
+    try:
+        if not args.preview:
+            say(f'{count} records in {out}/records')
+            if any((out / 'records').rglob('*.json')):
+                report_command.main([str(out)])
+    finally:
+        if failures:
+            raise RuntimeError(
+                f'{len(failures)} failed:\n'
+                + '\n'.join(failures)
+                + '\nRun the command again to try these once more.'
+            )
     return count
 
 
@@ -156,46 +163,99 @@ class Benchmark:
         self._searching = [c for c in self.cells if c.is_searched(search, protocol)]
         if search and not self._searching:
             raise ValueError('no method of the suite has a space: give --space')
+        self._tally = progress.Tally(crew.size)
         self._searches: dict[int, _Searched] = {}
-        self._inspected: dict[int, Any] = {}
+        self._failed: dict[int, str] = {}  # why a cell cannot run
 
     @property
     def count(self) -> int:
         """Number of records of final runs."""
         return sum(len(final.records) for final in self.finals)
 
-    def _jobs(self, function: str, cells: Sequence[Cell]) -> list[Job]:
+    @property
+    def failures(self) -> list[str]:
+        """What failed: cells that cannot run, searches, final runs."""
+        runs = [failure for final in self.finals for failure in final.failures]
+        return [*self._failed.values(), *runs]
+
+    @contextmanager
+    def _trying(self, cell: Cell) -> Iterator[None]:
+        """Let a cell fail where others can run; none can without the storage."""
+        try:
+            yield
+        except WORDED as error:
+            if isinstance(error, StorageError) and not isinstance(
+                error, OtherSearchError
+            ):
+                raise
+            self._fail(cell, str(error))
+
+    def _fail(self, cell: Cell, why: str) -> None:
+        label = f'{cell.task}, {cell.method}: '
+        self._failed[id(cell)] = label + why
+        self.line(f'{label}left out, {why.splitlines()[0]}')
+
+    def _able(self, cells: Sequence[Cell]) -> list[Cell]:
+        return [cell for cell in cells if id(cell) not in self._failed]
+
+    def _gather(self, function: str, cells: Sequence[tuple[Cell, str]]) -> Batch:
+        """Run a job for each of some cells, as at a stage."""
         jobs = []
-        for cell in cells:
-            space = cell.space if cell in self._searching else None
-            spec = session.search_spec(cell, self.settings, space or Space({}))
-            jobs.append(Job(f'{session.TRIALS}:{function}', spec, key=id(cell)))
-        return jobs
+        for cell, stage in cells:
+            with self._trying(cell):
+                space = cell.space if cell in self._searching else None
+                spec = session.search_spec(cell, self.settings, space or Space({}))
+                spec['stage'] = stage
+                jobs.append(Job(f'{session.TRIALS}:{function}', spec, key=id(cell)))
+        return gather(self.crew, jobs)
 
-    def _inspect(self) -> None:
-        """Look at configs and data of the searches, before anything runs."""
-        if self._searching and not self._inspected:
-            jobs = self._jobs('inspect_search', self._searching)
-            self._inspected = gather(self.crew, jobs)
+    def _prepare(self) -> None:
+        """Look at configs and data of the searches, and join these."""
+        if self._searches or not self._able(self._searching):
+            return
+        from . import store  # noqa: F401  ends the session if there is no Optuna
 
-    def preview(self) -> None:
-        """Print what it will cost, by timing a few iterations of each cell."""
-        self._inspect()
-        say(f'Timing a few iterations of {len(self.cells)} trainings')
-        jobs = self._jobs('calibrate', self.cells)
-        for cell, job in zip(self.cells, jobs):
-            job.spec['stage'] = 'search' if cell in self._searching else 'final'
-        timed = gather(self.crew, jobs)
-        rows = []
-        for cell in self.cells:
-            count = len(self._missing(cell))
-            if cell in self._searching:
-                search = self._search(cell)
-                count += search.strategy.total - len(search.outcomes)
-            seconds = timed[id(cell)]
+        cells = [(cell, 'search') for cell in self._searching]
+        found = self._gather('inspect_search', cells)
+        for cell in self._able(self._searching):
+            if id(cell) in found.failed:
+                self._fail(cell, found.failed[id(cell)])
+                continue
+            with self._trying(cell):
+                self._join(cell, found.results[id(cell)])
+
+    def preview(self) -> list[str]:
+        """Print what is missing and its cost, by timing a few iterations of each cell.
+
+        Returns:
+            Why cells could not be timed.
+        """
+        self._prepare()
+        missing = []
+        for cell in self._able(self.cells):
+            runs = len(self._missing(cell))
+            found = self._searches.get(id(cell))
+            trials = found.search.total - found.search.done if found else 0
+            if trials or runs:
+                missing.append((cell, trials + runs, 'search' if trials else 'final'))
+        if not missing:
+            return []
+        say(f'Timing a few iterations of {len(missing)} trainings')
+        timed = self._gather('calibrate', [(cell, stage) for cell, _, stage in missing])
+        rows, untimed = [], []
+        for cell, count, _ in missing:
+            if id(cell) in self._failed:
+                continue
+            label = f'{cell.task}, {cell.method}'
+            seconds = timed.results.get(id(cell))
             seconds = seconds and seconds['start'] + seconds['training']
-            rows.append((f'{cell.task}, {cell.method}', count, seconds))
+            rows.append((label, count, seconds))
+            if id(cell) in timed.failed:
+                why = timed.failed[id(cell)]
+                untimed.append(f'{label}: {why}')
+                self.line(f'{label}: cannot be timed, {why.splitlines()[0]}')
         print(progress.preview(rows, self.crew.size)[0], flush=True)
+        return untimed
 
     def _missing(self, cell: Cell) -> list[int]:
         return [
@@ -204,18 +264,17 @@ class Benchmark:
             if not session.record_path(self.settings, cell, f'seed{seed}').exists()
         ]
 
-    def _search(self, cell: Cell) -> Search:
-        if id(cell) not in self._searches:
-            inspected = self._inspected[id(cell)]
-            search = session.make_search(cell, self.settings, inspected, self.line)
-            start = time.monotonic()
-            self._searches[id(cell)] = _Searched(search, inspected, start)
-        return self._searches[id(cell)].search
+    def _join(self, cell: Cell, inspected: Mapping[str, Any]) -> None:
+        search = session.make_search(
+            cell, self.settings, inspected, self.line, self._tally
+        )
+        self._searches[id(cell)] = _Searched(search, inspected, time.monotonic())
 
     def run(self) -> list[str]:
         """Run all that is missing and return what failed."""
-        self._inspect()
-        searches = [self._search(cell) for cell in self._searching]
+        self._prepare()
+        cells = self._able(self.cells)
+        searches = [found.search for found in self._searches.values()]
         self.finals = [
             Finals(
                 cell,
@@ -223,32 +282,31 @@ class Benchmark:
                 lambda cell=cell: self._chosen(cell),
                 self.line,
                 self.predictions,
+                tally=self._tally,
             )
-            for cell in self.cells
+            for cell in cells
         ]
         sources: list[Source] = [*searches, *self.finals]
-        trials = sum(search.strategy.total for search in searches)
-        runs = len(self.cells) * len(self.settings.seeds)
+        trials = sum(search.total for search in searches)
+        runs = len(cells) * len(self.settings.seeds)
         say(
-            f'{len(self.cells)} cells: {trials} trials, {runs} final runs, '
+            f'{len(cells)} cells: {trials} trials, {runs} final runs, '
             f'protocol {self.settings.protocol.name}'
         )
         drive(self.crew, sources)
-        return [failure for final in self.finals for failure in final.failures]
+        return self.failures
 
     def _chosen(self, cell: Cell) -> dict[str, Any] | None:
         """Return the settings of a cell; writes the record of its search."""
-        if cell not in self._searching:
+        found = self._searches.get(id(cell))
+        if found is None:
             return {}
-        found = self._searches[id(cell)]
         if found.best is not None:
             return found.best
         if not found.search.over:
             return None
         if found.search.failures:
-            raise RuntimeError(
-                f'{cell.task}, {cell.method}: ' + '; '.join(found.search.failures)
-            )
+            raise RuntimeError('; '.join(found.search.failures))
         record = session.write_search(
             session.record_path(self.settings, cell, 'search'),
             cell,
@@ -257,5 +315,6 @@ class Benchmark:
             time.monotonic() - found.start,
         )
         found.best = record['best']['overrides']
-        self.line(f'{cell.task}, {cell.method}: chosen {found.best or "as it is"}')
+        shown = progress.show_settings(found.best) or 'as it is'
+        self.line(f'{cell.task}, {cell.method}: chosen {shown}')
         return found.best

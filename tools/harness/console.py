@@ -28,16 +28,23 @@ def console(work_dir: Path) -> Iterator[None]:
                 os.dup2(file.fileno(), stream)
             try:
                 yield
-            except Exception:
+            except (Exception, SystemExit):
                 traceback.print_exc()
                 raise
-    except Exception as error:
-        raise RuntimeError(f'{error}\nThe whole output is in {path}') from error
+    except (Exception, SystemExit) as error:
+        raise RuntimeError(f'{reason(error)}\nThe whole output is in {path}') from error
     finally:
         _flush()
         for stream, old in zip((1, 2), saved):
             os.dup2(old, stream)
             os.close(old)
+
+
+def reason(error: BaseException) -> str:
+    """Say why something ended, never with nothing."""
+    if isinstance(error, SystemExit) and not isinstance(error.code, str):
+        return f'it ended itself with status {error.code}'
+    return str(error) or type(error).__name__
 
 
 def _flush() -> None:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
@@ -15,6 +17,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from .console import reason
 from .quiet import find_function
 
 #: How often a job's process may die before the job counts as failed.
@@ -30,6 +33,8 @@ class Job:
     source: Any = None  # who submitted it
     key: Any = None  # what it is to its source
     deaths: int = 0
+    alone: bool = False  # nothing may run beside it
+    name: str = ''  # for readers
 
 
 @dataclass
@@ -37,7 +42,8 @@ class Event:
     """How a job ended."""
 
     job: Job
-    outcome: str  # 'done', 'failed', or 'died' when its process was killed
+    #: 'done', 'failed', 'memory' when it ran out of it, 'died' when its process did
+    outcome: str
     result: Any = None  # what the function returned, or a message
 
 
@@ -45,6 +51,7 @@ class Event:
 class _Worker:
     process: Any
     pipe: Connection
+    place: int  # of its device in the crew's list
     job: Job | None = field(default=None)
 
 
@@ -57,7 +64,7 @@ class Crew(AbstractContextManager):
 
     Args:
         workers: Number of processes.
-        devices: GPU numbers; worker i sees device i modulo their number. Several
+        devices: GPU numbers; a new worker sees the one that fewest others have. Several
             workers may share one. None leaves the environment as it is.
 
     Raises:
@@ -89,6 +96,11 @@ class Crew(AbstractContextManager):
         return self.size - sum(worker.job is not None for worker in self._workers)
 
     @property
+    def shares(self) -> bool:
+        """Whether workers share a device."""
+        return self.size > max(1, len(set(self.devices)))
+
+    @property
     def running(self) -> list[Job]:
         """The jobs that run now."""
         return [worker.job for worker in self._workers if worker.job is not None]
@@ -111,7 +123,7 @@ class Crew(AbstractContextManager):
             if self._send(worker, job):
                 return
             self._bury(worker)
-        worker = self._start(len(self._workers))
+        worker = self._start()
         if not self._send(worker, job):
             raise RuntimeError('a worker process ended before it could start a job')
 
@@ -124,12 +136,13 @@ class Crew(AbstractContextManager):
         worker.job = job
         return True
 
-    def _start(self, number: int) -> _Worker:
+    def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
-        device = self.devices[number % len(self.devices)] if self.devices else None
+        taken = [worker.place for worker in self._workers]
+        place = min(range(len(self.devices)), key=taken.count, default=0)
         environment = {'OMP_NUM_THREADS': os.environ.get('OMP_NUM_THREADS', '1')}
-        if device is not None:
-            environment['CUDA_VISIBLE_DEVICES'] = str(device)
+        if self.devices:
+            environment['CUDA_VISIBLE_DEVICES'] = str(self.devices[place])
         # Set here as well: libraries read it when the child is started.
         saved = {name: os.environ.get(name) for name in environment}
         os.environ.update(environment)
@@ -145,7 +158,7 @@ class Crew(AbstractContextManager):
                 else:
                     os.environ[name] = value
         theirs.close()
-        worker = _Worker(process, ours)
+        worker = _Worker(process, ours, place)
         self._workers.append(worker)
         return worker
 
@@ -192,12 +205,44 @@ def _serve(pipe: Connection, parent: int, path: list[str]) -> None:
             return
         try:
             answer = 'done', find_function(name)(spec)
-        except Exception as error:
-            answer = 'failed', str(error) or type(error).__name__
+        except (Exception, SystemExit) as error:
+            answer = 'memory' if _lacked_memory(error) else 'failed', reason(error)
+        healthy = _free_gpu()
         try:
             pipe.send(answer)
         except OSError:
             return
+        if not healthy:
+            return  # the crew starts another process
+
+
+def _lacked_memory(error: BaseException | None) -> bool:
+    """Tell whether memory ran out, of the GPU or of the machine."""
+    while error is not None:
+        if type(error).__name__ in ('OutOfMemoryError', 'MemoryError') or re.search(
+            "out of memory|ALLOC_FAILED|can't allocate memory|killed by signal",
+            str(error),
+        ):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _free_gpu() -> bool:
+    """Give back what a job has left in torch's cache: others share the GPU.
+
+    Returns:
+        False if the process cannot use the GPU any more, as after a failed kernel.
+    """
+    torch = sys.modules.get('torch')
+    if torch is None or not torch.cuda.is_initialized():
+        return True
+    gc.collect()
+    try:
+        torch.cuda.empty_cache()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _end_with(parent: int) -> None:

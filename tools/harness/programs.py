@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 #: Errors that are worded for users.
-_WORDED = (ValueError, RuntimeError, OSError)
+WORDED = (ValueError, RuntimeError, OSError)
 
 
 def run_program(main: Callable[[], object]) -> None:
@@ -22,7 +22,7 @@ def run_program(main: Callable[[], object]) -> None:
         main()
     except KeyboardInterrupt:
         sys.exit(f'{name}: interrupted; run the command again to continue')
-    except _WORDED as error:
+    except WORDED as error:
         print(f'{name}: error: {error}', file=sys.stderr)
         sys.exit(1)
 

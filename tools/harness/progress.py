@@ -4,9 +4,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .strategies import Outcome, curve
+
+if TYPE_CHECKING:
+    from .drive import Source
+
+
+class Tally:
+    """What a session has done, and what is left of it.
+
+    Args:
+        workers: How many jobs run side by side.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.sources: list[Source] = []  # those whose jobs count
+
+    def left(self) -> str:
+        """Return ', about 23 min left'; '' at the end, or if no time is known.
+
+        A source of which no job has ended counts with the mean of all others.
+        """
+        known = [s for source in self.sources for s in source.seconds]
+        total = 0.0
+        for source in self.sources:
+            if not source.over and known:
+                mean = _mean(source.seconds or known)
+                total += mean * (source.total - source.done)
+        return f', about {_duration(total / self.workers)} left' if total else ''
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def show_settings(overrides: Mapping[str, Any]) -> str:

@@ -6,7 +6,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -17,13 +18,20 @@ def find_function(name: str) -> Callable[..., Any]:
         name: 'module:name'.
     """
     module, _, function = name.partition(':')
+    with quiet():
+        return getattr(importlib.import_module(module), function)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drop what the process prints; errors are raised as ever."""
     _flush()
     saved = [os.dup(stream) for stream in (1, 2)]
     try:
         with open(os.devnull, 'w') as nowhere:
             for stream in (1, 2):
                 os.dup2(nowhere.fileno(), stream)
-            return getattr(importlib.import_module(module), function)
+            yield
     finally:
         _flush()
         for stream, old in zip((1, 2), saved):

@@ -18,10 +18,10 @@ from mmvpt.engine.config_mistakes import OptionAction
 from mmvpt.protocol import PROTOCOLS, get_protocol
 
 from . import progress, session
-from .crew import Crew, Job
+from .crew import Crew
 from .drive import drive
 from .programs import detail, say
-from .sources import gather
+from .sources import result_of
 from .space import Space, read_space
 from .suites import Cell
 
@@ -103,21 +103,20 @@ def main(argv: Sequence[str] | None = None) -> dict | None:
     with Crew(args.workers, args.devices) as crew:
         spec = session.search_spec(cell, settings, space)
         say(f'Looking at the data of {args.config}')
-        inspected = gather(
-            crew, [Job(f'{session.TRIALS}:inspect_search', spec, key=0)]
-        )[0]
-        search = session.make_search(cell, settings, inspected, detail)
-        left = search.strategy.total - len(search.outcomes)
+        inspected = result_of(crew, f'{session.TRIALS}:inspect_search', spec)
+        tally = progress.Tally(crew.size)
+        search = session.make_search(cell, settings, inspected, detail, tally)
+        left = search.total - search.done
         if left and not search.over:
             say('Timing a few iterations')
-            timed = gather(crew, [Job(f'{session.TRIALS}:calibrate', spec, key=0)])[0]
+            timed = result_of(crew, f'{session.TRIALS}:calibrate', spec)
             seconds = timed and timed['start'] + timed['training']
             rows = [(search.strategy.name, left, seconds)]
             text, _ = progress.preview(rows, crew.size)
             print(text, flush=True)
         if args.preview:
             return None
-        say(f'{search.strategy.total} trials, {len(search.outcomes)} are done')
+        say(f'{search.total} trials, {search.done} are done')
         drive(crew, [search])
     if search.failures:
         raise RuntimeError(
@@ -134,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> dict | None:
     best = write_config(out / 'best.py', args.config, record)
     say(
         f'best {record["metric"]} on validation {record["best"]["value"]:.2f}: '
-        f'{record["best"]["overrides"]}'
+        f'{progress.show_settings(record["best"]["overrides"]) or "as it is"}'
     )
     curve = progress.show_curve(search.outcomes)
     detail(f'best so far, by {inspected["unit"]} trained: {curve}')

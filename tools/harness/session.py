@@ -18,6 +18,7 @@ from mmvpt.protocol.schema import FORMAT, VERSION
 
 from .drive import Search
 from .kept import kept_record
+from .progress import Tally
 from .space import Space
 from .stage import NAMES, plain
 from .strategies import STRATEGIES, Strategy, make_strategy
@@ -81,6 +82,7 @@ def make_search(
     settings: Settings,
     inspected: Mapping[str, Any],
     say: Callable[[str], None],
+    tally: Tally,
 ) -> Search:
     """Join or start the search of a cell.
 
@@ -89,6 +91,7 @@ def make_search(
         settings: The session.
         inspected: What ``inspect_search`` returned.
         say: Prints a line.
+        tally: Counts what is left of the session.
     """
     from .store import StudyStore  # a session without a search needs no Optuna
 
@@ -113,6 +116,7 @@ def make_search(
         f'{TRIALS}:run_trial',
         spec,
         lambda line: say(f'{cell.task}, {cell.method}: {line}'),
+        tally,
     )
 
 

@@ -16,14 +16,17 @@ no such process) gives the trial up, and the slot is tried again.
 
 from __future__ import annotations
 
+import functools
+import math
 import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 try:
     import optuna
@@ -39,14 +42,14 @@ try:
 except ImportError as error:
     raise RuntimeError('searches need Optuna: pip install optuna') from error
 
+from .drive import OtherSearchError, StorageError
 from .strategies import Outcome, Planned
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 _LIVE = (TrialState.RUNNING, TrialState.WAITING)
-
-
-class StorageError(RuntimeError):
-    """The storage cannot be reached, is full, or holds another search."""
+_LOST = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, OSError)
+#: Seconds between attempts to reach the storage; together well below a lease.
+PAUSES = (1.0, 2.0, 4.0, 8.0)
 
 
 @dataclass
@@ -55,6 +58,29 @@ class Claim:
 
     trial_id: int
     planned: Planned
+    attempt: int = 0  # how often the slot has been given up before
+
+
+def _patiently(method: Callable) -> Callable:
+    """Let a method try again for a while: a database may be restarting.
+
+    What is tried again may have happened already, unheard. Then a trial is waiting or
+    running without an owner, which claim() and reap() take up, or has ended.
+    """
+
+    @functools.wraps(method)
+    def tried(self: StudyStore, *args: Any) -> Any:
+        for pause in PAUSES:
+            try:
+                return method(self, *args)
+            except _LOST as error:
+                if _is_full(_reason(error)):
+                    break
+                time.sleep(pause)
+        with self._reaching():
+            return method(self, *args)
+
+    return tried
 
 
 class StudyStore:
@@ -78,6 +104,7 @@ class StudyStore:
         self.url, self.name, self.grace = url, name, grace
         self.owner = f'{socket.gethostname()}/{os.getpid()}/{_born(os.getpid())}'
         self._seen: dict[int, tuple[str, float]] = {}
+        self._done: dict[int, FrozenTrial] = {}
         self._beats = 0
         with self._reaching():
             self._storage = _open(url)
@@ -96,10 +123,10 @@ class StudyStore:
         if earlier is None:
             self._storage.set_study_user_attr(self._study, 'fingerprint', fingerprint)
         elif earlier != fingerprint:
-            raise StorageError(
+            raise OtherSearchError(
                 f'{_hidden(self.url)} holds a study {self.name!r} of another search: '
-                'config, space, strategy, seed, protocol or data differ. Choose '
-                'another --study or --storage.'
+                "config, space, strategy, seed, protocol, data or Optuna's version "
+                'differ. Choose another --study or --storage.'
             )
 
     @contextmanager
@@ -107,13 +134,9 @@ class StudyStore:
         """Word errors of the storage."""
         try:
             yield
-        except (
-            *(StorageInternalError, sqlalchemy.exc.SQLAlchemyError),
-            *(ImportError, OSError),
-        ) as error:
-            cause = error.__cause__ or error
-            reason = str(getattr(cause, 'orig', None) or cause).strip()
-            if 'disk is full' in reason or 'No space left' in reason:
+        except (*_LOST, ImportError) as error:
+            reason = _reason(error)
+            if _is_full(reason):
                 raise StorageError(
                     f'the disk of {_hidden(self.url)} is full. Make room and run the '
                     'command again; what is finished is kept.'
@@ -129,28 +152,58 @@ class StudyStore:
     def _trials(self) -> list[FrozenTrial]:
         return self._storage.get_all_trials(self._study, deepcopy=False)
 
+    @_patiently
     def outcomes(self) -> dict[int, Outcome]:
         """Return how slots have ended."""
-        with self._reaching():
-            done = [trial for trial in self._trials() if trial.state in _DONE]
-        return {trial.user_attrs['slot']: _outcome(trial) for trial in done}
+        done = [trial for trial in self._trials() if trial.state in _DONE]
+        self._done = {trial.user_attrs['slot']: trial for trial in done}
+        return {slot: _outcome(trial) for slot, trial in self._done.items()}
 
+    def check_settings(self, planned: Sequence[Planned]) -> None:
+        """Check that what was tried, as last read, is what is planned.
+
+        Raises:
+            OtherSearchError: If not; results would go to settings that were not tried.
+        """
+        for trial in planned:
+            if trial.slot in self._done:
+                self._check_point(self._done[trial.slot], trial)
+
+    def _check_point(self, trial: FrozenTrial, planned: Planned) -> None:
+        stored = trial.user_attrs['point']
+        same = len(stored) == len(planned.point) and all(
+            # machines may differ in the last digit
+            math.isclose(a, b, rel_tol=1e-9)
+            for a, b in zip(stored, planned.point)
+        )
+        if not same:
+            raise OtherSearchError(
+                f'{_hidden(self.url)}, study {self.name!r}: trial {planned.slot} was '
+                f'run with the point {stored}, but the search plans '
+                f'{list(planned.point)} here. Use the same versions of mmvpt, Optuna '
+                'and NumPy everywhere, or choose another --study.'
+            )
+
+    @_patiently
     def claim(self, plan: Sequence[Planned]) -> Claim | None:
         """Take the next trial of a round that nobody has, None if there is none.
 
         Args:
             plan: The round.
         """
-        with self._reaching():
-            trials = self._trials()
-            for planned in plan:
-                mine = [t for t in trials if t.user_attrs.get('slot') == planned.slot]
-                if any(t.state in (*_DONE, TrialState.RUNNING) for t in mine):
-                    continue
-                waiting = [t._trial_id for t in mine if t.state == TrialState.WAITING]
-                trial_id = waiting[0] if waiting else self._create(planned)
-                if self._start(trial_id) and self._is_mine(trial_id, planned.slot):
-                    return Claim(trial_id, planned)
+        trials = self._trials()
+        for planned in plan:
+            mine = [t for t in trials if t.user_attrs.get('slot') == planned.slot]
+            given_up = sum(t.state == TrialState.FAIL for t in mine)
+            for trial in mine:
+                if trial.state != TrialState.FAIL:
+                    self._check_point(trial, planned)
+            if any(t.state in (*_DONE, TrialState.RUNNING) for t in mine):
+                continue
+            waiting = [t._trial_id for t in mine if t.state == TrialState.WAITING]
+            trial_id = waiting[0] if waiting else self._create(planned)
+            if self._start(trial_id) and self._is_mine(trial_id, planned.slot):
+                return Claim(trial_id, planned, given_up)
         return None
 
     def _create(self, planned: Planned) -> int:
@@ -187,38 +240,37 @@ class StudyStore:
         except UpdateFinishedTrialError:
             return False
 
+    @_patiently
     def beat(self, claims: Sequence[Claim]) -> None:
         """Renew the leases of running trials."""
         self._beats += 1
-        with self._reaching():
-            for claim in claims:
-                try:
-                    self._storage.set_trial_user_attr(
-                        claim.trial_id, 'beat', self._beats
-                    )
-                except UpdateFinishedTrialError:
-                    pass  # given up by others; finish() will tell
+        for claim in claims:
+            try:
+                self._storage.set_trial_user_attr(claim.trial_id, 'beat', self._beats)
+            except UpdateFinishedTrialError:
+                pass  # given up by others; finish() will tell
 
+    @_patiently
     def reap(self) -> int:
         """Give up trials whose owner shows no life, and return their number."""
         given_up = 0
         now = time.monotonic()
-        with self._reaching():
-            for trial in self._trials():
-                if trial.state != TrialState.RUNNING:
-                    continue
-                owner = trial.user_attrs.get('owner', '')
-                state = f'{owner} {trial.user_attrs.get("beat")}'
-                before, since = self._seen.get(trial._trial_id, ('', now))
-                if state != before:
-                    self._seen[trial._trial_id] = state, now
-                    since = now
-                if owner == self.owner:
-                    continue
-                if _is_gone(owner) or now - since > self.grace:
-                    given_up += self._give_up(trial._trial_id, f'{owner} is gone')
+        for trial in self._trials():
+            if trial.state != TrialState.RUNNING:
+                continue
+            owner = trial.user_attrs.get('owner', '')
+            state = f'{owner} {trial.user_attrs.get("beat")}'
+            before, since = self._seen.get(trial._trial_id, ('', now))
+            if state != before:
+                self._seen[trial._trial_id] = state, now
+                since = now
+            if owner == self.owner:
+                continue
+            if _is_gone(owner) or now - since > self.grace:
+                given_up += self._give_up(trial._trial_id, f'{owner} is gone')
         return given_up
 
+    @_patiently
     def finish(self, claim: Claim, outcome: Outcome) -> bool:
         """Record how a trial ended.
 
@@ -229,24 +281,30 @@ class StudyStore:
         values = None if outcome.value is None else [outcome.value]
         if outcome.state != 'complete':
             state, values = TrialState.PRUNED, None
-        with self._reaching():
-            try:
-                for step, value in outcome.steps.items():
-                    self._storage.set_trial_intermediate_value(
-                        claim.trial_id, int(step), float(value)
-                    )
-                for key, item in (('state', outcome.state), ('cost', outcome.cost)):
-                    self._storage.set_trial_user_attr(claim.trial_id, key, item)
-                return self._storage.set_trial_state_values(
-                    claim.trial_id, state, values
+        try:
+            for step, value in outcome.steps.items():
+                self._storage.set_trial_intermediate_value(
+                    claim.trial_id, int(step), float(value)
                 )
-            except UpdateFinishedTrialError:
-                return False
+            for key, item in (('state', outcome.state), ('cost', outcome.cost)):
+                self._storage.set_trial_user_attr(claim.trial_id, key, item)
+            return self._storage.set_trial_state_values(claim.trial_id, state, values)
+        except UpdateFinishedTrialError:
+            return False
 
+    @_patiently
     def fail(self, claim: Claim, why: str) -> None:
         """Give a trial of this process up; its slot is tried again."""
-        with self._reaching():
-            self._give_up(claim.trial_id, why)
+        self._give_up(claim.trial_id, why)
+
+
+def _reason(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    return str(getattr(cause, 'orig', None) or cause).strip() or type(cause).__name__
+
+
+def _is_full(reason: str) -> bool:
+    return 'disk is full' in reason or 'No space left' in reason
 
 
 def _outcome(trial: FrozenTrial) -> Outcome:

@@ -15,6 +15,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 
 from .space import Dimension, Point, Space
 
@@ -218,7 +219,8 @@ class TPE(Strategy):
     def describe(self) -> dict:
         """Return name and settings, for the record."""
         settings = dict(trials=self.trials, batch=self.batch, startup=self.startup)
-        return {**super().describe(), **settings}
+        # Another version of it may draw other points.
+        return {**super().describe(), **settings, 'optuna': metadata.version('optuna')}
 
     def _next(self, done: Mapping[int, Outcome]) -> list[Point]:
         points: list[Point] = []

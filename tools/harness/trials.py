@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
 import time
 import traceback
 from collections.abc import Mapping
@@ -17,6 +20,7 @@ from mmvpt.protocol import describe_code, describe_config, get_protocol
 
 from .console import console
 from .hooks import Calibrated, CalibrationHook, ValidationHook
+from .quiet import quiet
 from .space_keys import check_keys
 from .stage import config_digest, device_name, stage_config, training_length
 
@@ -34,20 +38,21 @@ def inspect_search(spec: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: If the config lacks a key, has no validation split, or leaks.
     """
-    config = load_config(spec['config'], dict(spec['options']))
-    check_keys(config, spec['keys'])
-    protocol = get_protocol(spec['protocol'])
-    data = stage_config(config, spec, protocol, 'search')
-    length, unit = training_length(config)
-    return dict(
-        protocol=describe_config(config, protocol, 'search', spec['seeds']),
-        data=data,
-        code=describe_code(),
-        digest=config_digest(spec),
-        device=device_name(),
-        length=length,
-        unit=unit,
-    )
+    with quiet():  # libraries print when they are imported late
+        config = load_config(spec['config'], dict(spec['options']))
+        check_keys(config, spec['keys'])
+        protocol = get_protocol(spec['protocol'])
+        data = stage_config(config, spec, protocol, 'search')
+        length, unit = training_length(config)
+        return dict(
+            protocol=describe_config(config, protocol, 'search', spec['seeds']),
+            data=data,
+            code=describe_code(),
+            digest=config_digest(spec),
+            device=device_name(),
+            length=length,
+            unit=unit,
+        )
 
 
 def run_trial(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,8 +60,8 @@ def run_trial(spec: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         spec: ``config``, ``options``, ``overrides``, ``protocol``, ``metric``,
-            ``seed``, ``work_dir``, ``slot``, ``thresholds``, ``interval`` (validations
-            on the way, or None), ``accepted_duplicates``.
+            ``seed``, ``work_dir``, ``slot``, ``attempt``, ``thresholds``, ``interval``
+            (validations on the way, or None), ``accepted_duplicates``.
 
     Returns:
         ``state``, ``value``, ``steps`` and ``cost`` of the outcome, and ``seconds``.
@@ -66,7 +71,9 @@ def run_trial(spec: Mapping[str, Any]) -> dict[str, Any]:
     protocol = get_protocol(spec['protocol'])
     watch = ValidationHook(spec['metric'], spec['thresholds'])
     start = time.monotonic()
-    work_dir = Path(spec['work_dir']) / f'trial{spec["slot"]}'
+    # An owner that was given up may still be writing to its folder.
+    again = f'_again{spec["attempt"]}' if spec['attempt'] else ''
+    work_dir = Path(spec['work_dir']) / f'trial{spec["slot"]}{again}'
 
     def prepare(config: Config) -> None:
         merge_options(config, {**spec['options'], **spec['overrides']})
@@ -108,12 +115,14 @@ def calibrate(spec: Mapping[str, Any]) -> dict[str, float] | None:
 
     Returns:
         ``start``, seconds until the first iteration, and ``training``, seconds of all
-        iterations; None where the loop has no iterations to time.
+        iterations; None where the loop has no iterations to time, or diverges at once.
     """
     from tools.train import main as train
 
     protocol = get_protocol(spec['protocol'])
-    work_dir = Path(spec['work_dir']) / 'calibration'
+    # Sessions that join one search may do this at the same time.
+    owner = f'{socket.gethostname()}_{os.getpid()}'
+    work_dir = Path(spec['work_dir']) / f'calibration_{owner}'
     hook = CalibrationHook()
     start = time.monotonic()
 
@@ -128,8 +137,10 @@ def calibrate(spec: Mapping[str, Any]) -> dict[str, float] | None:
                 prepare,
                 lambda runner: runner.register_hook(hook, priority='LOWEST'),
             )
-        except Calibrated:
+        except (Calibrated, FloatingPointError):
             pass
-    if hook.first is None:
+    # After an error it stays, for its output. The log is open: network disks mind.
+    shutil.rmtree(work_dir, ignore_errors=True)
+    if not hook.total:
         return None
     return dict(start=hook.first - start, training=hook.total)

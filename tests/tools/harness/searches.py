@@ -10,9 +10,11 @@ SPACE = {'lr': [0.001, 0.01, 0.1, 1.0, 100.0], 'tokens': [5, 10, 20]}
 TRIAL = 'tests.tools.harness.fake:trial'
 
 
-def start_search(folder, url, strategy='tpe', pause=0.0, function=TRIAL, grace=30.0):
+def start_search(
+    folder, url, strategy='tpe', pause=0.0, function=TRIAL, grace=30.0, seed=0
+):
     """Join the search of a folder."""
-    plan = make_strategy(strategy, Space(SPACE), 0, trials=10, batch=3, length=9)
+    plan = make_strategy(strategy, Space(SPACE), seed, trials=10, batch=3, length=9)
     store = StudyStore(url, 'study', f'mark of {strategy}', grace)
     spec = dict(folder=str(folder), pause=pause)
     return Search(store, plan, function, spec, lambda _: None)

@@ -52,6 +52,25 @@ def test_a_dead_worker_is_replaced():
         Crew(0)
 
 
+def test_a_replaced_worker_has_the_device_of_the_dead_one():
+    with Crew(2, ['4', '7']) as crew:
+        device = Job(f'{MODULE}:device', dict(wait=0.2))
+        ended = run(crew, Job(f'{MODULE}:die', {}), device)
+        assert {e.outcome: e.result for e in ended}['done'] == '7'
+        both = [Job(f'{MODULE}:device', dict(wait=0.2)) for _ in range(2)]
+        assert sorted(event.result for event in run(crew, *both)) == ['4', '7']
+
+
+def test_a_job_that_ends_its_process_has_failed():
+    with Crew(1) as crew:
+        event, *_ = run(crew, Job(f'{MODULE}:leave', dict(status='no such thing')))
+        assert (event.outcome, event.result) == ('failed', 'no such thing')
+        pid = crew.pids
+        event, *_ = run(crew, Job(f'{MODULE}:leave', dict(status=3)))
+        assert event.outcome == 'failed' and 'with status 3' in event.result
+        assert crew.pids == pid
+
+
 def test_workers_end_with_a_killed_parent():
     script = (
         'import time\nfrom tools.harness.crew import Crew, Job\n'

@@ -272,7 +272,7 @@ def test_a_test_selected_epoch_is_labelled_or_refused(project, tmp_path):
 
 
 def trial_spec(project, where, **changes):
-    extra = dict(slot=3, overrides={}, thresholds={}, interval=None, keys=[])
+    extra = dict(slot=3, attempt=0, overrides={}, thresholds={}, interval=None, keys=[])
     return spec_for(project, where, seed=0, **{**extra, **changes})
 
 
@@ -284,6 +284,10 @@ def test_trials(project, tmp_path):
     stopped = trials.run_trial(trial_spec(project, tmp_path, thresholds={1: 101.0}))
     assert (stopped['state'], stopped['value'], stopped['cost']) == ('pruned', None, 1)
     assert stopped['steps'] == {1: result['steps'][1]}
+    folders = {path.name for path in (tmp_path / 'work').iterdir()}
+    trials.run_trial(trial_spec(project, tmp_path, attempt=1, thresholds={1: 101.0}))
+    now = {path.name for path in (tmp_path / 'work').iterdir()}
+    assert now - folders == {'trial3_again1'}
     lost = trials.run_trial(
         trial_spec(project, tmp_path, overrides={'optim_wrapper.optimizer.lr': 1e38})
     )
@@ -335,3 +339,43 @@ def test_inspection_and_calibration(project, tmp_path):
         trials.inspect_search(dict(spec, keys=['model.backbone.prompt.num_tokns']))
     timed = trials.calibrate(spec)
     assert timed['start'] > 0 and timed['training'] > 0
+    lost = {'optim_wrapper.optimizer.lr': 1e38, 'train_cfg.max_epochs': 8}
+    assert trials.calibrate(dict(spec, overrides=lost)) is None
+
+
+def test_inspections_print_nothing(project, tmp_path, capfd, monkeypatch):
+    def late(*args):
+        os.write(1, b'Could not import OneDL')
+        os.write(2, b'nor this')
+
+    monkeypatch.setattr(trials, 'check_keys', late)
+    trials.inspect_search(trial_spec(project, tmp_path))
+    assert capfd.readouterr() == ('', '')
+
+
+def test_sessions_that_join_calibrate_side_by_side(project, tmp_path):
+    spec = trial_spec(project, tmp_path)
+    there, go = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            begin = trials.CalibrationHook.before_train_iter
+
+            def step(*args, **kwargs):  # holds its folder until the other is done
+                os.write(there[1], b'.')
+                os.read(go[0], 1)
+                trials.CalibrationHook.before_train_iter = begin
+                begin(*args, **kwargs)
+
+            trials.CalibrationHook.before_train_iter = step
+            trials.calibrate(spec)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.read(there[0], 1)
+    try:
+        assert trials.calibrate(spec)['training'] > 0
+    finally:
+        os.write(go[1], b'.')
+    assert os.waitpid(pid, 0)[1] == 0
+    assert not list((tmp_path / 'work').iterdir()), 'calibrations leave nothing behind'

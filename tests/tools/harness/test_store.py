@@ -131,6 +131,78 @@ def test_a_failed_trial_ends_the_search_and_is_tried_again(tmp_path, url):
     assert not search.failures and len(search.outcomes) == 15
 
 
+def test_other_settings_under_a_slot_are_refused(tmp_path, url):
+    one, two = store(url), store(url)
+    one.claim(PLAN)
+    other = [Planned(slot, (slot + 1,)) for slot in range(3)]
+    with pytest.raises(StorageError, match=r'trial 0 was run with the point \[0\]'):
+        two.claim(other)  # it runs
+    last_digit = [Planned(0, (1e-13,)), *PLAN[1:]]
+    with pytest.raises(StorageError, match='Use the same versions'):
+        two.claim(last_digit)
+    assert two.claim([Planned(1, (1 + 1e-13,))]) is not None
+
+
+def test_a_search_with_other_points_is_refused(tmp_path, url):
+    first = start_search(tmp_path, url)
+    with Crew(1) as crew:
+        drive(crew, [first], poll=0.05)
+    assert not start_search(tmp_path, url).failures
+    with pytest.raises(StorageError, match='but the search plans'):
+        start_search(tmp_path, url, seed=1)  # as another Optuna may draw
+
+
+def lose(monkeypatch, owner, name, times):
+    """Let a method of the storage fail a number of times."""
+    import sqlalchemy
+
+    method, left = getattr(owner, name), iter(range(times))
+
+    def failing(*args, **kwargs):
+        if next(left, None) is not None:
+            cause = Exception('server closed the connection unexpectedly')
+            raise sqlalchemy.exc.OperationalError('SELECT', {}, cause)
+        return method(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, failing)
+
+
+def test_a_storage_that_is_lost_for_a_moment(tmp_path, url, monkeypatch):
+    pauses = []
+    monkeypatch.setattr('tools.harness.store.time.sleep', pauses.append)
+    one = store(url)
+    lose(monkeypatch, one._storage, 'get_all_trials', 2)
+    claim = one.claim(PLAN)
+    assert claim.planned.slot == 0 and pauses == [1.0, 2.0]
+    lose(monkeypatch, one._storage, 'set_trial_user_attr', 3)
+    one.beat([claim])
+    lose(monkeypatch, one._storage, 'set_trial_state_values', 3)
+    assert one.finish(claim, DONE) and one.outcomes() == {0: DONE}
+    lose(monkeypatch, one._storage, 'get_all_trials', 9)
+    with pytest.raises(StorageError, match='server closed the connection'):
+        one.reap()
+    assert sum(pauses[-4:]) < one.grace / 2
+
+
+def test_a_search_whose_storage_is_lost_fails_alone(tmp_path, url, monkeypatch):
+    monkeypatch.setattr('tools.harness.store.PAUSES', ())
+    search = start_search(tmp_path, url)
+    other = start_search(tmp_path, f'sqlite:///{tmp_path}/other.db', 'grid')
+    lose(monkeypatch, search.store._storage, 'get_all_trials', 10**6)
+    with Crew(1) as crew:
+        drive(crew, [search, other], poll=0.05)
+    assert 'cannot use the storage' in search.failures[0]
+    assert not other.failures and len(other.outcomes) == 15
+
+
+def test_attempts_are_counted(url):
+    one = store(url)
+    for attempt in range(3):
+        claim = one.claim(PLAN)
+        assert (claim.planned.slot, claim.attempt) == (0, attempt)
+        one.fail(claim, 'why')
+
+
 def test_another_search_under_the_name_is_refused(url):
     store(url)
     with pytest.raises(StorageError, match='of another search'):

@@ -140,7 +140,7 @@ def test_a_search_that_nobody_asked_for(tmp_path, monkeypatch):
     suite.write_text(f"{text}methods = {{'probe': {entry!r}}}\n")
     arguments = [str(suite), '--method', 'all', '--out', str(tmp_path / 'out')]
     assert benchmark_command.main([*arguments, '--no-preview']) == 1
-    folder = tmp_path / 'out/records/mine/a'
+    folder = tmp_path / 'out/records/mine/vpt/a'
     search = json.loads((folder / 'probe_search.json').read_text())
     record = json.loads((folder / 'probe_seed0.json').read_text())
     assert search['strategy']['name'] == 'grid' and len(search['trials']) == 3
