@@ -247,7 +247,7 @@ class PromptedVisionTransformer(VisionTransformer):
         if self.keeps_prompts(i) or not prompt.is_static(i):
             return prompts(), None
         layer = self.layers[i]
-        once = meets_tokens(layer.attn, self.reads_cls_only(i))
+        once = meets_tokens(layer.attn, self.reads_cls_only(i), self._guided_reads(i))
         return self.static_prompts.enter(i, prompt, layer, once, prompts)
 
     def run_layer(
@@ -269,7 +269,7 @@ class PromptedVisionTransformer(VisionTransformer):
             What the layer wrote at CLS and patches, or at CLS alone, and at the
             prompts, if that is read.
         """
-        guide = self.guide.reads if self.training and self._is_guided(i) else ()
+        guide = self._guided_reads(i)
         options = dict(
             num_extra=self.num_extra_tokens,
             cls_only=self.reads_cls_only(i),
@@ -382,8 +382,9 @@ class PromptedVisionTransformer(VisionTransformer):
             return True
         return self.prompt.keeps_outputs and i < self.out_indices[-1]
 
-    def _is_guided(self, i: int) -> bool:
-        return self.prompt is not None and i in self.prompt.guided_layers
+    def _guided_reads(self, i: int) -> tuple[str, ...]:
+        guided = self.prompt is not None and i in self.prompt.guided_layers
+        return self.guide.reads if self.training and guided else ()
 
     def final_norm_after(self, i: int) -> nn.Module:
         """Return mmpretrain's final norm, which follows the very last layer only."""
