@@ -48,7 +48,7 @@ class PrefixCacheHook(Hook):
         self.cache = PrefixCache(self.folder, count, self.max_bytes)
         backbone.prefix_cache = self.cache
         self._hits = self._misses = 0
-        self._added = self._warned = False
+        self._added = False
         runner.logger.info(
             f'PrefixCacheHook: {count} of {backbone.num_layers} layers run once for '
             f'each image; kept in {self.folder}.'
@@ -60,9 +60,8 @@ class PrefixCacheHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, **_: object) -> None:
         """Warn when the cache is full; raise if what was added is never read again."""
-        if self.cache.refused and not self._warned:
-            self._warned = True
-            runner.logger.warning(
+        if self.cache.refused:
+            runner.logger.warning(  # mmengine says it once
                 f'PrefixCacheHook: {self.folder} is full ({self.max_bytes / 1e9:g} GB) '
                 'of images of this run, and of others if they run now. Further images '
                 'are computed each time: the same result, but slower. Raise max_gb.'

@@ -184,7 +184,7 @@ def room_in(folder: Path, max_bytes: int, wanted: int) -> int:
 
 
 def _files(path: Path) -> tuple[Path, Path]:
-    return tuple(path.with_name(path.name + suffix) for suffix in ('.bin', '.index'))
+    return path.with_name(f'{path.name}.bin'), path.with_name(f'{path.name}.index')
 
 
 def _size(lock: Path) -> int:
