@@ -136,6 +136,20 @@ def test_only_segmentation_imports_mmseg():
     assert not problems, '\n'.join(problems)
 
 
+def test_backbones_name_no_prompt():
+    """What differs between methods is said by their attributes, see ``BasePrompt``."""
+    mmvpt.registry.PROMPTS.import_from_location()
+    types = '|'.join(mmvpt.registry.PROMPTS.module_dict)
+    pattern = rf'\b({types}|vpt|da-?vpt|vapt|gated|shallow|gated prompt tuning)\b'
+    problems = [
+        f'{at(path, number)}: {line.strip()}'
+        for path in python_files('mmvpt/models/backbones')
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.search(pattern, line, re.IGNORECASE)
+    ]
+    assert not problems, '\n'.join(problems)
+
+
 def test_nothing_that_a_supported_stack_lacks():
     """Compiled operators and names that the forks removed."""
     problems = []

@@ -32,7 +32,6 @@ from mmvpt.models.backbones import PromptedVisionTransformer  # noqa: E402
 from mmvpt.models.backbones.prefix_cache import (  # noqa: E402
     PrefixCache,
     cacheable_layers,
-    prefix_fingerprint,
 )
 from tools.benchmark import measure  # noqa: E402
 from tools.benchmark.subjects import NUM_CLASSES  # noqa: E402
@@ -121,11 +120,10 @@ def compare(args: argparse.Namespace, folder: str) -> dict:
     batches = torch.randn(size).split(args.batch_size)
 
     epoch(vit, head, batches[:1])  # libraries load at first use
+    cache = PrefixCache(folder, cacheable_layers(vit), 10**12)
     start = time.process_time()
-    count = cacheable_layers(vit)
-    fingerprint = prefix_fingerprint(vit, count)
+    cache.fingerprint(vit)
     fingerprint_seconds = time.process_time() - start
-    cache = PrefixCache(folder, count, 10**12, fingerprint)
     seconds: dict[str, list[float]] = {'without': [], 'with': []}
     for _ in range(1 + args.repeats):
         for name, values in seconds.items():

@@ -8,11 +8,7 @@ from mmengine.runner import Runner
 
 from mmvpt.engine.guided import unwrapped
 from mmvpt.models.backbones import PromptedVisionTransformer
-from mmvpt.models.backbones.prefix_cache import (
-    PrefixCache,
-    cacheable_layers,
-    prefix_fingerprint,
-)
+from mmvpt.models.backbones.prefix_cache import PrefixCache, cacheable_layers
 from mmvpt.registry import HOOKS
 
 
@@ -28,12 +24,14 @@ class PrefixCacheHook(Hook):
 
     Args:
         folder: Where the files go.
-        max_gb: What they hold at most, in GB (1e9 bytes), for each process.
+        max_gb: What the folder holds at most, in GB (1e9 bytes). Where it is full, what
+            earlier runs left gives way; images of this run beyond it are computed each
+            time, and a warning says so.
 
     Raises:
         ValueError: At the start, if no layer can be skipped (a prompt or tuned tensor
             in the first layer, drop-path) or ``max_gb`` is not positive; after the
-            second epoch, if no image came twice (random transforms).
+            second epoch, if images were kept and none came again (random transforms).
     """
 
     priority = 'LOW'  # after weights are loaded
@@ -47,10 +45,10 @@ class PrefixCacheHook(Hook):
         """Switch the cache on."""
         backbone = self._backbone(runner)
         count = cacheable_layers(backbone)
-        fingerprint = prefix_fingerprint(backbone, count)
-        self.cache = PrefixCache(self.folder, count, self.max_bytes, fingerprint)
+        self.cache = PrefixCache(self.folder, count, self.max_bytes)
         backbone.prefix_cache = self.cache
         self._hits = self._misses = 0
+        self._added = False
         runner.logger.info(
             f'PrefixCacheHook: {count} of {backbone.num_layers} layers run once for '
             f'each image; kept in {self.folder}.'
@@ -58,14 +56,23 @@ class PrefixCacheHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, **_: object) -> None:
         """Remember the counts, which validation moves too."""
-        self._counts = self.cache.hits, self.cache.misses
+        self._counts = self.cache.hits, self.cache.misses, self.cache.added
 
     def after_train_iter(self, runner: Runner, batch_idx: int, **_: object) -> None:
-        """Raise if a second pass over the training data found nothing."""
-        self._hits += self.cache.hits - self._counts[0]
-        self._misses += self.cache.misses - self._counts[1]
+        """Warn when the cache is full; raise if what was added is never read again."""
+        if self.cache.refused:
+            runner.logger.warning(  # mmengine says it once
+                f'PrefixCacheHook: {self.folder} is full ({self.max_bytes / 1e9:g} GB) '
+                'of images of this run, and of others if they run now. Further images '
+                'are computed each time: the same result, but slower. Raise max_gb.'
+            )
+        hits, misses, added = self._counts
+        self._hits += self.cache.hits - hits
+        self._added = self._added or self.cache.added > added
+        if self._added:  # from then on, every image should be there the second time
+            self._misses += self.cache.misses - misses
         size = len(runner.train_dataloader.dataset)
-        if not self._hits and self._misses >= 2 * size and self.cache.stored:
+        if not self._hits and self._misses >= 2 * size:
             raise ValueError(
                 f'PrefixCacheHook: {self._misses} training images passed and none came '
                 f'twice, though the data set has {size}. Random transforms make each '

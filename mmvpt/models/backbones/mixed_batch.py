@@ -30,8 +30,8 @@ def run_mixed(
     In every layer, backbones whose parameters of it are the same tensors run as one
     batch; each image brings the keys and values of its own prompts. Unlike numbers of
     prompts are filled up with keys that get a logit of :math:`-\infty`. Apart run
-    layers that are tuned, and those whose rows at the prompts are read afterwards
-    (shallow, gated). What comes out is what each backbone computes by itself.
+    layers that are tuned, and those whose rows at the prompts are read afterwards. What
+    comes out is what each backbone computes by itself.
 
     Args:
         vits: Different backbones, in eval mode.

@@ -5,21 +5,20 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 from mmcv.cnn.bricks.drop import DropPath
 from torch import Tensor, nn
 
 from mmvpt.models import tunable as tuning
 
-from .static_prompts import autocast_state
+from .shelf import Shelf, room_in
+from .snapshot import Snapshot, is_counted, precision_state
 
-INDEX_ENTRY = np.dtype([('key', 'S32'), ('crc', '<u4')])
+_PIECE = 2**18  # words that are hashed at once, so that few bytes lie about
 
 
 class PrefixCache:
@@ -27,28 +26,36 @@ class PrefixCache:
 
     The key of an image is a 128-bit hash of the tensor that enters the backbone, so
     whatever changes the data (another transform, normalisation or crop) is another
-    image. The files are named by a hash of the weights and settings that the prefix
-    runs with, so another backbone has other files. Either way, nothing stale is read.
+    image. The files are named by a hash of the weights, settings and precision that the
+    prefix runs with, so another backbone has other files. The hash is taken anew when
+    the weights may have changed, see :class:`Snapshot`; weights made in inference mode
+    use no cache. So nothing stale is read.
 
     Args:
         folder: Where the files go; they serve later runs too.
         num_layers: Layers that are skipped (k).
-        max_bytes: What is kept at most; images beyond it are computed each time.
-        fingerprint: Of everything that the activations depend on but the image.
+        max_bytes: What the folder holds at most. Where it is full, activations of
+            earlier runs give way, but none that this run wrote or read: images beyond
+            are computed each time.
+
+    Attributes:
+        hits: Images that were read.
+        misses: Images that were computed.
+        added: Images that were computed and kept.
+        refused: Images that there was no room for.
 
     Raises:
         ValueError: If ``max_bytes`` is not positive.
     """
 
-    def __init__(
-        self, folder: str | Path, num_layers: int, max_bytes: int, fingerprint: str
-    ) -> None:
+    def __init__(self, folder: str | Path, num_layers: int, max_bytes: int) -> None:
         if max_bytes <= 0:
             raise ValueError(f'max_bytes must be positive, got {max_bytes}.')
         self.folder, self.num_layers = Path(folder), num_layers
-        self.max_bytes, self.fingerprint = max_bytes, fingerprint
-        self.hits = self.misses = 0
+        self.max_bytes = max_bytes
+        self.hits = self.misses = self.added = self.refused = 0
         self._shelves: dict[str, Shelf] = {}
+        self._fingerprints: WeakKeyDictionary = WeakKeyDictionary()
 
     def __deepcopy__(self, memo: dict) -> PrefixCache:
         """Copies of a model (as for EMA) read the same cache."""
@@ -65,6 +72,21 @@ class PrefixCache:
             shelf.close()
         self._shelves.clear()
 
+    def forget(self, backbone: nn.Module) -> None:
+        """Look at the weights of ``backbone`` again before anything else is read."""
+        self._fingerprints.pop(backbone, None)
+
+    def fingerprint(self, backbone: nn.Module) -> str | None:
+        """Return the hash of the prefix as it is; None if changes are not counted."""
+        tensors = [tensor for _, tensor in prefix_tensors(backbone, self.num_layers)]
+        if not is_counted(tensors):
+            return None
+        known = self._fingerprints.get(backbone)
+        if known is None or not known[0].holds(tensors):
+            digest = prefix_fingerprint(backbone, self.num_layers)
+            known = self._fingerprints[backbone] = Snapshot(tensors), digest
+        return known[1]
+
     @torch.no_grad()
     def __call__(
         self, backbone: nn.Module, inputs: Tensor
@@ -78,8 +100,12 @@ class PrefixCache:
         Returns:
             Tokens (B, 1 + N, C) and the rows and columns of the patches.
         """
-        keys = image_keys(inputs)
-        shelf = self._shelf(inputs)
+        fingerprint = self.fingerprint(backbone)
+        if fingerprint is None:
+            self.misses += len(inputs)
+            return self._compute(backbone, inputs)
+        keys = hash_rows(inputs)
+        shelf = self._shelf(fingerprint, inputs)
         found = [b for b, key in enumerate(keys) if key in shelf]
         missing = sorted(set(range(len(keys))) - set(found))
         self.hits += len(found)
@@ -92,8 +118,10 @@ class PrefixCache:
             tokens = fresh.new_empty(len(keys), *fresh.shape[1:])
             tokens[missing] = fresh
             tokens[found] = shelf.read([keys[b] for b in found]).to(fresh.device)
-        room = self.max_bytes - self.stored
-        shelf.add([keys[b] for b in missing], fresh, grid, room)
+        room = room_in(self.folder, self.max_bytes, fresh.nbytes)
+        added = shelf.add([keys[b] for b in missing], fresh, grid, room)
+        self.added += added
+        self.refused += len(missing) - added
         return tokens, grid
 
     def _compute(
@@ -104,157 +132,74 @@ class PrefixCache:
             tokens, _ = backbone.run_layer(i, tokens, None)
         return tokens, grid
 
-    def _shelf(self, inputs: Tensor) -> Shelf:
-        """Return the part for images of this size and precision."""
+    def _shelf(self, fingerprint: str, inputs: Tensor) -> Shelf:
+        """Return the part for images of this size, precision and kind of device."""
         size = 'x'.join(map(str, inputs.shape[1:]))
-        precision = f'{inputs.dtype} {autocast_state(inputs.device)}'
+        precision = f'{inputs.dtype} {precision_state(inputs.device)}'
+        if inputs.is_cuda:  # not all round alike
+            precision += torch.cuda.get_device_name(inputs.device)
         precision = hashlib.blake2b(precision.encode(), digest_size=4).hexdigest()
-        name = f'{self.fingerprint[:32]}-k{self.num_layers}-{size}-{precision}'
+        name = f'{fingerprint}-k{self.num_layers}-{size}-{precision}'
         if name not in self._shelves:
-            self._shelves[name] = Shelf(self.folder / name)
+            self._shelves[name] = Shelf(self.folder / name, self.max_bytes)
         return self._shelves[name]
 
 
-class Shelf:
-    """Activations of one shape: ``.bin`` holds them in order, ``.index`` their keys.
-
-    An entry of the index is written after its activations, and its checksum is
-    compared when a file of an earlier run is first read: what a kill or a full disk
-    left half-written is computed anew. One process writes a shelf; others that come to
-    it meanwhile take one of their own.
-    """
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock, self.path = _claim(path)
-        self.data = self.path.with_name(self.path.name + '.bin')
-        self.index = self.path.with_name(self.path.name + '.index')
-        self.shape: tuple[int, ...] = ()
-        self.dtype = torch.float32
-        self.grid = (0, 0)
-        self.num_bytes = 0
-        self._slots: dict[bytes, int] = {}
-        self._crcs: list[int] = []
-        self._unchecked: set[int] = set()
-        self._open()
-
-    def __contains__(self, key: bytes) -> bool:
-        """Whether the activations of an image are there and whole."""
-        slot = self._slots.get(key)
-        if slot is None:
-            return False
-        if slot in self._unchecked:
-            self._unchecked.discard(slot)
-            if zlib.crc32(self._row(slot).data) != self._crcs[slot]:
-                del self._slots[key]
-                return False
-        return True
-
-    def read(self, keys: list[bytes]) -> Tensor:
-        """Return the activations of images that are there, (B, 1 + N, C)."""
-        rows = np.stack([self._row(self._slots[key]) for key in keys])
-        return torch.from_numpy(rows).view(self.dtype).reshape(-1, *self.shape)
-
-    def add(
-        self, keys: list[bytes], tokens: Tensor, grid: tuple[int, int], room: int
-    ) -> None:
-        """Append activations (B, 1 + N, C), as many as there is room for, in bytes."""
-        rows = tokens.detach().cpu().contiguous()
-        if not self.shape:
-            self.shape, self.dtype, self.grid = tuple(rows.shape[1:]), rows.dtype, grid
-            header = ' '.join(map(str, (*self.shape, *grid, str(rows.dtype)[6:])))
-            self.index.write_bytes(header.encode().ljust(64))
-        raw = rows.view(torch.uint8).reshape(len(rows), -1).numpy()
-        fits = max(0, min(len(raw), room // raw.shape[1]))
-        chosen = {key: row for key, row in zip(keys[:fits], raw)}
-        with open(self.data, 'ab') as data, open(self.index, 'ab') as index:
-            for key, row in chosen.items():
-                data.write(row.tobytes())
-                self._slots[key] = len(self._crcs)
-                self._crcs.append(zlib.crc32(row.data))
-            data.flush()
-            entries = [(key, zlib.crc32(row.data)) for key, row in chosen.items()]
-            index.write(np.array(entries, INDEX_ENTRY).tobytes())
-        self.num_bytes += len(chosen) * raw.shape[1]
-        self._map()
-
-    def close(self) -> None:
-        """Give the lock back."""
-        if self._lock is not None:
-            self._lock.close()
-
-    def _open(self) -> None:
-        """Read the index of an earlier run; drop what has no activations."""
-        if not (self.index.exists() and self.data.exists()):
-            self._clear()
-            return
-        content = self.index.read_bytes()
-        fields = content[:64].split()
-        if len(fields) < 4:
-            self._clear()
-            return
-        *numbers, dtype = fields
-        *shape, rows, columns = map(int, numbers)
-        self.shape, self.grid = tuple(shape), (rows, columns)
-        self.dtype = getattr(torch, dtype.decode())
-        size = self._row_bytes()
-        count = min(
-            (len(content) - 64) // INDEX_ENTRY.itemsize,
-            self.data.stat().st_size // size,
-        )
-        entries = np.frombuffer(content, INDEX_ENTRY, count, 64)
-        with open(self.data, 'r+b') as data, open(self.index, 'r+b') as index:
-            data.truncate(count * size)
-            index.truncate(64 + count * INDEX_ENTRY.itemsize)
-        for slot, (key, crc) in enumerate(entries):
-            self._slots[bytes(key)] = slot
-            self._crcs.append(int(crc))
-        self._unchecked = set(range(count))
-        self.num_bytes = count * size
-        self._map()
-
-    def _clear(self) -> None:
-        for path in (self.data, self.index):
-            path.unlink(missing_ok=True)
-
-    def _map(self) -> None:
-        if self._crcs:
-            shape = (len(self._crcs), self._row_bytes())
-            self._rows = np.memmap(self.data, np.uint8, 'r', shape=shape)
-
-    def _row(self, slot: int) -> np.ndarray:
-        return self._rows[slot]
-
-    def _row_bytes(self) -> int:
-        return int(np.prod(self.shape)) * torch.empty(0, dtype=self.dtype).itemsize
-
-
-def image_keys(inputs: Tensor) -> list[bytes]:
-    r"""Hash every image of a batch where it lies, to 128 bits.
+def hash_rows(rows: Tensor) -> list[bytes]:
+    r"""Hash every row of (B, ...) where it lies, to 128 bits.
 
     Two multilinear hashes :math:`\sum_j a_j x_j \bmod 2^{64}` of the 32-bit words
     :math:`x_j` with random odd :math:`a_j`, drawn from a fixed seed; integer sums do
-    not depend on the order of summation.
+    not depend on the order of summation. The hashes of a row's pieces are joined in the
+    same way.
     """
-    words = inputs.detach().contiguous().flatten(1)
-    words = words.view(torch.int16 if words.itemsize == 2 else torch.int32).long()
-    sums = [(words * row).sum(1) for row in _factors(words.shape[1], words.device)]
-    pairs = torch.stack(sums, dim=1).cpu().numpy()
-    return [pair.tobytes().hex().encode() for pair in pairs]
+    words = rows.detach().contiguous().flatten(1)
+    words = words.view(
+        {1: torch.uint8, 2: torch.int16}.get(words.itemsize, torch.int32)
+    )
+    total = torch.zeros(len(words), 2, dtype=torch.long, device=words.device)
+    factors, joint = _factors(words.device)
+    for piece in words.split(_PIECE, dim=1):
+        piece = piece.long()
+        sums = [(piece * row[: piece.shape[1]]).sum(1) for row in factors]
+        total = total * joint + torch.stack(sums, dim=1)
+    return [pair.tobytes().hex().encode() for pair in total.cpu().numpy()]
 
 
 def prefix_fingerprint(backbone: nn.Module, num_layers: int) -> str:
     """Hash the weights and settings that the first ``num_layers`` layers run with."""
-    digest = hashlib.blake2b(digest_size=20)
+    digest = hashlib.blake2b(digest_size=16)
+    parts = (backbone.patch_embed, backbone.pre_norm, *backbone.layers[:num_layers])
     settings = (
         *(backbone.arch_settings, backbone.patch_resolution, backbone.interpolate_mode),
-        *(num_layers, torch.__version__, repr(backbone.layers[:num_layers])),
+        *(num_layers, torch.__version__, [_settings(part) for part in parts]),
     )
     digest.update(repr(settings).encode())
     for name, tensor in prefix_tensors(backbone, num_layers):
         digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+        row = tensor.detach().reshape(1, -1)
+        on_host = row.is_cpu  # where this is the faster way
+        digest.update(row.view(torch.uint8).numpy() if on_host else hash_rows(row)[0])
     return digest.hexdigest()
+
+
+def _settings(module: nn.Module) -> list[tuple]:
+    """Types of all modules in ``module`` and the plain values among their attributes.
+
+    ``repr`` shows some of them only.
+    """
+    plain = (bool, int, float, str, tuple, type(None))
+    return [
+        (
+            *(name, type(part).__qualname__),
+            sorted(
+                (key, repr(value))
+                for key, value in vars(part).items()
+                if isinstance(value, plain) and key[0] != '_' and key != 'training'
+            ),
+        )
+        for name, part in module.named_modules()
+    ]
 
 
 def prefix_tensors(
@@ -263,7 +208,7 @@ def prefix_tensors(
     """Yield every weight and buffer that computes what enters layer ``num_layers``."""
     later = tuple(f'layers.{i}.' for i in range(num_layers, backbone.num_layers))
     apart = (*later, 'prompt.', 'ln1.', 'ln2.')
-    for name, tensor in backbone.state_dict(keep_vars=True).items():
+    for name, tensor in (*backbone.named_parameters(), *backbone.named_buffers()):
         if not name.startswith(apart):
             yield name, tensor
 
@@ -289,8 +234,8 @@ def cacheable_layers(backbone: nn.Module) -> int:
     if count < 1:
         raise ValueError(
             f'no layer runs before the first tuned tensor, prompt or output: {reason}. '
-            "Give prompts to later layers only (DeepPrompt's `layers`), tune later "
-            'layers only, or remove the cache.'
+            'Give prompts to later layers only (if the prompt has `layers`), '
+            'tune later layers only, or remove the cache.'
         )
     for module in backbone.layers[:count].modules():
         if isinstance(module, DropPath) and module.drop_prob > 0:
@@ -303,25 +248,9 @@ def cacheable_layers(backbone: nn.Module) -> int:
 
 
 @functools.lru_cache(maxsize=8)
-def _factors(length: int, device: torch.device) -> Tensor:
-    factors = torch.empty(2, length, dtype=torch.long)
+def _factors(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return odd factors of words (2, _PIECE) and of pieces (2,)."""
+    factors = torch.empty(2, _PIECE + 1, dtype=torch.long)
     factors.random_(generator=torch.Generator().manual_seed(0x5EED)).mul_(2).add_(1)
-    return factors.to(device)
-
-
-def _claim(path: Path) -> tuple[IO | None, Path]:
-    """Lock the first free one of ``path``, ``path-1``, ...; without fcntl, ``path``."""
-    try:
-        import fcntl
-    except ImportError:
-        return None, path
-    for number in range(1000):
-        candidate = path.with_name(f'{path.name}-{number}' if number else path.name)
-        lock = open(candidate.with_name(candidate.name + '.lock'), 'a')
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            continue
-        return lock, candidate
-    raise RuntimeError(f'1,000 processes use {path}; remove its .lock files.')
+    factors = factors.to(device)
+    return factors[:, 1:], factors[:, 0]

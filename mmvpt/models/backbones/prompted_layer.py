@@ -68,24 +68,21 @@ def prompted_layer(
         attended = attend_to(layer, prompts, once)
     normed = layer.ln1(x)
     rows = 1 if cls_only and not _AT_PATCHES.intersection(guide) else None
-    if rows is None and attended is not None and torch.is_grad_enabled():
-        rows = size  # a product of their own, so that backward keeps no second K and V
+    apart = attended is not None or temperature is not None
+    if rows is None and apart and torch.is_grad_enabled():
+        rows = normed.shape[1]  # a product of their own, so that backward keeps less
     query, seen = (normed[:, :1], normed) if once else project(attn, normed, rows)
     if attended is not None:
         seen = torch.cat([seen, attended.expand(tokens.shape[0], -1, -1)], dim=1)
-    read = (attend_once if once else attend)(
+    out = (attend_once if once else attend)(
         attn, query[:, :size] if mask else query, seen, temperature, logit_bias
     )
-    out, at_prompts = read, read[:, size:]
+    at_prompts = out[:, size:]
     if prompts is not None and (mask if keep_prompts else 'output' in guide):
-        if keep_prompts:
-            query = query[:, size:]
-        else:
-            query = qkv_rows(attn, layer.ln1(prompts), 0, 1)
-            query = query.expand(tokens.shape[0], -1, -1)
-        if mask:
-            seen = seen[:, num_extra:size]
-        at_prompts = attend(attn, query, seen, temperature)
+        at_prompts = attend_at_prompts(
+            *(layer, prompts, query[:, size:] if keep_prompts else None),
+            *(seen[:, num_extra:size] if mask else seen, temperature),
+        )
         out = torch.cat([out, at_prompts], dim=1) if keep_prompts else out
     record = read_operands(
         guide, layer, tokens, prompts, normed[:, :size], out, at_prompts, num_extra
@@ -112,6 +109,28 @@ def attend_to(layer: nn.Module, prompts: Tensor, once: bool) -> Tensor:
     """
     normed = layer.ln1(prompts)
     return normed if once else qkv_rows(layer.attn, normed, 1, 2)
+
+
+def attend_at_prompts(
+    layer: nn.Module,
+    prompts: Tensor,
+    query: Tensor | None,
+    seen: Tensor,
+    temperature: Tensor | None = None,
+) -> Tensor:
+    """Attention output at prompts by themselves, (B, M, C).
+
+    Args:
+        layer: The layer.
+        prompts: Prompts entering it, (1 or B, M, C).
+        query: Their queries, (B, M, C), if the layer has computed them.
+        seen: Keys and values that they see, (B, T, 2C).
+        temperature: Divides the logits.
+    """
+    if query is None:
+        query = qkv_rows(layer.attn, layer.ln1(prompts), 0, 1)
+        query = query.expand(seen.shape[0], -1, -1)
+    return attend(layer.attn, query, seen, temperature)
 
 
 def meets_tokens(attn: nn.Module, cls_only: bool, guide: tuple[str, ...] = ()) -> bool:
@@ -176,7 +195,8 @@ def attend(
         logit_bias: Added to the logits, (B, 1, 1, T).
     """
     if temperature is not None:
-        query = query / temperature
+        grad = torch.is_grad_enabled()
+        query = _Quotient.apply(query, temperature) if grad else query / temperature
     heads = (attn.num_heads, attn.head_dims)
     query = query.unflatten(-1, heads).transpose(1, 2)
     key, value = key_value.unflatten(-1, (2, *heads)).permute(2, 0, 3, 1, 4).unbind(0)
@@ -185,6 +205,22 @@ def attend(
         query, key, value, attn_mask=logit_bias, dropout_p=drop
     )
     return out.transpose(1, 2).flatten(2)
+
+
+class _Quotient(torch.autograd.Function):
+    """``query / temperature``; keeps the quotient, which the attention keeps anyway."""
+
+    @staticmethod
+    def forward(ctx, query: Tensor, temperature: Tensor) -> Tensor:
+        quotient = query / temperature
+        ctx.save_for_backward(quotient, temperature)
+        return quotient
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
+        quotient, temperature = ctx.saved_tensors
+        total = (grad * quotient).sum(dtype=temperature.dtype)
+        return grad / temperature, -total.view_as(temperature) / temperature
 
 
 def attend_once(

@@ -77,11 +77,9 @@ class PromptedVisionTransformer(VisionTransformer):
         pooling: What ``out_type='cls_token'`` returns: ``cls`` (default), or the mean
             over ``patches``, ``prompts`` or ``prompts_and_patches`` as the last layer
             wrote them.
-        norm_before_pool: Whether the final norm comes before the mean (DA-VPT) or
-            after it (MAE in VPT, Gated Prompt Tuning, VAPT).
+        norm_before_pool: Whether the final norm comes before the mean or after it.
         final_norm: True or ``pretrained``: the checkpoint's, frozen; ``fresh-frozen``:
-            weight 1 and bias 0, as VPT and VAPT do for MAE; ``fresh-trained``: the
-            same, tuned; False: none.
+            weight 1, bias 0 (for MAE); ``fresh-trained``: the same, tuned; False: none.
         drop_path_rate: Stochastic depth of the last layer, growing linearly from 0;
             active in frozen layers too.
         with_cp: Recompute activations of each layer in backward to save memory: True
@@ -247,7 +245,7 @@ class PromptedVisionTransformer(VisionTransformer):
         if self.keeps_prompts(i) or not prompt.is_static(i):
             return prompts(), None
         layer = self.layers[i]
-        once = meets_tokens(layer.attn, self.reads_cls_only(i))
+        once = meets_tokens(layer.attn, self.reads_cls_only(i), self._guided_reads(i))
         return self.static_prompts.enter(i, prompt, layer, once, prompts)
 
     def run_layer(
@@ -269,7 +267,7 @@ class PromptedVisionTransformer(VisionTransformer):
             What the layer wrote at CLS and patches, or at CLS alone, and at the
             prompts, if that is read.
         """
-        guide = self.guide.reads if self.training and self._is_guided(i) else ()
+        guide = self._guided_reads(i)
         options = dict(
             num_extra=self.num_extra_tokens,
             cls_only=self.reads_cls_only(i),
@@ -333,7 +331,7 @@ class PromptedVisionTransformer(VisionTransformer):
     def train(self, mode: bool = True) -> PromptedVisionTransformer:
         """Set the mode; frozen parts stay in eval mode but for drop-path."""
         super().train(mode)
-        self.static_prompts.clear()
+        self._forget()
         if mode:
             for module in (self.patch_embed, self.pre_norm, *self.layers):
                 if tuning.is_frozen(module):
@@ -346,8 +344,13 @@ class PromptedVisionTransformer(VisionTransformer):
 
     def _apply(self, *args, **kwargs) -> PromptedVisionTransformer:
         """Move or convert tensors; what was computed from them is void."""
-        self.static_prompts.clear()
+        self._forget()
         return super()._apply(*args, **kwargs)
+
+    def _forget(self) -> None:
+        self.static_prompts.clear()
+        if self.prefix_cache is not None:
+            self.prefix_cache.forget(self)
 
     def init_weights(self) -> None:
         """Initialise; with ``init_cfg`` of type ``Pretrained`` load, strictly."""
@@ -382,8 +385,9 @@ class PromptedVisionTransformer(VisionTransformer):
             return True
         return self.prompt.keeps_outputs and i < self.out_indices[-1]
 
-    def _is_guided(self, i: int) -> bool:
-        return self.prompt is not None and i in self.prompt.guided_layers
+    def _guided_reads(self, i: int) -> tuple[str, ...]:
+        guided = self.prompt is not None and i in self.prompt.guided_layers
+        return self.guide.reads if self.training and guided else ()
 
     def final_norm_after(self, i: int) -> nn.Module:
         """Return mmpretrain's final norm, which follows the very last layer only."""

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .prompted_layer import attend_to
+from .snapshot import Snapshot, is_counted, precision_state
 
 
 class Entering(NamedTuple):
@@ -22,25 +22,16 @@ class Entering(NamedTuple):
 
 class _Entry(NamedTuple):
     state: tuple
-    sources: list[Tensor]
-    storages: list[Tensor]
+    sources: Snapshot
     entering: Entering
-
-    def holds(self, state: tuple, sources: list[Tensor]) -> bool:
-        same = len(sources) == len(self.sources)
-        same = same and all(map(operator.is_, self.sources, sources))
-        return same and self.state == state
 
 
 class StaticPrompts:
     """What layers' attention sees of static prompts, kept while it holds.
 
     An entry is used only while every parameter and buffer that it was computed from is
-    the same tensor on the same storage, and unchanged by PyTorch's count of in-place
-    operations, which optimizers and ``load_state_dict`` go through. Writing through
-    ``.data`` is not counted; mmengine's moving averages do so, and call ``eval()``
-    behind it. Hence the backbone forgets everything whenever its mode is set or its
-    tensors are moved. Copies and pickles start empty.
+    unchanged, as a :class:`Snapshot` tells. The backbone forgets everything whenever
+    its mode is set or its tensors are moved. Copies and pickles start empty.
     """
 
     def __init__(self) -> None:
@@ -61,7 +52,7 @@ class StaticPrompts:
         """Bytes that are kept besides the tensors that they were computed from."""
         total = 0
         for entry in self._entries.values():
-            sources = {t.untyped_storage()._cdata for t in entry.storages}
+            sources = {t.untyped_storage()._cdata for t in entry.sources.storages}
             total += sum(
                 tensor.untyped_storage().nbytes()
                 for tensor in entry.entering
@@ -109,34 +100,16 @@ class StaticPrompts:
         sources = [t for m in modules for t in (*m.parameters(), *m.buffers())]
         tuned_bias = getattr(layer.attn, 'tuned_bias', None)
         sources += [] if tuned_bias is None else tuned_bias.parameters()
-        if any(t.is_inference() for t in sources):
-            return compute(), None  # PyTorch does not count what is done to them
-        state = (
-            *(once, autocast_state(sources[0].device)),
-            *((t._version, t.data_ptr(), t.dtype) for t in sources),
-        )
+        if not is_counted(sources):
+            return compute(), None
+        state = once, precision_state(sources[0].device)
         entry = self._entries.get(i)
-        if entry is None or not entry.holds(state, sources):
+        if entry is None or entry.state != state or not entry.sources.holds(sources):
             prompts = compute()
             seen = None if prompts is None else attend_to(layer, prompts, once)
-            # Tensors and storages stay alive, so no other gets their id or address.
-            storages = [t.detach() for t in sources]
-            entry = _Entry(state, sources, storages, Entering(prompts, seen))
+            entry = _Entry(state, Snapshot(sources), Entering(prompts, seen))
             self._entries[i] = entry
         return entry.entering
-
-
-def autocast_state(device: torch.device) -> tuple[Any, ...]:
-    """What autocast would do on ``device``, to be compared with an earlier answer."""
-    if hasattr(torch, 'get_autocast_dtype'):
-        kind = device.type
-        if not torch.amp.is_autocast_available(kind):
-            return ()
-        return torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
-    return (  # PyTorch before 2.4
-        *(torch.is_autocast_enabled(), torch.get_autocast_gpu_dtype()),
-        *(torch.is_autocast_cpu_enabled(), torch.get_autocast_cpu_dtype()),
-    )
 
 
 def busy(modules: Iterable[nn.Module]) -> bool:

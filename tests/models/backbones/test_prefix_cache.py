@@ -2,20 +2,24 @@
 """The cache of the frozen prefix: exact, never stale, bounded, whole after a kill."""
 
 import copy
+import os
 
 import pytest
 import torch
 
-from mmvpt.models.backbones import PromptedVisionTransformer
+from mmvpt.models.backbones import PromptedVisionTransformer, prefix_cache
 from mmvpt.models.backbones.prefix_cache import (
     PrefixCache,
     cacheable_layers,
-    image_keys,
+    hash_rows,
     prefix_fingerprint,
 )
+from tests.models.backbones import test_prompted_vit as hosts
+from tests.models.backbones.test_static_prompts import CHANGES
 
 ARCH = dict(embed_dims=16, num_layers=4, num_heads=2, feedforward_channels=32)
 LATE = dict(type='DeepPrompt', num_tokens=3, layers=[2, 3])
+ROW = 17 * 16 * 4  # bytes of one image
 
 
 def build(prompt=LATE, seed=0, **options):
@@ -25,10 +29,7 @@ def build(prompt=LATE, seed=0, **options):
 
 
 def cached(vit, folder, max_bytes=10**8):
-    count = cacheable_layers(vit)
-    vit.prefix_cache = PrefixCache(
-        folder, count, max_bytes, prefix_fingerprint(vit, count)
-    )
+    vit.prefix_cache = PrefixCache(folder, cacheable_layers(vit), max_bytes)
     return vit.prefix_cache
 
 
@@ -133,26 +134,177 @@ def test_other_weights_data_and_precision_are_other_entries(tmp_path):
     assert cache.hits == 0
 
 
+@pytest.mark.parametrize('change', CHANGES, ids=lambda f: f.__name__)
+def test_never_stale(tmp_path, change):
+    """Not even when the frozen weights change while the cache is on."""
+    vit = hosts.build(prompt=dict(hosts.DEEP, layers=[2])).eval()
+    cache = cached(vit, tmp_path)
+    x = images(size=(32, 32)).double()
+    with torch.no_grad():
+        before = vit(x)[0]
+        change(vit, 'layers.1.attn.proj.weight')
+        after = vit(x)[0]
+        fresh = copy.deepcopy(vit)
+        fresh.prefix_cache = None
+        assert not torch.allclose(before, after, rtol=0, atol=1e-9)
+        torch.testing.assert_close(after, fresh(x)[0], rtol=0, atol=1e-12)
+        vit(x)
+    assert cache.hits == 4
+
+
+def test_weights_are_hashed_again_only_when_they_may_have_changed(
+    tmp_path, monkeypatch
+):
+    hashed = []
+    original = prefix_cache.prefix_fingerprint
+
+    def prefix_fingerprint(*args):
+        hashed.append(1)
+        return original(*args)
+
+    monkeypatch.setattr(prefix_cache, 'prefix_fingerprint', prefix_fingerprint)
+    vit = build().train()
+    cache = cached(vit, tmp_path)
+    optimizer = torch.optim.SGD(vit.parameters(), lr=0.1)
+    for _ in range(3):
+        vit(images())[0].sum().backward()
+        optimizer.step()
+    assert len(hashed) == 1
+    vit.eval()(images())
+    assert (len(hashed), cache.hits) == (2, 3 * 4)
+
+
+def test_weights_made_in_inference_mode_are_not_trusted(tmp_path):
+    with torch.inference_mode():
+        vit = build().eval()
+        cache = cached(vit, tmp_path)
+        first = vit(images())[0]
+        vit.layers[0].attn.proj.weight.add_(1)
+        assert not torch.equal(vit(images())[0], first)
+    assert (cache.hits, cache.misses, cache.stored) == (0, 8, 0)
+
+
+def test_another_precision_of_products_is_another_entry(tmp_path):
+    vit = build().eval()
+    cache = cached(vit, tmp_path)
+    before = torch.get_float32_matmul_precision()
+    vit(images())
+    torch.set_float32_matmul_precision('medium')
+    try:
+        vit(images())
+        assert cache.hits == 0
+        vit(images())
+        assert cache.hits == 4
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_settings_of_the_embedding_are_in_the_hash():
+    prints = set()
+    for padding in ('corner', 'same'):
+        vit = build(patch_cfg=dict(padding=padding), pre_norm=True)
+        for eps in (1e-6, 1e-3):
+            vit.pre_norm.eps = eps
+            prints.add(prefix_fingerprint(vit, 2))
+    assert len(prints) == 4
+    assert prefix_fingerprint(copy.deepcopy(vit).train(), 2) in prints
+
+
 def test_hashes_tell_images_apart():
     x = images(64)
     x[1] = x[0].flip(-1)
     x[2] = x[0].roll(1, -1)
     x[3] = x[0]
-    keys = image_keys(x)
+    keys = hash_rows(x)
     assert len(set(keys)) == 63 and keys[0] == keys[3]
-    assert image_keys(x[5:9]) == keys[5:9]
-    assert len(set(image_keys(x.bfloat16()))) == 63
+    assert hash_rows(x[5:9]) == keys[5:9]
+    assert len(set(hash_rows(x.bfloat16()))) == 63
+
+
+def test_hashes_tell_large_rows_apart(monkeypatch):
+    """As many pieces as there are, in their order."""
+    monkeypatch.setattr(prefix_cache, '_PIECE', 5)
+    prefix_cache._factors.cache_clear()
+    x = torch.arange(24.0).repeat(5, 1)
+    x[1] = x[0].roll(5)
+    x[2, [0, 5]] *= -1
+    x[3, -1] = 0
+    x[4, :5], x[4, 5:10] = x[0, 5:10], x[0, :5]
+    try:
+        assert len(set(hash_rows(x))) == 5
+    finally:
+        prefix_cache._factors.cache_clear()
 
 
 def test_the_bound_holds(tmp_path):
     vit = build().eval()
-    size = 17 * 16 * 4
-    cache = cached(vit, tmp_path, max_bytes=5 * size)
+    cache = cached(vit, tmp_path, max_bytes=5 * ROW)
     for _ in range(2):
         vit(images(8))
-    assert cache.stored == 5 * size
-    assert next(tmp_path.glob('*.bin')).stat().st_size == 5 * size
+    assert cache.stored == 5 * ROW
+    assert next(tmp_path.glob('*.bin')).stat().st_size == 5 * ROW
     assert (cache.hits, cache.misses) == (5, 8 + 3)
+    assert (cache.added, cache.refused) == (5, 3 + 3)
+
+
+def test_what_earlier_runs_left_gives_way_to_what_is_used(tmp_path):
+    vit, old, new = build().eval(), images(5), images(4, seed=2)
+    first = cached(vit, tmp_path, max_bytes=5 * ROW)
+    vit(old)
+    first.close()
+    cache = cached(vit, tmp_path, max_bytes=5 * ROW)
+    plain = copy.deepcopy(vit)
+    plain.prefix_cache = None
+    for batch in (old[:1], new, torch.cat([new, old[:1]])):
+        torch.testing.assert_close(vit(batch)[0], plain(batch)[0])
+    assert (cache.hits, cache.added, cache.refused) == (1 + 5, 4, 0)
+    assert cache.stored == 5 * ROW
+    cache.close()
+    again = cached(vit, tmp_path, max_bytes=5 * ROW)
+    torch.testing.assert_close(vit(new)[0], plain(new)[0])
+    vit(old[:1])
+    assert (again.hits, again.misses) == (5, 0)
+    vit(old[1:])
+    assert again.hits == 5
+    assert next(tmp_path.glob('*.bin')).stat().st_size == 5 * ROW
+
+
+def test_a_lower_bound_cuts_what_is_there(tmp_path):
+    vit = build().eval()
+    cached(vit, tmp_path).close()
+    first = cached(vit, tmp_path)
+    vit(images(6))
+    first.close()
+    cache = cached(vit, tmp_path, max_bytes=2 * ROW)
+    vit(images(6))
+    assert (cache.hits, cache.stored) == (2, 2 * ROW)
+
+
+def test_the_bound_is_of_all_backbones_together(tmp_path):
+    """Files that nobody has open give way, the oldest first; those of others stay."""
+    (tmp_path / 'weights.bin').write_bytes(bytes(99 * ROW))
+    one, two, three = (build(seed=seed).eval() for seed in (1, 2, 3))
+
+    def bound(vit):
+        return cached(vit, tmp_path, max_bytes=10 * ROW)
+
+    for vit in (one, two):
+        cache = bound(vit)
+        vit(images(4))
+        cache.close()
+        for lock in tmp_path.glob(f'{prefix_fingerprint(vit, 2)}*.lock'):
+            os.utime(lock, (1, 1) if vit is one else (2, 2))
+    cache = bound(three)
+    three(images(4))  # 12 rows are too many
+    assert cache.refused == 0
+    assert sum(path.stat().st_size for path in tmp_path.glob('*-*.bin')) == 8 * ROW
+    again = bound(two)
+    two(images(4))
+    assert again.hits == 4
+    last = bound(one)
+    one(images(4))  # three and two are open: two rows are left
+    assert (last.hits, last.added, last.refused) == (0, 2, 2)
+    assert (tmp_path / 'weights.bin').stat().st_size == 99 * ROW
 
 
 def test_two_processes_do_not_mix_their_files(tmp_path):
@@ -168,7 +320,7 @@ def test_the_same_image_twice_in_a_batch(tmp_path):
     cache = cached(vit, tmp_path)
     batch = images()[[0, 0, 1]]
     torch.testing.assert_close(vit(batch)[0], vit(batch)[0])
-    assert cache.stored == 2 * 17 * 16 * 4
+    assert cache.stored == 2 * ROW
 
 
 @pytest.mark.parametrize(

@@ -83,78 +83,119 @@ def test_computed_once_and_bit_identical(prompt, first, later, output, computed)
     torch.testing.assert_close(again[0], expected[0][:1], rtol=0, atol=1e-10)
 
 
-def set_in_place(vit):
-    vit.prompt.tokens.mul_(2)
+def set_in_place(vit, name):
+    vit.get_parameter(name).mul_(2)
 
 
-def change_data_and_mode(vit):
+def change_data_and_mode(vit, name):
     """As mmengine's moving average swaps weights before it evaluates."""
-    vit.prompt.tokens.data.copy_(2 * vit.prompt.tokens.data)
+    parameter = vit.get_parameter(name)
+    parameter.data.copy_(2 * parameter.data)
     vit.eval()
 
 
-def replace_data(vit):
+def replace_data(vit, name):
+    parameter = vit.get_parameter(name)
     for scale in (2, 1):  # the second may be given the address of the original
-        vit.prompt.tokens.data = scale * vit.prompt.tokens.data
+        parameter.data = scale * parameter.data
 
 
-def replace_parameter(vit):
+def replace_parameter(vit, name):
+    module, _, leaf = name.rpartition('.')
     for _ in range(2):
-        vit.prompt.tokens = nn.Parameter(vit.prompt.tokens.detach() * 2)
+        old = vit.get_parameter(name)
+        new = nn.Parameter(old.detach() * 2, requires_grad=old.requires_grad)
+        setattr(vit.get_submodule(module), leaf, new)
 
 
-def load_state(vit):
+def load_state(vit, name):
     state = {k: v.clone() for k, v in vit.state_dict().items()}
-    state['prompt.tokens'] *= 2
+    state[name] *= 2
     vit.load_state_dict(state)
 
 
-def load_by_assignment(vit):
+def load_by_assignment(vit, name):
     state = {k: v.clone() for k, v in vit.state_dict().items()}
-    state['prompt.tokens'] *= 2
+    state[name] *= 2
     vit.load_state_dict(state, assign=True)
 
 
-def optimize(vit):
+def convert(vit, name):
+    vit.float().double()
+
+
+def optimize(vit, name):
     optimizer = torch.optim.SGD(vit.parameters(), lr=0.1)
     with torch.enable_grad():
         vit(IMAGES)[0].square().sum().backward()
     optimizer.step()
 
 
-def change_bias(vit):
+def change_bias(vit, name):
     vit.layers[0].attn.tuned_bias.key.add_(1)
     vit.layers[0].attn.qkv.bias.add_(1)
 
 
-def change_norm(vit):
+def change_norm(vit, name):
     vit.layers[1].ln1.weight.add_(1)
 
 
-def change_weight(vit):
+def change_weight(vit, name):
     vit.layers[1].attn.qkv.weight.mul_(2)
-
-
-def convert(vit):
-    vit.float().double()
 
 
 CHANGES = [
     *(set_in_place, change_data_and_mode, replace_data, replace_parameter, load_state),
-    *(load_by_assignment, optimize, change_bias, change_norm, change_weight, convert),
+    *(load_by_assignment, convert),
 ]
 
 
-@pytest.mark.parametrize('change', CHANGES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    'change',
+    [*CHANGES, optimize, change_bias, change_norm, change_weight],
+    ids=lambda f: f.__name__,
+)
 def test_never_stale(change):
     vit = build(prompt=DEEP, tunable=TUNED).eval()
     with torch.no_grad():
         before = vit(IMAGES)[0]
         assert len(vit.static_prompts) == 3
-        change(vit)
+        change(vit, 'prompt.tokens')
         after = vit(IMAGES)[0]
-        assert change is replace_data or not torch.equal(before, after)
+        assert not torch.equal(before, after)
         assert torch.equal(after, fresh(vit)[0])
+
+
+def test_another_precision_of_products_is_another_state(computed):
+    """The mode is there on every machine, whether or not it changes results."""
+    vit = build(prompt=DEEP).float().eval()
+    before = torch.get_float32_matmul_precision()
+    with torch.no_grad():
+        vit(IMAGES.float())
+        computed.clear()
+        torch.set_float32_matmul_precision('medium')
+        try:
+            vit(IMAGES.float())
+        finally:
+            torch.set_float32_matmul_precision(before)
+    assert len(computed) == 3
+
+
+def test_guided_prompts_in_eval_mode_alone():
+    """Where a metric loss reads outputs, the last layer has keys and values."""
+    guided = dict(DISTRIBUTION, guided_layers=[0, 2])
+    vit = build(prompt=guided).train()
+    vit.guide.reads = ('output', 'output_patch')
+    records = []
+    vit.guide.register_forward_hook(lambda m, args, out: records.append(args[1]))
+    vit.prompt.eval()
+    expected = vit(IMAGES)[0]
+    with torch.no_grad():
+        torch.testing.assert_close(vit(IMAGES)[0], expected, rtol=0, atol=1e-10)
+    assert len(records) == 4
+    for plain, kept in zip(records[:2], records[2:]):
+        for name, value in plain.items():
+            torch.testing.assert_close(kept[name], value, rtol=0, atol=1e-10)
 
 
 def test_inference_mode_after_no_grad_and_back():

@@ -19,7 +19,7 @@ def test_prefix(tmp_path, capsys):
         'with': result['seconds']['with'],
     }
     assert [len(values) for values in result['seconds'].values()] == [3, 3]
-    assert result['difference'] < 1e-5
+    assert result['difference'] < 1e-6
     assert result['bytes_per_image'] == 4 * (1 + 4) * 192
     assert {'command', 'machine', 'load_before', 'load_after'} < set(result)
     assert {'processor', 'first_epoch_overhead', 'fingerprint_seconds'} < set(result)
