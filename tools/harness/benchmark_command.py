@@ -198,14 +198,18 @@ class Benchmark:
     def _able(self, cells: Sequence[Cell]) -> list[Cell]:
         return [cell for cell in cells if id(cell) not in self._failed]
 
+    def _spec(self, cell: Cell, stage: str) -> dict[str, Any]:
+        """Return what the inspection and the timing of a cell are told."""
+        space = cell.space if cell in self._searching else None
+        spec = session.search_spec(cell, self.settings, space or Space({}))
+        return dict(spec, stage=stage)
+
     def _gather(self, function: str, cells: Sequence[tuple[Cell, str]]) -> Batch:
         """Run a job for each of some cells, as at a stage."""
         jobs = []
         for cell, stage in cells:
             with self._trying(cell):
-                space = cell.space if cell in self._searching else None
-                spec = session.search_spec(cell, self.settings, space or Space({}))
-                spec['stage'] = stage
+                spec = self._spec(cell, stage)
                 jobs.append(Job(f'{session.TRIALS}:{function}', spec, key=id(cell)))
         return gather(self.crew, jobs)
 

@@ -156,10 +156,11 @@ def test_costs_are_measured_with_the_settings_that_run():
     suite = load_suite('vtab', ['linear'], 'in21k', ['vtab-dtd'])
     settings = Settings(get_protocol('vpt'), Path('out'), (0,))
     for search in (False, True):
-        benchmark = benchmark_command.Benchmark(suite, settings, None, search)
-        (job,) = benchmark._jobs('calibrate', benchmark.cells)
+        crew = InlineCrew(1)
+        benchmark = benchmark_command.Benchmark(suite, settings, crew, search)
+        spec = benchmark._spec(benchmark.cells[0], 'final')
         space = benchmark.cells[0].space
-        assert job.spec['overrides'] == (space.overrides(space.start) if search else {})
+        assert spec['overrides'] == (space.overrides(space.start) if search else {})
 
 
 @pytest.mark.parametrize('name', SEGMENTATION)
