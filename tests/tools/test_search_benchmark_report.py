@@ -200,7 +200,7 @@ def test_search_command(project, capsys):
     assert f'lr={lr}' in best
     again = search_command.main(arguments)  # nothing is left to do
     assert again['trials'] == record['trials'] and again['best'] == record['best']
-    study = ['--study', 'search/colours/mini_net/asha', '--search-seed', '1']
+    study = ['--study', 'search/own/colours/mini_net/asha', '--search-seed', '1']
     with pytest.raises(StorageError, match='of another search'):
         search_command.main([*arguments, *study])
 

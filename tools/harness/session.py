@@ -107,7 +107,8 @@ def make_search(
     spec = search_spec(cell, settings, space)
     spec['interval'] = getattr(strategy, 'interval', None)
     mark = _mark(spec, strategy, inspected)
-    name = settings.study or f'{cell.suite}/{cell.task}/{cell.name}/{strategy.name}'
+    parts = (cell.suite, settings.protocol.name, cell.task, cell.name, strategy.name)
+    name = settings.study or '/'.join(parts)
     store = StudyStore(settings.storage, name, mark, settings.grace)
     spec.pop('keys')
     return Search(

@@ -36,7 +36,7 @@ methods = {
                 *([0.1], [0.3], [1.0], [3.0], [10.0]),
             ]
         },
-        start={'train_cfg.l2': [0.01]},
+        strategy='grid',  # seconds, and nothing to run with before it
     ),
     'bias': _method('baselines/bias'),
     'SSF': _method('baselines/ssf'),

@@ -13,7 +13,7 @@ from mmvpt.models.backbones import prompted_layer as layer_module
 from mmvpt.models.backbones.prompted_layer import OPERANDS
 from tests.models.exact import assert_same, drawn
 from tests.models.naive import naive_forward
-from tests.models.prompts.test_contract import (
+from tests.models.prompted import (
     INPUTS,
     OUTPUTS,
     PROMPT_CONFIGS,

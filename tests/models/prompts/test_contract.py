@@ -4,9 +4,7 @@
 import copy
 import itertools
 import os
-import re
 import socket
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,87 +13,21 @@ import torch.multiprocessing as mp
 from mmengine.registry import DefaultScope
 
 from mmvpt.models import prompts as shipped
-from mmvpt.models.backbones import PromptedVisionTransformer
 from mmvpt.models.prompts import BasePrompt
 from mmvpt.models.tunable import tuned_state
 from tests.models.exact import assert_same, drawn
 from tests.models.naive import naive_forward
-
-#: Configs with all dropout off.
-PROMPT_CONFIGS = {
-    'shallow': dict(type='ShallowPrompt', num_tokens=3),
-    'deep': dict(type='DeepPrompt', num_tokens=3),
-    'deep-projected': dict(type='DeepPrompt', num_tokens=3, project_dims=10),
-    'gated': dict(type='GatedPrompt', num_tokens=3, gate_init=1, drop_rate=0),
-    'gated-alone': dict(
-        type='GatedPrompt', num_tokens=3, temperatures=False, drop_rate=0
-    ),
-    'adaptive': dict(
-        type='AdaptivePrompt',
-        num_tokens=3,
-        drop_rate=0,
-        conv_drop_rate=0,
-        mlp_drop_rate=0,
-    ),
-    'adaptive-paper': dict(
-        type='AdaptivePrompt',
-        num_tokens=3,
-        drop_rate=0,
-        conv_drop_rate=0,
-        mlp_drop_rate=0,
-        static_layers=0,
-        residual=False,
-        token_bias=False,
-    ),
-    'distribution-aware': dict(
-        type='DistributionAwarePrompt',
-        num_classes=7,
-        num_guided_tokens=4,
-        num_tokens=3,
-        guided_layers=[-1],
-    ),
-    'echo': dict(type='EchoPrompt', num_tokens=3),
-}
-PAGE = Path(__file__).parents[3] / 'docs' / 'methods' / 'add_your_own.md'
-EXAMPLE = re.search(r'```python\n(.*?)```', PAGE.read_text(), re.DOTALL)[1]
-exec(compile(EXAMPLE, str(PAGE), 'exec'), {'__name__': 'echo'})
-
-ARCH = dict(embed_dims=24, num_layers=3, num_heads=3, feedforward_channels=48)
-every_prompt = pytest.mark.parametrize('name', PROMPT_CONFIGS)
-OUTPUTS = (
-    dict(pooling='cls'),
-    dict(pooling='patches'),
-    dict(pooling='prompts'),
-    dict(pooling='prompts', norm_before_pool=False),
-    dict(pooling='prompts_and_patches'),
-    dict(pooling='prompts_and_patches', norm_before_pool=False),
-    dict(out_type='featmap', out_indices=(1, 2)),
-    dict(out_type='raw'),
+from tests.models.prompted import (
+    ARCH,
+    EXAMPLE,
+    INPUTS,
+    OUTPUTS,
+    PROMPT_CONFIGS,
+    build,
+    images,
 )
-#: Height, width and images; the second is made of no whole patches.
-INPUTS = ((32, 32, 2), (29, 37, 2), (48, 40, 1))
 
-
-def build(name, seed=0, **options):
-    """Build a small backbone, without prompt if the name is None.
-
-    Weights depend on the seed alone.
-    """
-    torch.manual_seed(seed)
-    options = {**dict(arch=ARCH, img_size=32, patch_size=8), **options}
-    changes = options.pop('prompt', {})
-    prompt = None if name is None else dict(PROMPT_CONFIGS[name], **changes)
-    vit = PromptedVisionTransformer(prompt=prompt, **options)
-    for parameter in vit.parameters():
-        parameter.data += (0.2 if parameter.dim() > 1 else 0.1) * torch.randn(
-            parameter.shape
-        )
-    return vit
-
-
-def images(batch=2, size=(32, 32), seed=0, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(batch, 3, *size, generator=generator).to(dtype)
+every_prompt = pytest.mark.parametrize('name', PROMPT_CONFIGS)
 
 
 def test_every_shipped_prompt_is_in_the_table():
