@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -172,23 +172,31 @@ def sum_over_classes(
 def eval_steps(runner: Runner) -> Any:
     """Return the pipeline of validation, or of test if there is no validation.
 
+    A protocol that takes both from the config leaves it ``eval_pipeline``.
+
     Raises:
-        ValueError: If there is neither.
+        ValueError: If there is none.
     """
     loop = runner.val_loop
     if loop is not None:
         return _pipeline_of(loop.dataloader.dataset)
-    config = runner.cfg.get('test_dataloader') or {}
-    config = config.get('dataset') or {}
-    while 'pipeline' not in config and any(name in config for name in WRAPPED):
-        inner = next(config[name] for name in WRAPPED if name in config)
-        config = inner if isinstance(inner, dict) else inner[0]
-    if 'pipeline' not in config:
+    pipeline = pipeline_in(runner.cfg.get('test_dataloader'))
+    pipeline = pipeline or runner.cfg.get('eval_pipeline')
+    if pipeline is None:
         raise ValueError(
             "pipeline='eval' takes that of val_dataloader or test_dataloader, but "
             "there is neither. Give SemanticMappingHook a pipeline, or 'train'."
         )
-    return Compose(config['pipeline'])
+    return Compose(pipeline)
+
+
+def pipeline_in(loader: Mapping | None) -> list[dict] | None:
+    """Return the pipeline in the config of a data loader, None if it has none."""
+    config = (loader or {}).get('dataset') or {}
+    while 'pipeline' not in config and any(name in config for name in WRAPPED):
+        inner = next(config[name] for name in WRAPPED if name in config)
+        config = inner if isinstance(inner, dict) else inner[0]
+    return config.get('pipeline')
 
 
 def with_pipeline(dataset: Any, pipeline: Any) -> Any:

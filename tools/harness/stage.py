@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from mmvpt.engine.class_pass import pipeline_in
 from mmvpt.engine.launch import load_config
 from mmvpt.engine.loops import ConvergedProbeLoop
 from mmvpt.protocol import (
@@ -73,11 +74,13 @@ def _apply(
     before = dict(test_dataloader=copy.deepcopy(config.get('test_dataloader')))
     if before['test_dataloader'] is None and stage == 'final':
         raise ValueError(f'{spec["config"]} has no test_dataloader to report on')
+    loaders = (config.get('val_dataloader'), config.get('test_dataloader'))
     if ConvergedProbeLoop.__name__ in str(config.train_cfg.get('type')):
         # while the configs are there that say how images are evaluated
-        others = (config.get('val_dataloader'), config.get('test_dataloader'))
-        train = ConvergedProbeLoop.for_evaluation(config.train_dataloader, *others)
+        train = ConvergedProbeLoop.for_evaluation(config.train_dataloader, *loaders)
         config.train_dataloader = train
+    # for hooks that look at training images as evaluation does
+    config.eval_pipeline = next(filter(None, map(pipeline_in, loaders)), None)
     apply_protocol(config, protocol, stage, spec['metric'])
     return before
 

@@ -13,9 +13,10 @@ import torch
 from mmengine.logging import MessageHub
 
 from mmvpt.checkpoint import read_checkpoint
+from mmvpt.engine import class_pass
 from mmvpt.protocol import LeakError, comparable, read_record
 from tests.engine import miniature
-from tools.harness import finals, trials
+from tools.harness import finals, stage, trials
 from tools.harness.hooks import MeasuringHook
 
 METRIC = 'accuracy/top1'
@@ -254,6 +255,32 @@ def test_protocol_vpt_trains_on_all_images(project, tmp_path):
     record = finals.run_final(spec_for(project, tmp_path, protocol='vpt'))
     assert record['data']['train']['images'] == 33
     assert record['data']['val'] is None and record['metrics']['val'] is None
+
+
+def test_hooks_look_at_images_as_evaluation_does(project, tmp_path):
+    """DA-VPT under a protocol that takes validation and test away."""
+    options = {
+        'model.backbone.prompt': dict(
+            type='DistributionAwarePrompt',
+            num_classes=3,
+            num_guided_tokens=2,
+            num_tokens=2,
+        ),
+        'custom_hooks': [
+            dict(type='mmvpt.SemanticMappingHook'),
+            dict(type='mmvpt.MetricGuidanceHook'),
+        ],
+    }
+    seen = []
+    spec = spec_for(project, tmp_path, protocol='vpt', options=options, settings={})
+    config = stage.load_config(spec['config'], options)
+    test = list(config.test_dataloader.dataset.pipeline)
+    assert test != config.train_dataloader.dataset.pipeline
+    with pytest.MonkeyPatch.context() as patch:
+        build = class_pass.Compose
+        patch.setattr(class_pass, 'Compose', lambda p: seen.append(p) or build(p))
+        record = finals.run_final(spec)
+    assert record['data']['val'] is None and seen == [test]
 
 
 def test_a_test_selected_epoch_is_labelled_or_refused(project, tmp_path):
