@@ -14,9 +14,10 @@ from mmengine.logging import MessageHub
 
 from mmvpt.checkpoint import read_checkpoint
 from mmvpt.engine import class_pass
+from mmvpt.engine.launch import load_config
 from mmvpt.protocol import LeakError, comparable, read_record
 from tests.engine import miniature
-from tools.harness import finals, stage, trials
+from tools.harness import finals, trials
 from tools.harness.hooks import MeasuringHook
 
 METRIC = 'accuracy/top1'
@@ -273,7 +274,7 @@ def test_hooks_look_at_images_as_evaluation_does(project, tmp_path):
     }
     seen = []
     spec = spec_for(project, tmp_path, protocol='vpt', options=options, settings={})
-    config = stage.load_config(spec['config'], options)
+    config = load_config(spec['config'], options)
     test = list(config.test_dataloader.dataset.pipeline)
     assert test != config.train_dataloader.dataset.pipeline
     with pytest.MonkeyPatch.context() as patch:
