@@ -258,30 +258,19 @@ def test_protocol_vpt_trains_on_all_images(project, tmp_path):
     assert record['data']['val'] is None and record['metrics']['val'] is None
 
 
-def test_hooks_look_at_images_as_evaluation_does(project, tmp_path):
+def test_hooks_look_at_images_as_evaluation_does(project, tmp_path, monkeypatch):
     """DA-VPT under a protocol that takes validation and test away."""
+    prompt = dict(type='DistributionAwarePrompt', num_classes=3, num_guided_tokens=2)
+    hooks = [f'mmvpt.{name}Hook' for name in ('SemanticMapping', 'MetricGuidance')]
     options = {
-        'model.backbone.prompt': dict(
-            type='DistributionAwarePrompt',
-            num_classes=3,
-            num_guided_tokens=2,
-            num_tokens=2,
-        ),
-        'custom_hooks': [
-            dict(type='mmvpt.SemanticMappingHook'),
-            dict(type='mmvpt.MetricGuidanceHook'),
-        ],
+        'model.backbone.prompt': dict(prompt, num_tokens=2),
+        'custom_hooks': [dict(type=name) for name in hooks],
     }
-    seen = []
+    seen, build = [], class_pass.Compose
+    monkeypatch.setattr(class_pass, 'Compose', lambda p: seen.append(p) or build(p))
     spec = spec_for(project, tmp_path, protocol='vpt', options=options, settings={})
-    config = load_config(spec['config'], options)
-    test = list(config.test_dataloader.dataset.pipeline)
-    assert test != config.train_dataloader.dataset.pipeline
-    with pytest.MonkeyPatch.context() as patch:
-        build = class_pass.Compose
-        patch.setattr(class_pass, 'Compose', lambda p: seen.append(p) or build(p))
-        record = finals.run_final(spec)
-    assert record['data']['val'] is None and seen == [test]
+    assert finals.run_final(spec)['data']['val'] is None
+    assert seen == [load_config(spec['config']).test_dataloader.dataset.pipeline]
 
 
 def test_a_test_selected_epoch_is_labelled_or_refused(project, tmp_path):
