@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -180,7 +180,7 @@ def eval_steps(runner: Runner) -> Any:
     loop = runner.val_loop
     if loop is not None:
         return _pipeline_of(loop.dataloader.dataset)
-    pipeline = pipeline_in(runner.cfg.get('test_dataloader'))
+    pipeline = eval_pipeline(runner.cfg.get('test_dataloader'))
     pipeline = pipeline or runner.cfg.get('eval_pipeline')
     if pipeline is None:
         raise ValueError(
@@ -190,13 +190,21 @@ def eval_steps(runner: Runner) -> Any:
     return Compose(pipeline)
 
 
-def pipeline_in(loader: Mapping | None) -> list[dict] | None:
-    """Return the pipeline in the config of a data loader, None if it has none."""
-    config = (loader or {}).get('dataset') or {}
-    while 'pipeline' not in config and any(name in config for name in WRAPPED):
-        inner = next(config[name] for name in WRAPPED if name in config)
-        config = inner if isinstance(inner, dict) else inner[0]
-    return config.get('pipeline')
+def eval_pipeline(*loaders: Any) -> list[dict] | None:
+    """Return the first pipeline in configs of data loaders, None if there is none.
+
+    Args:
+        *loaders: The configs, that of validation first; what is None or built already
+            is passed over.
+    """
+    for loader in loaders:
+        config = loader['dataset'] if isinstance(loader, dict) else {}
+        while 'pipeline' not in config and any(name in config for name in WRAPPED):
+            inner = next(config[name] for name in WRAPPED if name in config)
+            config = inner if isinstance(inner, dict) else inner[0]
+        if 'pipeline' in config:
+            return config['pipeline']
+    return None
 
 
 def with_pipeline(dataset: Any, pipeline: Any) -> Any:

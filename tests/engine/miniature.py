@@ -32,7 +32,14 @@ def write_data(root, num_train=NUM_TRAIN, num_val=9):
             mmcv.imwrite(image, str(folder / name))
             lines.append(f'{name} {i % 3}')
         (folder / f'{split}.txt').write_text('\n'.join(lines) + '\n')
+    write_all(folder)
     return folder
+
+
+def write_all(folder):
+    """List the images of both splits to tune on together, as VTAB's layout does."""
+    both = [(folder / f'{split}.txt').read_text() for split in ('train800', 'val200')]
+    (folder / 'train800val200.txt').write_text(''.join(both))
 
 
 def config(data_root, **changes):

@@ -43,11 +43,6 @@ def append(data, name, *more):
     (data / f'{name}.txt').write_text('\n'.join([*lines(data, name), *more]) + '\n')
 
 
-def write_all(data):
-    both = [*lines(data, 'train800'), *lines(data, 'val200')]
-    (data / 'train800val200.txt').write_text('\n'.join(both) + '\n')
-
-
 @pytest.mark.parametrize('stage', ['search', 'final'])
 def test_clean_data_is_described(data, stage):
     config = miniature.config(data)
@@ -67,7 +62,7 @@ def test_a_test_image_among_the_training_images(data):
             LeakError, match='training data holds test images .1 images'
         ):
             look(miniature.config(data), stage=stage)
-    write_all(data)
+    miniature.write_all(data)
     with pytest.raises(LeakError, match='training data'):
         look(miniature.config(data), 'davpt-paper')
 
@@ -119,7 +114,7 @@ def test_the_last_epoch_counts_where_the_protocol_says_so(data):
     config = miniature.config(data, **{f'{HOOK}save_best': METRIC})
     with pytest.raises(ValueError, match='has save_best'):
         look(config)
-    write_all(data)
+    miniature.write_all(data)
     config = miniature.config(data, **{f'{HOOK}save_best': METRIC})
     look(config, 'vpt')
     assert 'save_best' not in config.default_hooks.checkpoint
@@ -166,7 +161,7 @@ def test_weights_of_another_run(data):
 
 
 def test_the_paper_that_selects_on_test_is_labelled(data):
-    write_all(data)
+    miniature.write_all(data)
     config = miniature.config(data)
     found = look(config, 'davpt-paper')
     assert found['overlaps']['val_test'] == 9

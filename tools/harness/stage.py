@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from mmvpt.engine.class_pass import pipeline_in
+from mmvpt.engine.class_pass import eval_pipeline
 from mmvpt.engine.launch import load_config
 from mmvpt.engine.loops import ConvergedProbeLoop
 from mmvpt.protocol import (
@@ -80,7 +80,7 @@ def _apply(
         train = ConvergedProbeLoop.for_evaluation(config.train_dataloader, *loaders)
         config.train_dataloader = train
     # for hooks that look at training images as evaluation does
-    config.eval_pipeline = next(filter(None, map(pipeline_in, loaders)), None)
+    config.eval_pipeline = eval_pipeline(*loaders)
     apply_protocol(config, protocol, stage, spec['metric'])
     return before
 

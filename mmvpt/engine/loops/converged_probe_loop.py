@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from ...registry import LOOPS
+from ..class_pass import eval_pipeline
 
 
 @LOOPS.register_module()
@@ -120,9 +121,8 @@ class ConvergedProbeLoop(BaseLoop):
         loader = copy.deepcopy(train)
         loader['sampler'] = dict(type='DefaultSampler', shuffle=False, round_up=False)
         loader.update(drop_last=False, persistent_workers=False)
-        configs = [other['dataset'] for other in others if isinstance(other, dict)]
-        pipelines = [config['pipeline'] for config in configs if 'pipeline' in config]
-        if not pipelines:
+        pipeline = eval_pipeline(*others)
+        if pipeline is None:
             return loader
         if 'pipeline' not in loader['dataset']:
             raise ValueError(
@@ -130,7 +130,7 @@ class ConvergedProbeLoop(BaseLoop):
                 'the validation, but train_dataloader.dataset (a '
                 f'{loader["dataset"]["type"]}) has no pipeline to replace'
             )
-        loader['dataset']['pipeline'] = copy.deepcopy(pipelines[0])
+        loader['dataset']['pipeline'] = copy.deepcopy(pipeline)
         return loader
 
     def run(self) -> nn.Module:

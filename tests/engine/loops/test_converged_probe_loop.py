@@ -20,10 +20,7 @@ SCHEDULE = Config.fromfile(str(ROOT / 'configs/_base_/schedules/probe_lbfgs.py')
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    folder = write_data(tmp_path_factory.mktemp('data'), num_train=30, num_val=30)
-    both = [(folder / f'{name}.txt').read_text() for name in ('train800', 'val200')]
-    (folder / 'train800val200.txt').write_text(''.join(both))
-    return folder
+    return write_data(tmp_path_factory.mktemp('data'), num_train=30, num_val=30)
 
 
 def probe(data, work_dir, l2=(1.0, 0.1, 0.01), **changes):

@@ -28,8 +28,6 @@ SPLITS = ('train', 'val', 'test')
 def project(tmp_path_factory):
     root = tmp_path_factory.mktemp('project')
     data = miniature.write_data(root)
-    both = [(data / f'{name}.txt').read_text() for name in ('train800', 'val200')]
-    (data / 'train800val200.txt').write_text(''.join(both))
     for name in ('', '_val_on_test'):
         config = miniature.config(data)
         config.experiment_name = None

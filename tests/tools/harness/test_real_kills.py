@@ -61,8 +61,6 @@ class Killer(threading.Thread):
 def suite(tmp_path_factory):
     root = tmp_path_factory.mktemp('project')
     data = miniature.write_data(root)
-    both = [(data / f'{name}.txt').read_text() for name in ('train800', 'val200')]
-    (data / 'train800val200.txt').write_text(''.join(both))
     config = miniature.config(data, train_cfg__max_epochs=3)
     config.experiment_name = None
     for stage in ('train', 'val', 'test'):

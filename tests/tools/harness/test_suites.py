@@ -127,8 +127,6 @@ def test_a_search_that_nobody_asked_for(tmp_path, monkeypatch):
     plain = 'yapf.yapflib.yapf_api.FormatCode'
     monkeypatch.setattr(plain, lambda text, **_: (text, True))
     data = miniature.write_data(tmp_path)
-    both = [(data / f'{name}.txt').read_text() for name in ('train800', 'val200')]
-    (data / 'train800val200.txt').write_text(''.join(both))
     config = miniature.config(data, model__backbone__prompt=None)
     config.optim_wrapper, config.param_scheduler = PROBE.optim_wrapper, None
     config.train_cfg, config.experiment_name = PROBE.train_cfg, None
