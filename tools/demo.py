@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tools.harness.programs import run_program, say  # noqa: E402
-from tools.harness.quiet import find_function  # noqa: E402
+from tools.harness.quiet import quiet  # noqa: E402
 
 OUT = 'work_dirs/demo'
 PRETRAIN = 'configs/baselines/pretrain_vit-digits_digits-source.py'
@@ -38,11 +38,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         RuntimeError: If a run failed.
     """
     # Not at the top: worker processes import this file, and need nothing of it.
-    export_digits = find_function('mmvpt.datasets:export_digits')
-    from tools.analysis.demo_picture import draw
-    from tools.harness import demonstration
-    from tools.harness.console import console
-    from tools.harness.crew import Crew
+    with quiet():
+        from mmvpt.datasets import export_digits
+        from tools.analysis.demo_picture import draw
+        from tools.harness import demonstration
+        from tools.harness.console import console
+        from tools.harness.crew import Crew
 
     args = demonstration.parse_args(argv, __doc__, OUT, seeds=(0, 1, 2))
     os.chdir(ROOT)

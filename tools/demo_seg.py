@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tools.harness.programs import run_program, say  # noqa: E402
-from tools.harness.quiet import find_function  # noqa: E402
+from tools.harness.quiet import quiet  # noqa: E402
 
 OUT = 'work_dirs/demo-seg'
 PRETRAIN = 'configs/baselines/pretrain_linear-vit-digits_digit-scenes-source.py'
@@ -41,17 +41,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         RuntimeError: If a run failed.
     """
     # Not at the top: worker processes import this file, and need nothing of it.
-    export_scenes = find_function('mmvpt.datasets:export_digit_scenes')
-    from tools.harness import demonstration
-    from tools.harness.console import console
-    from tools.harness.crew import Crew
+    with quiet():
+        from mmvpt.datasets import export_digit_scenes
+        from tools.harness import demonstration
+        from tools.harness.console import console
+        from tools.harness.crew import Crew
 
     args = demonstration.parse_args(argv, __doc__, OUT, seeds=(0, 1))
     os.chdir(ROOT)
     out, start = Path(args.out), time.monotonic()
     say(f"Composing scenes of scikit-learn's digits in {args.data_root}/")
     with console(out / 'export'):
-        export_scenes(args.data_root, args.seeds)
+        export_digit_scenes(args.data_root, args.seeds)
     suite, settings = demonstration.plan(SUITE, OUT, args)
     with Crew(args.workers) as crew:
         say('Pretraining a ViT on scenes of the digits 0-4')

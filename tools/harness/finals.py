@@ -30,6 +30,7 @@ from mmvpt.protocol.schema import FORMAT, VERSION
 from .console import console
 from .hooks import MeasuringHook
 from .kept import kept_record
+from .quiet import quiet
 from .stage import (
     NAMES,
     config_digest,
@@ -60,7 +61,8 @@ def run_final(spec: Mapping[str, Any]) -> dict[str, Any]:
     """
     spec = dict(spec, **{k: _without_seed(spec[k]) for k in ('options', 'settings')})
     path = Path(spec['record'])
-    mark = run_fingerprint(spec)
+    with quiet():  # libraries print when they are imported late
+        mark = run_fingerprint(spec)
     earlier = kept_record(path, mark)
     if earlier is not None:
         return earlier

@@ -84,6 +84,9 @@ def test_what_autograd_keeps():
     }
     assert kept['bare'] < 1e5 < kept['vpt-deep'] < kept['vpt-deep/full-token']
     assert kept['vpt-deep/full-token'] < kept['full']
+    # no part of it is the weights', which do not grow with the batch
+    double = Subject('full', dataclasses.replace(TINY, batch_size=4))
+    assert measure.kept_for_backward(double) > 1.9 * kept['full']
 
 
 def test_trying_leaves_a_subject_as_it_was():
@@ -217,3 +220,6 @@ def test_ratios():
     assert ratios(row, other) == dict(
         operations=0.75, wall=dict(median=1.0, least=0.5), memory=0.5
     )
+    # one that had no room has neither
+    assert ratios(row, dict(operations=4)) == dict(operations=0.75)
+    assert ratios(dict(operations=3), other) == dict(operations=0.75)

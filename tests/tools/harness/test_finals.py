@@ -365,6 +365,9 @@ def test_inspections_print_nothing(project, tmp_path, capfd, monkeypatch):
 
     monkeypatch.setattr(trials, 'check_keys', late)
     trials.inspect_search(trial_spec(project, tmp_path))
+    monkeypatch.setattr(finals, 'config_digest', lambda *args: late() or 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # before a run has a log of its own
+        finals.run_final(spec_for(project, tmp_path))
     assert capfd.readouterr() == ('', '')
 
 
