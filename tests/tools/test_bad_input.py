@@ -67,7 +67,7 @@ CONFIGS.update(
         'split': (
             [TRAIN_SET + 'split=train80'],
             "train80.txt' does not exist",
-            'found there: test, train800, val200',
+            'found there: test, train800, train800val200, val200',
         ),
         'task': ([TRAIN_SET + 'task=cifar10'], "'cifar10'", "did you mean 'cifar100'"),
         'data set type': (
