@@ -3,14 +3,15 @@
 """Measure what data costs beside a training step: decoding, resizing, normalising.
 
 Writes JPEG images to a temporary folder and reads them as VTAB-1k's configs do, with
-and without decoded images in memory, in this process. Workers do this beside the
-training process; here nothing is hidden. Writes OUT.json.
+and without decoded images in memory. Without workers nothing is hidden, for everything
+happens in this process: on the CPU seconds of the processor are measured. With workers,
+or on a GPU, it is what a training step waits for its batch, by the wall clock. Writes
+OUT.json.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import shlex
@@ -18,7 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.dataset import pseudo_collate  # noqa: E402
 from mmpretrain.models.utils import ClsDataPreprocessor  # noqa: E402
 from torch import Tensor  # noqa: E402
+from torch.utils.data import DataLoader  # noqa: E402
 
 from mmvpt.datasets import VTAB1k  # noqa: E402
 from tools.benchmark import measure  # noqa: E402
@@ -56,10 +58,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--images', type=int, default=1000)
     add('--width', type=int, default=300, help='of the image files, in pixels')
     add('--height', type=int, default=200, help='of the image files, in pixels')
+    add('--workers', type=int, default=0, help='processes that read images')
+    add('--device', default='cpu', choices=('cpu', 'cuda'))
+    add('--dtype', default='fp32', choices=('fp32', 'bf16'), help='bf16: autocast')
     add('--threads', type=int, default=1)
     add('--repeats', type=int, default=5, help='rounds of one step and one batch')
     add('--out', default='work_dirs/benchmark/data', help='result without suffix')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if min(args.images, args.batch_size, args.repeats, args.workers + 1) < 1:
+        parser.error(
+            '--images, --batch-size and --repeats must be at least 1, --workers 0.'
+        )
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> dict:
@@ -75,50 +85,62 @@ def main(argv: Sequence[str] | None = None) -> dict:
     result: dict[str, Any] = dict(
         command=shlex.join(command),
         date=datetime.now().astimezone().isoformat(timespec='seconds'),
-        machine=measure.describe_machine('cpu'),
+        machine=measure.describe_machine(args.device),
         load_before=os.getloadavg(),
         settings={k: v for k, v in vars(args).items() if k != 'out'},
     )
-    setting = Setting(
-        arch=args.arch,
-        batch_size=args.batch_size,
-        num_tokens=args.num_tokens,
-        threads=args.threads,
-    )
-    subject = Subject('vpt-deep', setting)
+    names = ('arch', 'batch_size', 'num_tokens', 'threads', 'device', 'dtype')
+    step = Subject('vpt-deep', Setting(**{name: getattr(args, name) for name in names}))
     with tempfile.TemporaryDirectory() as folder:
         write_task(Path(folder), args.images, (args.height, args.width))
-        runs = {
-            'step': subject.run,
-            'in_memory': loader(folder, True, args.batch_size),
-            'from_files': loader(folder, False, args.batch_size),
+        result['seconds'] = {
+            name: measure_rounds(args, step.run, loader(folder, in_memory, args))
+            for name, in_memory in (('in_memory', True), ('from_files', False))
         }
-        for run in runs.values():
-            run()  # libraries load at first use
-        seconds: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(args.repeats):
-            for name, run in runs.items():
-                start = time.process_time()
-                run()
-                seconds[name].append(time.process_time() - start)
-    result['seconds'] = seconds
-    steps = seconds.pop('step')
     result['part_of_step'] = {
-        name: statistics.median(a / b for a, b in zip(values, steps))
-        for name, values in seconds.items()
+        name: statistics.median(
+            a / b for a, b in zip(seconds['batch'], seconds['step'])
+        )
+        for name, seconds in result['seconds'].items()
     }
-    result['seconds'] = dict(seconds, step=steps)
     result['load_after'] = os.getloadavg()
     out = Path(args.out).with_suffix('.json')
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + '\n')
     for name, part in result['part_of_step'].items():
+        batch = 1e3 * statistics.median(result['seconds'][name]['batch'])
         print(
             f'{name.replace("_", " ")}: a batch of {args.batch_size} takes '
-            f'{1e3 * statistics.median(seconds[name]):.1f} ms of the processor, '
-            f'{100 * part:.2f} % of a training step'
+            f'{batch:.1f} ms, {100 * part:.2f} % of a training step'
         )
     return result
+
+
+def measure_rounds(
+    args: argparse.Namespace, step: Callable[[], None], batches: Iterator[Tensor]
+) -> dict[str, list[float]]:
+    """Read a batch and run a step, again and again, as training does.
+
+    Args:
+        args: The command line.
+        step: Runs a training step.
+        batches: Yields normalised images, (B, 3, height, width).
+
+    Returns:
+        Seconds of every round for its ``batch`` and its ``step``.
+    """
+    here = args.device == 'cpu' and not args.workers
+    clock = time.process_time if here else time.perf_counter
+    runs = {'batch': lambda: next(batches), 'step': step}
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(1 + args.repeats):
+        for name, run in runs.items():
+            start = clock()
+            run()
+            measure.synchronize(args.device)
+            if turn:  # libraries load and workers start at first use
+                seconds[name].append(clock() - start)
+    return seconds
 
 
 def write_task(folder: Path, count: int, size: tuple[int, int]) -> None:
@@ -139,25 +161,30 @@ def write_task(folder: Path, count: int, size: tuple[int, int]) -> None:
     (folder / 'train.txt').write_text(''.join(lines))
 
 
-def loader(folder: str, in_memory: bool, batch_size: int) -> Callable[[], Tensor]:
-    """Return what makes a normalised batch, another one at each call.
+def loader(folder: str, in_memory: bool, args: argparse.Namespace) -> Iterator[Tensor]:
+    """Yield normalised batches, (B, 3, height, width), one epoch after the other.
 
     Args:
         folder: As :func:`write_task` left it.
         in_memory: Whether decoded images are kept (``cache_images``).
-        batch_size: Images of a batch.
+        args: The command line.
     """
     config = Config.fromfile(ROOT / 'configs/_base_/datasets/vtab1k.py')
     options = dict(task=None, split='train', data_root=folder, num_classes=2)
-    dataset = VTAB1k(**options, pipeline=config.pipeline, cache_images=in_memory)
-    preprocess = ClsDataPreprocessor(**config.data_preprocessor)
-    order = itertools.cycle(np.random.default_rng(0).permutation(len(dataset)))
-
-    def batch() -> Tensor:
-        samples = [dataset[int(next(order))] for _ in range(batch_size)]
-        return preprocess(pseudo_collate(samples), training=True)['inputs']
-
-    return batch
+    batches = DataLoader(
+        VTAB1k(**options, pipeline=config.pipeline, cache_images=in_memory),
+        args.batch_size,
+        shuffle=True,
+        generator=torch.Generator().manual_seed(0),
+        collate_fn=pseudo_collate,
+        num_workers=args.workers,
+        persistent_workers=args.workers > 0,
+        pin_memory=args.workers > 0 and args.device == 'cuda',
+    )
+    preprocess = ClsDataPreprocessor(**config.data_preprocessor).to(args.device)
+    while True:
+        for batch in batches:
+            yield preprocess(batch, training=True)['inputs']
 
 
 if __name__ == '__main__':

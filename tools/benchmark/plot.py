@@ -27,7 +27,7 @@ STYLES = {
     'bare': ('#000000', 'x', '-'),
     'full': ('#D55E00', 'D', '-'),
     'full-timm': ('#CC79A7', '^', '--'),
-    'bare-timm': ('#CC79A7', '^', '--'),
+    'bare-timm': ('#CC79A7', 'x', ':'),
 }
 LABELS = {
     'operations': ('counted operations', 1e-9, 'GFLOP'),

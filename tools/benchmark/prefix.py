@@ -3,7 +3,8 @@
 """Measure epochs with and without the cache of the frozen first layers.
 
 Prompts enter the last layers only. Epochs with and without the cache take turns; the
-first one with it fills it. Writes OUT.json.
+first one with it fills it. On the CPU seconds of the processor are measured, on a GPU
+those of the wall clock. Writes OUT.json.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--batch-size', type=int, default=8)
     add('--num-tokens', type=int, default=10, metavar='M')
     add('--late', type=int, default=3, help='how many last layers have prompts')
+    add('--device', default='cpu', choices=('cpu', 'cuda'))
+    add('--dtype', default='fp32', choices=('fp32', 'bf16'), help='bf16: autocast')
     add('--threads', type=int, default=1)
     add('--repeats', type=int, default=3, help='epochs of each way after the first')
     add('--folder', help='where the cache goes; a temporary folder by default')
@@ -75,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
             ['python', 'tools/benchmark/prefix.py', *(argv or sys.argv[1:])]
         ),
         date=datetime.now().astimezone().isoformat(timespec='seconds'),
-        machine=measure.describe_machine('cpu'),
+        machine=measure.describe_machine(args.device),
         load_before=os.getloadavg(),
     )
     with tempfile.TemporaryDirectory() as temporary:
@@ -84,12 +87,12 @@ def main(argv: Sequence[str] | None = None) -> dict:
     out = Path(args.out).with_suffix('.json')
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + '\n')
-    ratio = result['processor']
+    ratio = result['faster']
     overhead = 100 * result['first_epoch_overhead']
     print(
         f'Epoch of {args.images} images, prompts in the last {args.late} layers: '
         f'{ratio["median"]:.2f} times faster with the cache (least values '
-        f'{ratio["least"]:.2f}), processor time. The first epoch, which fills it, '
+        f'{ratio["least"]:.2f}). The first epoch, which fills it, '
         f'takes {overhead:.1f} % more, the hash of the weights '
         f'{result["fingerprint_seconds"]:.2f} s. An image takes '
         f'{result["bytes_per_image"] / 1e6:.2f} MB. Outputs differ by '
@@ -115,11 +118,13 @@ def compare(args: argparse.Namespace, folder: str) -> dict:
     layers = list(range(last - args.late, last))
     prompt = dict(type='DeepPrompt', num_tokens=args.num_tokens, layers=layers)
     vit = PromptedVisionTransformer(arch, args.image_size, prompt=prompt).train()
-    head = nn.Linear(arch['embed_dims'], NUM_CLASSES)
+    model = nn.ModuleList([vit, nn.Linear(arch['embed_dims'], NUM_CLASSES)])
+    model.to(args.device)
     size = (args.images, 3, args.image_size, args.image_size)
-    batches = torch.randn(size).split(args.batch_size)
+    batches = torch.randn(size).to(args.device).split(args.batch_size)
 
-    epoch(vit, head, batches[:1])  # libraries load at first use
+    cast = torch.autocast(args.device, torch.bfloat16, enabled=args.dtype == 'bf16')
+    epoch(model, batches[:1], cast)  # libraries load at first use
     cache = PrefixCache(folder, cacheable_layers(vit), 10**12)
     start = time.process_time()
     cache.fingerprint(vit)
@@ -128,10 +133,10 @@ def compare(args: argparse.Namespace, folder: str) -> dict:
     for _ in range(1 + args.repeats):
         for name, values in seconds.items():
             vit.prefix_cache = cache if name == 'with' else None
-            values.append(epoch(vit, head, batches))
+            values.append(epoch(model, batches, cast))
     outputs = []
     for vit.prefix_cache in (None, cache):
-        with torch.no_grad():
+        with torch.no_grad(), cast:
             outputs.append(vit(batches[0])[0])
     stored = cache.stored
     cache.close()
@@ -139,7 +144,7 @@ def compare(args: argparse.Namespace, folder: str) -> dict:
     return dict(
         settings={k: v for k, v in vars(args).items() if k not in ('out', 'folder')},
         seconds=seconds,
-        processor=dict(
+        faster=dict(
             median=statistics.median(a / b for a, b in zip(plain, cached)),
             least=min(plain) / min(cached),
         ),
@@ -152,23 +157,31 @@ def compare(args: argparse.Namespace, folder: str) -> dict:
     )
 
 
-def epoch(vit: nn.Module, head: nn.Module, batches: Sequence[Tensor]) -> float:
-    """Train with every batch once; return seconds of the processor.
+def epoch(
+    model: nn.ModuleList, batches: Sequence[Tensor], cast: torch.autocast
+) -> float:
+    """Train with every batch once; return seconds, of the processor or the wall clock.
 
     Args:
-        vit: The backbone, with or without its cache.
-        head: The classifier.
+        model: The backbone, with or without its cache, and the classifier.
         batches: Images, each (B, 3, height, width).
+        cast: Precision of the forward pass.
     """
-    parameters = [p for m in (vit, head) for p in m.parameters() if p.requires_grad]
+    vit, head = model
+    parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-4)
-    start = time.process_time()
+    device = batches[0].device.type
+    clock = time.process_time if device == 'cpu' else time.perf_counter
+    start = clock()
     for images in batches:
-        labels = torch.arange(len(images)) % NUM_CLASSES
-        F.cross_entropy(head(vit(images)[0]), labels).backward()
+        labels = torch.arange(len(images), device=device) % NUM_CLASSES
+        with cast:
+            loss = F.cross_entropy(head(vit(images)[0]), labels)
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    return time.process_time() - start
+    measure.synchronize(device)
+    return clock() - start
 
 
 if __name__ == '__main__':

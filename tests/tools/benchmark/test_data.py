@@ -3,27 +3,42 @@
 
 import json
 
+import pytest
 import torch
 
 from tools.benchmark import data
 
 
-def test_data(tmp_path):
-    command = (
+def command(tmp_path, *more):
+    small = (
         '--arch vit-ti --batch-size 2 --images 3 --width 40 --height 30 --repeats 2 '
         f'--num-tokens 3 --out {tmp_path / "out"}'
     )
-    result = data.main(command.split())
+    return [*small.split(), *more]
+
+
+@pytest.mark.parametrize('workers', ['0', '1'])
+def test_data(tmp_path, workers):
+    result = data.main(command(tmp_path, '--workers', workers))
     assert json.loads((tmp_path / 'out.json').read_text())['settings']['images'] == 3
-    assert set(result['seconds']) == {'step', 'in_memory', 'from_files'}
-    assert all(len(values) == 2 for values in result['seconds'].values())
+    assert set(result['seconds']) == {'in_memory', 'from_files'}
+    for seconds in result['seconds'].values():
+        assert set(seconds) == {'batch', 'step'}
+        assert all(len(values) == 2 for values in seconds.values())
     assert set(result['part_of_step']) == {'in_memory', 'from_files'}
+
+
+def test_bad_input(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        data.main(command(tmp_path, '--workers', '-1'))
+    assert 'must be at least 1, --workers 0' in capsys.readouterr().err
 
 
 def test_batches_are_the_same_from_memory_and_files(tmp_path):
     data.write_task(tmp_path, 3, (30, 40))
-    batches = [data.loader(str(tmp_path), keep, 2) for keep in (True, False)]
-    for _ in range(3):
-        first, second = (batch() for batch in batches)
-        assert first.shape == (2, 3, 224, 224) and first.dtype == torch.float32
+    args = data.parse_args(command(tmp_path))
+    batches = [data.loader(str(tmp_path), keep, args) for keep in (True, False)]
+    for size in (2, 1, 2):  # the second epoch is in another order
+        first, second = map(next, batches)
+        assert first.shape == (size, 3, 224, 224) and first.dtype == torch.float32
         assert torch.equal(first, second)

@@ -8,10 +8,12 @@ import pytest
 from tools.benchmark import prefix
 
 
-def test_prefix(tmp_path, capsys):
+@pytest.mark.parametrize('dtype', ['fp32', 'bf16'])
+def test_prefix(tmp_path, capsys, dtype):
     command = (
         '--arch vit-ti --image-size 32 --images 5 --batch-size 2 --num-tokens 3 '
-        f'--late 2 --repeats 2 --folder {tmp_path / "cache"} --out {tmp_path / "out"}'
+        f'--late 2 --repeats 2 --folder {tmp_path / "cache"} --out {tmp_path / "out"} '
+        f'--dtype {dtype}'
     )
     result = prefix.main(command.split())
     assert json.loads((tmp_path / 'out.json').read_text())['seconds'] == {
@@ -22,7 +24,7 @@ def test_prefix(tmp_path, capsys):
     assert result['difference'] < 1e-6
     assert result['bytes_per_image'] == 4 * (1 + 4) * 192
     assert {'command', 'machine', 'load_before', 'load_after'} < set(result)
-    assert {'processor', 'first_epoch_overhead', 'fingerprint_seconds'} < set(result)
+    assert {'faster', 'first_epoch_overhead', 'fingerprint_seconds'} < set(result)
     assert 'prompts in the last 2 layers' in capsys.readouterr().out
 
 
