@@ -107,13 +107,19 @@ def main(argv: Sequence[str] | None = None) -> dict:
     out = Path(args.out).with_suffix('.json')
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + '\n')
+    clock = ' of the processor' if nothing_hidden(args) else ''
     for name, part in result['part_of_step'].items():
         batch = 1e3 * statistics.median(result['seconds'][name]['batch'])
         print(
             f'{name.replace("_", " ")}: a batch of {args.batch_size} takes '
-            f'{batch:.1f} ms, {100 * part:.2f} % of a training step'
+            f'{batch:.1f} ms{clock}, {100 * part:.2f} % of a training step'
         )
     return result
+
+
+def nothing_hidden(args: argparse.Namespace) -> bool:
+    """Say whether this process and the CPU do everything."""
+    return args.device == 'cpu' and not args.workers
 
 
 def measure_rounds(
@@ -129,8 +135,7 @@ def measure_rounds(
     Returns:
         Seconds of every round for its ``batch`` and its ``step``.
     """
-    here = args.device == 'cpu' and not args.workers
-    clock = time.process_time if here else time.perf_counter
+    clock = time.process_time if nothing_hidden(args) else time.perf_counter
     runs = {'batch': lambda: next(batches), 'step': step}
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(1 + args.repeats):

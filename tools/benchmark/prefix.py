@@ -89,10 +89,11 @@ def main(argv: Sequence[str] | None = None) -> dict:
     out.write_text(json.dumps(result, indent=1) + '\n')
     ratio = result['faster']
     overhead = 100 * result['first_epoch_overhead']
+    clock = 'processor time' if args.device == 'cpu' else 'wall time'
     print(
         f'Epoch of {args.images} images, prompts in the last {args.late} layers: '
         f'{ratio["median"]:.2f} times faster with the cache (least values '
-        f'{ratio["least"]:.2f}). The first epoch, which fills it, '
+        f'{ratio["least"]:.2f}), {clock}. The first epoch, which fills it, '
         f'takes {overhead:.1f} % more, the hash of the weights '
         f'{result["fingerprint_seconds"]:.2f} s. An image takes '
         f'{result["bytes_per_image"] / 1e6:.2f} MB. Outputs differ by '

@@ -18,7 +18,7 @@ def command(tmp_path, *more):
 
 
 @pytest.mark.parametrize('workers', ['0', '1'])
-def test_data(tmp_path, workers):
+def test_data(tmp_path, capsys, workers):
     result = data.main(command(tmp_path, '--workers', workers))
     assert json.loads((tmp_path / 'out.json').read_text())['settings']['images'] == 3
     assert set(result['seconds']) == {'in_memory', 'from_files'}
@@ -26,6 +26,7 @@ def test_data(tmp_path, workers):
         assert set(seconds) == {'batch', 'step'}
         assert all(len(values) == 2 for values in seconds.values())
     assert set(result['part_of_step']) == {'in_memory', 'from_files'}
+    assert ('of the processor' in capsys.readouterr().out) == (workers == '0')
 
 
 def test_bad_input(tmp_path, capsys):
@@ -38,7 +39,7 @@ def test_batches_are_the_same_from_memory_and_files(tmp_path):
     data.write_task(tmp_path, 3, (30, 40))
     args = data.parse_args(command(tmp_path))
     batches = [data.loader(str(tmp_path), keep, args) for keep in (True, False)]
-    for size in (2, 1, 2):  # the second epoch is in another order
+    for size in (2, 1, 2):  # an epoch and a half
         first, second = map(next, batches)
         assert first.shape == (size, 3, 224, 224) and first.dtype == torch.float32
         assert torch.equal(first, second)

@@ -4,12 +4,17 @@
 import json
 
 import pytest
+import torch
 
 from tools.benchmark import prefix
 
 
 @pytest.mark.parametrize('dtype', ['fp32', 'bf16'])
-def test_prefix(tmp_path, capsys, dtype):
+def test_prefix(tmp_path, capsys, monkeypatch, dtype):
+    seen, loss = set(), prefix.F.cross_entropy
+    monkeypatch.setattr(
+        prefix.F, 'cross_entropy', lambda x, y: seen.add(x.dtype) or loss(x, y)
+    )
     command = (
         '--arch vit-ti --image-size 32 --images 5 --batch-size 2 --num-tokens 3 '
         f'--late 2 --repeats 2 --folder {tmp_path / "cache"} --out {tmp_path / "out"} '
@@ -21,11 +26,13 @@ def test_prefix(tmp_path, capsys, dtype):
         'with': result['seconds']['with'],
     }
     assert [len(values) for values in result['seconds'].values()] == [3, 3]
+    assert seen == {torch.bfloat16 if dtype == 'bf16' else torch.float32}
     assert result['difference'] < 1e-6
     assert result['bytes_per_image'] == 4 * (1 + 4) * 192
     assert {'command', 'machine', 'load_before', 'load_after'} < set(result)
     assert {'faster', 'first_epoch_overhead', 'fingerprint_seconds'} < set(result)
-    assert 'prompts in the last 2 layers' in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert 'prompts in the last 2 layers' in out and 'processor time' in out
 
 
 def test_refuses(capsys):
