@@ -198,12 +198,12 @@ def eval_pipeline(*loaders: Any) -> list[dict] | None:
             is passed over.
     """
     for loader in loaders:
-        config = loader['dataset'] if isinstance(loader, dict) else {}
-        while 'pipeline' not in config and any(name in config for name in WRAPPED):
-            inner = next(config[name] for name in WRAPPED if name in config)
-            config = inner if isinstance(inner, dict) else inner[0]
-        if 'pipeline' in config:
-            return config['pipeline']
+        config = loader.get('dataset') if isinstance(loader, dict) else None
+        while isinstance(config, dict):
+            if 'pipeline' in config:
+                return config['pipeline']
+            inner = next((config[name] for name in WRAPPED if name in config), None)
+            config = inner[0] if isinstance(inner, (list, tuple)) else inner
     return None
 
 
