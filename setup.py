@@ -94,6 +94,7 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['mmvpt', 'mmvpt.*']),
+    package_data={'mmvpt.zoo': ['data/*.csv']},
     python_requires='>=3.9',
     install_requires=requirements('runtime'),
     extras_require={

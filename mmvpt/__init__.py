@@ -3,9 +3,12 @@
 
 from importlib import import_module
 
+from . import moved
 from .version import __version__
 
 __all__ = ['__version__', 'load']
+
+moved.install()
 
 
 def __getattr__(name: str):

@@ -4,7 +4,7 @@
 
 Exports scikit-learn's digits, pretrains a ViT on digits 0-4 in four rotations, then
 tunes it on upright digits 5-9 as the benchmark runner does, with the configs named in
-configs/_base_/suites/demo.py. Writes records, a table and a picture.
+configs/suites/demo.py. Writes records, a table and a picture.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools.harness.programs import run_program, say  # noqa: E402
-from tools.harness.quiet import quiet  # noqa: E402
+from mmvpt.bench.programs import run_program, say  # noqa: E402
+from mmvpt.bench.quiet import quiet  # noqa: E402
 
 OUT = 'work_dirs/demo'
 PRETRAIN = 'configs/baselines/pretrain_vit-digits_digits-source.py'
@@ -39,11 +39,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     # Not at the top: worker processes import this file, and need nothing of it.
     with quiet():
+        from mmvpt.analysis.pictures.demo import draw
+        from mmvpt.bench import demo as demonstration
+        from mmvpt.bench.console import console
+        from mmvpt.bench.pool import Crew
         from mmvpt.datasets import export_digits
-        from tools.analysis.demo_picture import draw
-        from tools.harness import demonstration
-        from tools.harness.console import console
-        from tools.harness.crew import Crew
 
     args = demonstration.parse_args(argv, __doc__, OUT, seeds=(0, 1, 2))
     os.chdir(ROOT)

@@ -5,7 +5,7 @@
 Composes scenes with pixel labels of scikit-learn's digits, in ADE20K's folder layout;
 pretrains a ViT on scenes of the digits 0-4, freezes it, and tunes it on scenes of the
 digits 5-9 as the benchmark runner does, with the configs named in
-configs/_base_/suites/demo_seg.py. Writes records, a table and pictures of image, ground
+configs/suites/demo_seg.py. Writes records, a table and pictures of image, ground
 truth and predictions side by side.
 """
 
@@ -21,8 +21,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools.harness.programs import run_program, say  # noqa: E402
-from tools.harness.quiet import quiet  # noqa: E402
+from mmvpt.bench.programs import run_program, say  # noqa: E402
+from mmvpt.bench.quiet import quiet  # noqa: E402
 
 OUT = 'work_dirs/demo-seg'
 PRETRAIN = 'configs/baselines/pretrain_linear-vit-digits_digit-scenes-source.py'
@@ -42,10 +42,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     # Not at the top: worker processes import this file, and need nothing of it.
     with quiet():
+        from mmvpt.bench import demo as demonstration
+        from mmvpt.bench.console import console
+        from mmvpt.bench.pool import Crew
         from mmvpt.datasets import export_digit_scenes
-        from tools.harness import demonstration
-        from tools.harness.console import console
-        from tools.harness.crew import Crew
 
     args = demonstration.parse_args(argv, __doc__, OUT, seeds=(0, 1))
     os.chdir(ROOT)
@@ -110,7 +110,7 @@ def picture(
     """
     from mmengine.config import Config
 
-    from tools.analysis.seg_picture import Scenes, draw
+    from mmvpt.analysis.pictures.demo_seg import Scenes, draw
 
     draw(
         Scenes(Config.fromfile(config).test_dataloader.dataset, data),

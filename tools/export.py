@@ -15,7 +15,7 @@ if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installati
 
 from mmvpt.apis import load  # noqa: E402
 from mmvpt.apis.export import CHECKED_BATCHES, FORMATS, export  # noqa: E402
-from mmvpt.engine import launch  # noqa: E402
+from mmvpt.engine import run as launch  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> dict:

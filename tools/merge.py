@@ -14,7 +14,7 @@ if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installati
     sys.path.insert(0, str(ROOT))
 
 from mmvpt.apis import merge, write_config  # noqa: E402
-from mmvpt.engine import launch  # noqa: E402
+from mmvpt.engine import run as launch  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> Path:

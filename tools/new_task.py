@@ -29,8 +29,8 @@ from mmvpt.datasets.own.found import first_few  # noqa: E402
 from mmvpt.datasets.own.lists import check_target  # noqa: E402
 from mmvpt.datasets.prepare import RefusedError  # noqa: E402
 from mmvpt.weights.names import SCHEME, commands, known_checkpoint, resolve  # noqa: E402
-from tools.recipes import own as recipe  # noqa: E402
-from tools.recipes import own_masks  # noqa: E402
+from mmvpt.zoo import own as recipe  # noqa: E402
+from mmvpt.zoo import own_masks  # noqa: E402
 
 TABLES = ('.csv', '.tsv')
 

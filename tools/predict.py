@@ -20,7 +20,7 @@ if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installati
     sys.path.insert(0, str(ROOT))
 
 from mmvpt.apis import load, predict_to_folder  # noqa: E402
-from mmvpt.engine import launch  # noqa: E402
+from mmvpt.engine import run as launch  # noqa: E402
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -18,8 +18,8 @@ if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installati
     sys.path.insert(0, str(ROOT))
 
 from mmvpt.apis import publish  # noqa: E402
-from mmvpt.engine import launch  # noqa: E402
-from mmvpt.tuned import read_tuned  # noqa: E402
+from mmvpt.checkpoint.tuned import read_tuned  # noqa: E402
+from mmvpt.engine import run as launch  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> Path:

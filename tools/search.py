@@ -11,8 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools.harness.programs import run_program  # noqa: E402
-from tools.harness.quiet import find_function  # noqa: E402
+from mmvpt.bench.programs import run_program  # noqa: E402
+from mmvpt.bench.quiet import find_function  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> object:
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> object:
         argv: Arguments; those of the process by default.
     """
     # Not at the top: worker processes import this file, and need nothing of it.
-    return find_function('tools.harness.search_command:main')(argv)
+    return find_function('mmvpt.bench.search:main')(argv)
 
 
 if __name__ == '__main__':

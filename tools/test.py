@@ -20,7 +20,7 @@ from mmengine.dist import is_main_process  # noqa: E402
 from mmengine.evaluator import DumpResults  # noqa: E402
 
 from mmvpt.checkpoint import use_safe_loading  # noqa: E402
-from mmvpt.engine import launch  # noqa: E402
+from mmvpt.engine import run as launch  # noqa: E402
 
 PICKLES = ('.pkl', '.pickle')
 

@@ -20,7 +20,8 @@ from mmengine.logging import print_log  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 from mmvpt.checkpoint import use_safe_loading  # noqa: E402
-from mmvpt.engine import launch, work_dir  # noqa: E402
+from mmvpt.engine import run as launch  # noqa: E402
+from mmvpt.engine import work_dir  # noqa: E402
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools.recipes import baselines, davpt, gatedvpt, listing, vapt, vpt  # noqa: E402
+from mmvpt.zoo import baselines, davpt, gatedvpt, listing, vapt, vpt  # noqa: E402
 
 METHODS = (vpt, gatedvpt, vapt, davpt, baselines)
 

@@ -2,7 +2,7 @@
 # Source: https://arxiv.org/abs/2203.12119, supplementary tables.
 # Published: mean of the five FGVC tasks 79.32.
 # Protocol: FGVC, train on train, select on val; lr and weight_decay are swept on val.
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/baselines/linear_vit-base-p16_in21k_flowers.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_in21k.py',

@@ -4,7 +4,7 @@
 # Published: top-1 34.3, mean of the 8 Structured tasks 26.84.
 # Protocol: VTAB-1k, tune on train800, select on val200; the final model trains on all
 # 1,000 images (docs/model_zoo.md); lr and weight_decay are swept on val.
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/baselines/linear_vit-base-p16_in21k_vtab-clevr-count.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_in21k.py',

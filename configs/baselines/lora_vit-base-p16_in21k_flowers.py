@@ -4,7 +4,7 @@
 # Published: mean of the five FGVC tasks 89.46.
 # Protocol: FGVC, train on train, select on val; one recipe for all tasks, nothing is
 # swept.
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/baselines/lora_vit-base-p16_in21k_flowers.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_in21k.py',

@@ -3,7 +3,7 @@
 # Published: no figure of this method, task and backbone known to us.
 # Protocol: VTAB-1k, tune on train800, select on val200; the final model trains on all
 # 1,000 images (docs/model_zoo.md); lr and weight_decay are swept on val.
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/baselines/mlp_vit-base-p16_in21k_vtab-oxford-flowers102.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_in21k.py',

@@ -2,7 +2,7 @@
 # Published: no figure of this method, task and backbone known to us.
 # Protocol: FGVC, train on train, select on val; one recipe for all tasks, nothing is
 # swept.
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/baselines/ssf_vit-base-p16_in21k_cars.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_in21k.py',

@@ -3,7 +3,7 @@
 # Published: no figure of this method, task and backbone known to us.
 # Protocol: VTAB-1k, tune on train800, select on val200; the final model trains on all
 # 1,000 images (docs/model_zoo.md); one recipe for all tasks, nothing is swept.
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/baselines/ssf_vit-base-p16_in21k_vtab-dsprites-loc.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_in21k.py',

@@ -7,7 +7,7 @@
 # vitb_clevr_dist.yaml tunes biases of values, projections, MLP outputs and second
 # norms; and the first norms and the class token.
 # All else is the config below.
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/davpt/davpt-plus_vit-base-p16_augreg-in21k_vtab-clevr-dist.py 1
 _base_ = ['./davpt_vit-base-p16_augreg-in21k_vtab-clevr-dist.py']
 

@@ -5,7 +5,7 @@
 # Also tunes biases of keys and values and the class token, as the paper says.
 # mae_cub200.yaml tunes biases of values, projections, MLP outputs and second norms.
 # All else is the config below.
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/davpt/davpt-plus_vit-base-p16_mae_cub.py 1
 _base_ = ['./davpt_vit-base-p16_mae_cub.py']
 

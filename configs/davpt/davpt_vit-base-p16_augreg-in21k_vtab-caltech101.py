@@ -8,7 +8,7 @@
 # compares tokens and groups classes as the paper says: sweep the weights on val.
 # Both loss weights are asked for by a key that its code does not read, so that it
 # trains without metric losses; they count here.
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/davpt/davpt_vit-base-p16_augreg-in21k_vtab-caltech101.py 1
 _base_ = [
     '../_base_/models/davpt_vit-base-p16_augreg-in21k.py',

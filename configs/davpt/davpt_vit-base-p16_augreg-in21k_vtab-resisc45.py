@@ -8,7 +8,7 @@
 # tokens and groups classes as the paper says: sweep the weights on val.
 # It asks for 5 guided layers from 0 on by a key that its code does not read; so all
 # are.
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/davpt/davpt_vit-base-p16_augreg-in21k_vtab-resisc45.py 1
 _base_ = [
     '../_base_/models/davpt_vit-base-p16_augreg-in21k.py',

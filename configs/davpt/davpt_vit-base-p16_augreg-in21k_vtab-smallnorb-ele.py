@@ -8,7 +8,7 @@
 # compares tokens and groups classes as the paper says: sweep the weights on val.
 # The file breaks off early: the visual term has weight 0 and the class token is frozen
 # by default.
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/davpt/davpt_vit-base-p16_augreg-in21k_vtab-smallnorb-ele.py 1
 _base_ = [
     '../_base_/models/davpt_vit-base-p16_augreg-in21k.py',

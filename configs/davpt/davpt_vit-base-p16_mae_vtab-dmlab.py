@@ -6,7 +6,7 @@
 # From the released mae_dmlab.yaml: tokens, guided layers, loss weights, drop-path,
 # optimizer. It tunes biases and more; this tunes prompts and head alone, and compares
 # tokens and groups classes as the paper says: sweep the weights on val.
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/davpt/davpt_vit-base-p16_mae_vtab-dmlab.py 1
 _base_ = [
     '../_base_/models/davpt_vit-base-p16_mae.py',

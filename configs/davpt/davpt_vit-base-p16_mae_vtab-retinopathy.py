@@ -8,7 +8,7 @@
 # this tunes prompts and head alone, and compares tokens and groups classes as the paper
 # says: sweep the weights on val.
 # Its name says MAE, what it loads is MoCo v3.
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/davpt/davpt_vit-base-p16_mae_vtab-retinopathy.py 1
 _base_ = [
     '../_base_/models/davpt_vit-base-p16_mae.py',

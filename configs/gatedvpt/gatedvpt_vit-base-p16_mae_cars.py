@@ -2,7 +2,7 @@
 # Source: https://arxiv.org/abs/2306.05067, Tables 1 and 5.
 # Published: top-1 71.70, mean of the five FGVC tasks 73.39 (one seed).
 # Protocol: FGVC, train on train, select on val.
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/gatedvpt/gatedvpt_vit-base-p16_mae_cars.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_mae.py',

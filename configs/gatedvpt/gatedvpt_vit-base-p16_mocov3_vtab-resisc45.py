@@ -3,7 +3,7 @@
 # Published: mean of the 4 Specialized tasks 83.38 (one seed; the task alone only in a
 # figure).
 # Protocol: VTAB-1k, train on all 1,000 images, nothing is left to select on.
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/gatedvpt/gatedvpt_vit-base-p16_mocov3_vtab-resisc45.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_mocov3.py',

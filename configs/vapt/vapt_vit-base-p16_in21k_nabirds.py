@@ -4,7 +4,7 @@
 # Protocol: FGVC, train on train, select on val.
 # lr and weight_decay are those of the released config, which chose them on test images;
 # num_tokens is not recorded there.
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/vapt/vapt_vit-base-p16_in21k_nabirds.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_in21k.py',

@@ -4,7 +4,7 @@
 # Protocol: VTAB-1k, tune on train800, select on val200; the final model trains on all
 # 1,000 images (docs/model_zoo.md).
 # lr, weight_decay, num_tokens as released; sweep the first two on val.
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/vapt/vapt_vit-base-p16_in21k_vtab-cifar100.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_in21k.py',

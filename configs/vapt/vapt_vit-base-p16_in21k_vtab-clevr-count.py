@@ -5,7 +5,7 @@
 # 1,000 images (docs/model_zoo.md).
 # The recipe is not released: lr, weight_decay and num_tokens are placeholders, from
 # where the search of the released code starts; sweep them on val.
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/vapt/vapt_vit-base-p16_in21k_vtab-clevr-count.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_in21k.py',

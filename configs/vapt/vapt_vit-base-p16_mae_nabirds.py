@@ -4,7 +4,7 @@
 # Protocol: FGVC, train on train, select on val.
 # The paper has no such row: lr, weight_decay and num_tokens are placeholders, from
 # where the search of the released code starts; sweep them on val.
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/vapt/vapt_vit-base-p16_mae_nabirds.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_mae.py',

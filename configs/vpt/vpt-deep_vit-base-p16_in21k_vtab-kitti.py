@@ -6,7 +6,7 @@
 # 1,000 images (docs/model_zoo.md).
 # num_tokens as the paper chose for this task; sweep lr and weight_decay on val (see the
 # schedule).
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/vpt/vpt-deep_vit-base-p16_in21k_vtab-kitti.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_in21k.py',

@@ -5,7 +5,7 @@
 # Protocol: VTAB-1k, tune on train800, select on val200; the final model trains on all
 # 1,000 images (docs/model_zoo.md).
 # num_tokens, lr and weight_decay as logged by the authors.
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/vpt/vpt-deep_vit-base-p16_in21k_vtab-sun397.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_in21k.py',

@@ -4,7 +4,7 @@
 # Protocol: FGVC, train on train, select on val.
 # num_tokens is the table's; its recipe is not released: sweep lr and weight_decay on
 # val (see the schedule).
-# Written by tools/zoo.py from the tables in configs/_base_/zoo.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
 # Run: bash tools/dist_train.sh configs/vpt/vpt-shallow_vit-base-p16_mae_cars.py 1
 _base_ = [
     '../_base_/models/vit-base-p16_mae.py',

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmvpt.models.backbones import PromptedVisionTransformer
-from mmvpt.models.backbones.prompted_layer import qkv_rows
+from mmvpt.models.vit import PromptedVisionTransformer
+from mmvpt.models.vit.layer import qkv_rows
 
 from .layers import LayerInput, prompted_backbone, read_layers, resolve_layer
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvpt.models.backbones.prompted_layer import qkv_rows
+from mmvpt.models.vit.layer import qkv_rows
 
 from .layers import (
     LayerInput,

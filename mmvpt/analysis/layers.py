@@ -9,8 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from mmvpt.models.backbones import PromptedVisionTransformer
 from mmvpt.models.prompts import BasePrompt
+from mmvpt.models.vit import PromptedVisionTransformer
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmvpt.models.backbones import PromptedVisionTransformer
-from mmvpt.models.backbones.prompted_layer import (
-    attend_to,
-    meets_tokens,
-    qkv_bias,
-)
-from mmvpt.tuned.config_data import to_data, without_paths
+from mmvpt.checkpoint.config_data import to_data, without_paths
+from mmvpt.models.vit import PromptedVisionTransformer
+from mmvpt.models.vit.layer import attend_to, meets_tokens, qkv_bias
 from mmvpt.version import __version__
 
 from .many_tasks import backbone_of

@@ -13,7 +13,7 @@ from pathlib import Path
 from mmengine.utils import ProgressBar
 from PIL import Image
 
-from mmvpt.sealed import write_whole
+from mmvpt.files import write_whole
 
 from .images import Source, as_bgr, find_images
 from .results import (

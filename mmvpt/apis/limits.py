@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from mmvpt.tuned.meaning import num_classes
+from mmvpt.checkpoint.meaning import num_classes
 
 from .images import ImageError
 

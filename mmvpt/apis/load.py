@@ -14,8 +14,14 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from mmvpt.checkpoint import CheckpointError, read_checkpoint
-from mmvpt.engine.launch import load_config, replace_sync_bn
-from mmvpt.tuned import META_KEY, TunedCheckpoint, load_tuned, read_tuned, unmarked
+from mmvpt.checkpoint.tuned import (
+    META_KEY,
+    TunedCheckpoint,
+    load_tuned,
+    read_tuned,
+    unmarked,
+)
+from mmvpt.engine.run import load_config, replace_sync_bn
 from mmvpt.weights.names import checkpoint_folder
 
 from .tuned_model import TunedModel

@@ -14,8 +14,8 @@ import torch
 from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 
-from mmvpt.models.backbones import PromptedVisionTransformer
-from mmvpt.models.backbones.mixed_batch import run_mixed
+from mmvpt.models.vit import PromptedVisionTransformer
+from mmvpt.models.vit.mixed_batch import run_mixed
 
 from .images import ImageLike, find_images
 from .load import load
@@ -37,7 +37,7 @@ class TaskBank:
 
     :meth:`forward` and :meth:`predict` take batches in which every image belongs to
     another task and run them through the layers together, see
-    :func:`mmvpt.models.backbones.mixed_batch.run_mixed`.
+    :func:`mmvpt.models.vit.mixed_batch.run_mixed`.
 
     Args:
         keep: Of how many tasks, those used last, keys and values of static prompts are

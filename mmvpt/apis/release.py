@@ -14,20 +14,20 @@ import torch
 from torch import nn
 
 from mmvpt.checkpoint import CheckpointError
-from mmvpt.engine.launch import load_config
-from mmvpt.sealed import write_whole
-from mmvpt.tuned import (
+from mmvpt.checkpoint.config_data import to_data
+from mmvpt.checkpoint.meaning import check_meaning
+from mmvpt.checkpoint.tuned import (
     META_KEY,
     TunedCheckpoint,
     collect,
     frozen_backbones,
     load_tuned,
+    normalization,
     read_tuned,
     released,
 )
-from mmvpt.tuned.checkpoint import normalization
-from mmvpt.tuned.config_data import to_data
-from mmvpt.tuned.meaning import check_meaning
+from mmvpt.engine.run import load_config
+from mmvpt.files import write_whole
 
 from .load import build_model, load, read_for_config, trusted_config
 

@@ -14,7 +14,7 @@ from typing import Any, Union
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mmvpt.sealed import write_whole
+from mmvpt.files import write_whole
 
 # Colours of classes without a palette: hues a golden angle apart.
 _HUE_STEP = 0.618033988749895

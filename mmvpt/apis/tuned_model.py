@@ -17,8 +17,8 @@ from mmengine.utils import ProgressBar
 from torch import nn
 
 from mmvpt.checkpoint import CheckpointError
-from mmvpt.tuned import TunedCheckpoint
-from mmvpt.tuned.meaning import num_classes
+from mmvpt.checkpoint.meaning import num_classes
+from mmvpt.checkpoint.tuned import TunedCheckpoint
 
 from .images import (
     ImageError,

@@ -12,7 +12,7 @@ import torch
 from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 
-from .labels import image_classes
+from .guidance.labels import image_classes
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
 import torch
 from torch import nn
 
-from mmvpt.models.backbones import PromptedVisionTransformer
+from mmvpt.models.vit import PromptedVisionTransformer
 
 ARCH = dict(embed_dims=12, num_layers=3, num_heads=3, feedforward_channels=24)
 PROMPTS = {

@@ -16,9 +16,8 @@ from mmvpt.analysis import (
     resolve_layer,
     shares,
 )
+from tests.analysis.models import PROMPTS, backbone, images
 from tests.models.naive import naive_layer
-
-from .models import PROMPTS, backbone, images
 
 
 def literal_weights(vit, x):

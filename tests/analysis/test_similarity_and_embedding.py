@@ -11,8 +11,7 @@ import torch.nn.functional as F
 
 from mmvpt.analysis import layer_points, place, prompt_similarity, read_layers
 from mmvpt.analysis.embedding import KINDS
-
-from .models import backbone, images
+from tests.analysis.models import backbone, images
 
 
 def cosine(a, b):

@@ -3,7 +3,7 @@
 
 import pytest
 
-from .tuned_runs import classifier, segmentor, train
+from tests.apis.tuned_runs import classifier, segmentor, train
 
 
 @pytest.fixture(scope='session')

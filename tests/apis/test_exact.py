@@ -10,9 +10,8 @@ import torch
 import mmvpt
 from mmvpt.apis import merge, publish
 from mmvpt.checkpoint import read_checkpoint
-from mmvpt.tuned import read_tuned, training_names
-
-from .tuned_runs import (
+from mmvpt.checkpoint.tuned import read_tuned, training_names
+from tests.apis.tuned_runs import (
     PALETTE,
     PROMPTS,
     SEG_CLASSES,
@@ -130,9 +129,8 @@ def test_a_full_checkpoint_publishes_to_the_same(tmp_path):
 
 
 def test_other_frozen_weights_are_refused(tmp_path):
-    from mmvpt.tuned import FingerprintError
-
-    from .tuned_runs import write_frozen
+    from mmvpt.checkpoint.fingerprint import FingerprintError
+    from tests.apis.tuned_runs import write_frozen
 
     config = classifier(tmp_path)
     train(config.copy())

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmvpt.apis import export as module
 from mmvpt.apis.export import ExportError, Graph, export, read_metadata
 from mmvpt.apis.tuned_model import TunedModel
-from mmvpt.tuned import TunedCheckpoint
+from mmvpt.checkpoint.tuned import TunedCheckpoint
 from tests.apis.test_many_tasks import METHODS, classifier
 
 PIPELINE = [

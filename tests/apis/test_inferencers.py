@@ -8,8 +8,7 @@ from mmpretrain.apis import ImageClassificationInferencer
 import mmvpt
 from mmvpt.apis import merge, write_config
 from mmvpt.checkpoint import CheckpointError
-
-from .tuned_runs import SEG_CLASSES, unformatted
+from tests.apis.tuned_runs import SEG_CLASSES, unformatted
 
 
 @pytest.mark.parametrize('merged', [True, False])

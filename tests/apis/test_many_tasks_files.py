@@ -9,10 +9,9 @@ import mmvpt
 from mmvpt.apis import TaskBank, build_model
 from mmvpt.apis.export import export, read_metadata
 from mmvpt.apis.many_tasks import backbone_of
-from mmvpt.tuned import collect
+from mmvpt.checkpoint.tuned import collect
+from tests.apis.tuned_runs import SEG_CLASSES, classifier, segmentor
 from tools import export as tool
-
-from .tuned_runs import SEG_CLASSES, classifier, segmentor
 
 
 @pytest.fixture(scope='module')

@@ -24,10 +24,9 @@ from mmvpt.apis import (
 from mmvpt.apis.images import Source
 from mmvpt.apis.results import default_palette, picture_path
 from mmvpt.checkpoint import CheckpointError
+from tests.apis.test_images import KINDS, broken, write
+from tests.apis.tuned_runs import PALETTE
 from tests.tools.programs import load_tool
-
-from .test_images import KINDS, broken, write
-from .tuned_runs import PALETTE
 
 predict_tool = load_tool('predict')
 
@@ -224,8 +223,8 @@ def test_tool_classifies(trained_classifier, folder, tmp_path, capsys):
 
 
 def test_tool_takes_a_config_and_its_checkpoint(trained_classifier, tmp_path):
-    from .tuned_runs import classifier as config_of
-    from .tuned_runs import unformatted
+    from tests.apis.tuned_runs import classifier as config_of
+    from tests.apis.tuned_runs import unformatted
 
     config = tmp_path / 'config.py'
     with unformatted():

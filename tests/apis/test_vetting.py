@@ -11,11 +11,10 @@ import mmvpt
 from mmvpt.apis import publish
 from mmvpt.apis.vetting import vet
 from mmvpt.checkpoint import CheckpointError
-from mmvpt.tuned import read_tuned
-from mmvpt.tuned.config_data import from_data, to_data
+from mmvpt.checkpoint.config_data import from_data, to_data
+from mmvpt.checkpoint.tuned import read_tuned
+from tests.apis.tuned_runs import classifier, segmentor
 from tests.config_files import ROOT
-
-from .tuned_runs import classifier, segmentor
 
 
 def test_configs_of_ours_pass(tmp_path):

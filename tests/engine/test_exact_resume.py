@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from mmvpt.checkpoint import read_checkpoint
-
-from .miniature import environment, write_config, write_data
+from tests.engine.miniature import environment, write_config, write_data
 
 EPOCHS = 3  # of three iterations; each ends with a checkpoint, then its note
 

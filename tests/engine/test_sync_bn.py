@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmvpt.engine import launch
+from mmvpt.engine import run as launch
 from mmvpt.engine.hooks import equal_buffers_hook
 from tests.config_files import ROOT
 

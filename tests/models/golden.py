@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmvpt.models.backbones import PromptedVisionTransformer
+from mmvpt.models.vit import PromptedVisionTransformer
 
 DATA = Path(__file__).parents[1] / 'data'
 TIMM_TO_MMPRETRAIN = (

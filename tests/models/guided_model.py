@@ -6,7 +6,7 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmvpt.engine.hooks import MetricGuidanceHook
-from mmvpt.models.backbones import PromptedVisionTransformer
+from mmvpt.models.vit import PromptedVisionTransformer
 
 
 class Model(nn.Module):

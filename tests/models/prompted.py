@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from mmvpt.models.backbones import PromptedVisionTransformer
+from mmvpt.models.vit import PromptedVisionTransformer
 
 #: Configs with all dropout off.
 PROMPT_CONFIGS = {

@@ -63,5 +63,5 @@ def test_no_custom_imports(config):
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    assert 'mmvpt.models.backbones.prompted_vit' in run.stdout
+    assert 'mmvpt.models.vit.vit' in run.stdout
     assert 'Failed to search registry' not in run.stdout + run.stderr

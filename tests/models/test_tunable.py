@@ -4,13 +4,13 @@
 import pytest
 import torch
 
-from mmvpt.models.backbones import PromptedVisionTransformer
 from mmvpt.models.tunable import (
     TunedBias,
     count_parameters,
     tuned_names,
     tuned_state,
 )
+from mmvpt.models.vit import PromptedVisionTransformer
 
 ARCH = dict(embed_dims=24, num_layers=3, num_heads=3, feedforward_channels=48)
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 from mmengine.runner import CheckpointLoader
 
-from mmvpt.engine import launch
+from mmvpt.engine import run as launch
 from tests.engine.miniature import write_config
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmvpt.analysis.pictures.demo import draw
+from mmvpt.bench import demo as demonstration
+from mmvpt.bench.demo import Result
+from tests.bench.invented import record
 from tests.miniatures import write_image
-from tests.protocol.invented import record
 from tools import demo, demo_seg
-from tools.analysis.demo_picture import draw
-from tools.harness import demonstration
-from tools.harness.demonstration import Result
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = 'model.backbone.init_cfg.checkpoint'

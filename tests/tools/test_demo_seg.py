@@ -7,12 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
+from mmvpt.analysis.pictures import demo_seg as seg_picture
+from mmvpt.bench import demo as demonstration
+from mmvpt.bench import pretraining
 from mmvpt.datasets import export_digit_scenes
+from tests.bench.inline_pool import InlineCrew
 from tests.config_files import ROOT, load
-from tests.tools.harness.inline_crew import InlineCrew
 from tools import demo_seg
-from tools.analysis import seg_picture
-from tools.harness import demonstration, pretraining
 
 SCENES = dict(training=4, validation=2, test=3)
 SHORT = {'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2}

@@ -13,7 +13,7 @@ from tests.tools.programs import ROOT, load_tool, test_tool, train_tool
 
 sys.path.insert(0, str(ROOT))
 
-from tools.recipes import own as recipe  # noqa: E402
+from mmvpt.zoo import own as recipe  # noqa: E402
 
 new_task, predict = load_tool('new_task'), load_tool('predict')
 HEADS = ('', 'decode_', 'auxiliary_')

@@ -12,11 +12,19 @@ import pytest
 
 pytest.importorskip('optuna')
 
+from mmvpt.bench import (
+    benchmark as benchmark_command,
+)
+from mmvpt.bench import (
+    report as report_command,
+)
+from mmvpt.bench import (
+    search as search_command,
+)
+from mmvpt.bench.store import StorageError
+from tests.bench.inline_pool import InlineCrew
 from tests.engine import miniature
 from tests.engine.miniature import ROOT
-from tests.tools.harness.inline_crew import InlineCrew
-from tools.harness import benchmark_command, report_command, search_command
-from tools.harness.store import StorageError
 
 
 @pytest.fixture(scope='module')

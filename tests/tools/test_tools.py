@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 
 from mmvpt.checkpoint import CheckpointError, read_checkpoint
-from mmvpt.engine import launch
+from mmvpt.engine import run as launch
 from tests.engine.miniature import run_tool
 from tests.tools.programs import test_tool, train_tool
 

@@ -10,9 +10,9 @@ import yaml
 from mmengine.config import Config
 
 from mmvpt.datasets import FGVC, VTAB1k
+from mmvpt.zoo import davpt, gatedvpt, listing, source, tables
 from tests.config_files import ROOT, ZOO
 from tools import zoo
-from tools.recipes import davpt, gatedvpt, listing, source, tables
 
 #: Parameters of the prompts of the released files, from a reading of their code.
 RELEASED = {

@@ -10,7 +10,7 @@ from timm.layers import QuickGELU
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from mmvpt.models.backbones import PromptedVisionTransformer
+from mmvpt.models.vit import PromptedVisionTransformer
 from mmvpt.weights.files import Source
 
 WIDTH, DEPTH, HEADS = 24, 3, 3

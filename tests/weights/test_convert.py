@@ -14,8 +14,15 @@ from safetensors.torch import save_file
 from mmvpt.checkpoint import CheckpointError, read_checkpoint
 from mmvpt.weights import FORMATS, convert, convert_file
 from mmvpt.weights.files import file_hashes, read_metadata
-
-from .sources import DEPTH, HEADS, WIDTH, google, openai_clip, source, timm_vit
+from tests.weights.sources import (
+    DEPTH,
+    HEADS,
+    WIDTH,
+    google,
+    openai_clip,
+    source,
+    timm_vit,
+)
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 
 from mmvpt.checkpoint import CheckpointError
-from mmvpt.models.backbones import PromptedVisionTransformer
+from mmvpt.models.vit import PromptedVisionTransformer
 from mmvpt.weights import (
     ARCHITECTURES,
     FORMATS,
@@ -25,8 +25,7 @@ from mmvpt.weights import (
     normalization,
     resolve,
 )
-
-from .sources import HEADS, WIDTH, google, source, timm_vit
+from tests.weights.sources import HEADS, WIDTH, google, source, timm_vit
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,8 +18,7 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import nn
 
 from mmvpt.weights import convert
-
-from .sources import (
+from tests.weights.sources import (
     DEPTH,
     HEADS,
     WIDTH,

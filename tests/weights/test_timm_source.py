@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mmvpt.checkpoint import CheckpointError
-from mmvpt.models.backbones import PromptedVisionTransformer
+from mmvpt.models.vit import PromptedVisionTransformer
 from mmvpt.weights import NORMALIZATIONS, convert, convert_file
 
 # Real names, narrow widths and two layers: the options are what differs.

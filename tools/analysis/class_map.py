@@ -20,10 +20,10 @@ if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installati
     sys.path.insert(0, str(ROOT))
 
 from mmvpt import analysis  # noqa: E402
+from mmvpt.analysis import command  # noqa: E402
 from mmvpt.checkpoint import read_checkpoint  # noqa: E402
-from mmvpt.engine.launch import run_tool  # noqa: E402
+from mmvpt.engine.run import run_tool  # noqa: E402
 from mmvpt.engine.work_dir import list_checkpoints  # noqa: E402
-from tools.analysis import command  # noqa: E402
 
 
 def class_names(work_dir: str, count: int) -> list[str] | None:

@@ -22,8 +22,8 @@ if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installati
     sys.path.insert(0, str(ROOT))
 
 from mmvpt import analysis  # noqa: E402
-from mmvpt.engine.launch import run_tool  # noqa: E402
-from tools.analysis import command  # noqa: E402
+from mmvpt.analysis import command  # noqa: E402
+from mmvpt.engine.run import run_tool  # noqa: E402
 
 _COSTS = ('time', 'data_time', 'memory', 'lr', 'base_lr', 'momentum', 'grad_norm')
 

@@ -19,16 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installation
     sys.path.insert(0, str(ROOT))
 
-from mmvpt.engine.launch import run_tool  # noqa: E402
-from tools.analysis import (  # noqa: E402
-    attention,
-    class_map,
-    command,
-    curves,
-    embedding,
-    gates,
-    similarity,
-)
+from mmvpt.analysis import command  # noqa: E402
+from mmvpt.engine.run import run_tool  # noqa: E402
+from tools.analysis import attention, class_map, curves, embedding, gates, similarity  # noqa: E402
 
 DEMO = 'work_dirs/demo'
 

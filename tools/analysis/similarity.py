@@ -20,8 +20,8 @@ if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installati
     sys.path.insert(0, str(ROOT))
 
 from mmvpt import analysis  # noqa: E402
-from mmvpt.engine.launch import run_tool  # noqa: E402
-from tools.analysis import command  # noqa: E402
+from mmvpt.analysis import command  # noqa: E402
+from mmvpt.engine.run import run_tool  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:

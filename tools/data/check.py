@@ -13,13 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from mmvpt.datasets.prepare import (  # noqa: E402
-    TASKS,
-    RefusedError,
-    check,
-    find_task,
-    table,
-)
+from mmvpt.datasets.prepare import TASKS, RefusedError, check, find_task, table  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..curves import Curve
+from mmvpt.analysis.curves import Curve
+
 from .style import COLOURS, MARKERS, add_caption, new_figure
 
 _STYLES = ('-', '--', ':', '-.')

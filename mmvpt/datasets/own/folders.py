@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..prepare.task import RefusedError
+from mmvpt.datasets.prepare.task import RefusedError
+
 from .found import (
     Found,
     OwnImage,

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from ..prepare.images import SUFFIXES
-from ..prepare.task import RefusedError
+from mmvpt.datasets.prepare.images import SUFFIXES
+from mmvpt.datasets.prepare.task import RefusedError
 
 #: Names that folders and tables have for the three splits, lower case.
 SPLIT_NAMES = dict(

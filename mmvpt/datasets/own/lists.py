@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..prepare.task import RefusedError
+from mmvpt.datasets.prepare.task import RefusedError
 
 NAMES = frozenset(f'{name}.txt' for name in ('classes', 'train', 'val', 'test'))
 

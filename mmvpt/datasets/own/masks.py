@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..prepare.task import RefusedError
+from mmvpt.datasets.prepare.task import RefusedError
+
 from .found import check_listable, files_below, first_few, is_hidden, is_image, split_of
 
 IMAGE_FOLDERS = ('images', 'image', 'imgs', 'img', 'img_dir', 'JPEGImages')

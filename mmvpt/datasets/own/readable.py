@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import mmcv
 
-from ..whole_image import is_cut_off
+from mmvpt.datasets.whole_image import is_cut_off
 
 THREADS = 8
 

@@ -7,7 +7,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from ..prepare.task import RefusedError
+from mmvpt.datasets.prepare.task import RefusedError
+
 from .found import Found, OwnImage, first_few, in_order
 
 SPLITS = ('train', 'val', 'test')

@@ -7,7 +7,8 @@ import csv
 import os
 from pathlib import Path
 
-from ..prepare.task import RefusedError
+from mmvpt.datasets.prepare.task import RefusedError
+
 from .found import Found, OwnImage, check_listable, first_few, split_of
 
 #: Names of columns that are understood, lower case.

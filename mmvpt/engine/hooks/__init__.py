@@ -1,17 +1,18 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Hooks."""
 
+from mmvpt.engine.guidance.metric_guidance_hook import MetricGuidanceHook
+from mmvpt.engine.guidance.semantic_mapping_hook import SemanticMappingHook
+
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .complete_weights_hook import CompleteWeightsHook
 from .equal_buffers_hook import EqualBuffersHook
 from .finite_loss_hook import FiniteLossHook
-from .metric_guidance_hook import MetricGuidanceHook
 from .normalization_hook import NormalizationHook
 from .num_classes_hook import NumClassesHook
 from .prefix_cache_hook import PrefixCacheHook
 from .prompt_visualization_hook import PromptVisualizationHook
 from .seed_hook import SeedHook
-from .semantic_mapping_hook import SemanticMappingHook
 from .tuned_parameters_hook import TunedParametersHook
 
 __all__ = [

@@ -20,9 +20,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
-from ...checkpoint import CheckpointError, read_checkpoint
-from ...registry import HOOKS
-from ...tuned import (
+from mmvpt.checkpoint import CheckpointError, read_checkpoint
+from mmvpt.checkpoint.tuned import (
     META_KEY,
     Fingerprint,
     collect,
@@ -30,7 +29,8 @@ from ...tuned import (
     frozen_backbones,
     frozen_names,
 )
-from ..atomic_local_backend import TEMPORARY_SUFFIX, AtomicLocalBackend
+from mmvpt.engine.atomic_local_backend import TEMPORARY_SUFFIX, AtomicLocalBackend
+from mmvpt.registry import HOOKS
 
 
 def _unwrap(model: nn.Module) -> nn.Module:

@@ -7,9 +7,9 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 
-from ...checkpoint import CheckpointError
-from ...models.fingerprint import MARK
-from ...registry import HOOKS
+from mmvpt.checkpoint import CheckpointError
+from mmvpt.checkpoint.fingerprint import MARK
+from mmvpt.registry import HOOKS
 
 
 @HOOKS.register_module()

@@ -7,7 +7,7 @@ from mmengine import dist
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ...registry import HOOKS
+from mmvpt.registry import HOOKS
 
 
 @HOOKS.register_module()

@@ -13,7 +13,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
-from ...registry import HOOKS
+from mmvpt.registry import HOOKS
 
 
 @HOOKS.register_module()

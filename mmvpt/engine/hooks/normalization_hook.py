@@ -10,9 +10,9 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from ...models.backbones import PromptedVisionTransformer
-from ...registry import HOOKS
-from ...weights import Normalization, as_normalization, normalization
+from mmvpt.models.vit import PromptedVisionTransformer
+from mmvpt.registry import HOOKS
+from mmvpt.weights import Normalization, as_normalization, normalization
 
 
 @HOOKS.register_module()

@@ -11,7 +11,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from ...registry import HOOKS
+from mmvpt.registry import HOOKS
 
 _HEADS = ('head', 'decode_head', 'auxiliary_head')
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmvpt.engine.guided import unwrapped
-from mmvpt.models.backbones import PromptedVisionTransformer
-from mmvpt.models.backbones.prefix_cache import PrefixCache, cacheable_layers
+from mmvpt.engine.guidance.guided import unwrapped
+from mmvpt.models.vit import PromptedVisionTransformer
+from mmvpt.models.vit.prefix_cache import PrefixCache, cacheable_layers
 from mmvpt.registry import HOOKS
 
 

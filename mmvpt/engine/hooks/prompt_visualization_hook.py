@@ -12,12 +12,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmvpt import analysis
-from mmvpt.models.backbones import PromptedVisionTransformer
+from mmvpt.engine.guidance.guided import unwrapped
+from mmvpt.engine.shown_images import ShownImages, choose_indices, show_images
 from mmvpt.models.prompts import DistributionAwarePrompt, GatedPrompt
-
-from ...registry import HOOKS
-from ..guided import unwrapped
-from ..shown_images import ShownImages, choose_indices, show_images
+from mmvpt.models.vit import PromptedVisionTransformer
+from mmvpt.registry import HOOKS
 
 #: Arrays of gates, and what their scalars are called.
 GATES = dict(gates='gate', selection_ratio='selection', temperatures='temperature')

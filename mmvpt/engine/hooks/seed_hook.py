@@ -12,7 +12,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ...registry import HOOKS
+from mmvpt.registry import HOOKS
 
 # Streams: what happens inside a training iteration, and what happens around it
 # (loading data in the main process, hooks, starting workers).

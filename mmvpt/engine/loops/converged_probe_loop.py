@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from ...registry import LOOPS
-from ..class_pass import eval_pipeline
+from mmvpt.engine.guidance.class_pass import eval_pipeline
+from mmvpt.registry import LOOPS
 
 
 @LOOPS.register_module()

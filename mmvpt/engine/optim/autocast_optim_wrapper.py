@@ -12,7 +12,7 @@ from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from ...registry import OPTIM_WRAPPERS
+from mmvpt.registry import OPTIM_WRAPPERS
 
 _DTYPES = ('bfloat16', 'float16')
 

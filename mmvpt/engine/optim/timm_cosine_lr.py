@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...registry import PARAM_SCHEDULERS
+from mmvpt.registry import PARAM_SCHEDULERS
+
 from .warmup_cosine_lr import WarmupCosineLR
 
 

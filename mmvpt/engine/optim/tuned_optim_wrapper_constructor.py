@@ -11,7 +11,7 @@ from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 from torch.nn import Parameter
 
-from ...registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmvpt.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 # What mmengine's constructor reads; it ignores every other key of paramwise_cfg.
 _OPTIONS = {

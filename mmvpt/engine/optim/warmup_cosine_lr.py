@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 
-from ...registry import PARAM_SCHEDULERS
+from mmvpt.registry import PARAM_SCHEDULERS
 
 
 @PARAM_SCHEDULERS.register_module()

@@ -3,8 +3,7 @@ import pytest
 
 from mmvpt.datasets.own import read_folder
 from mmvpt.datasets.prepare import RefusedError
-
-from .pictures import class_folders, picture
+from tests.datasets.own.pictures import class_folders, picture
 
 
 def test_classes_and_images(tmp_path):

@@ -5,8 +5,7 @@ from PIL import Image
 
 from mmvpt.datasets.own import find_folders, find_pairs, palette_of, read_masks
 from mmvpt.datasets.prepare import RefusedError
-
-from .pictures import pairs, picture
+from tests.datasets.own.pictures import pairs, picture
 
 
 def read(root, **options):

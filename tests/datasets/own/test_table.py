@@ -3,8 +3,7 @@ import pytest
 
 from mmvpt.datasets.own import read_table
 from mmvpt.datasets.prepare import RefusedError
-
-from .pictures import class_folders
+from tests.datasets.own.pictures import class_folders
 
 
 @pytest.fixture

@@ -15,8 +15,15 @@ import numpy as np
 import pytest
 
 from mmvpt.datasets.prepare import TASKS
-
-from .raw_formats import cells, example, mat, norb, picture, put, tfrecord
+from tests.datasets.prepare.raw_formats import (
+    cells,
+    example,
+    mat,
+    norb,
+    picture,
+    put,
+    tfrecord,
+)
 
 K = 3  # classes of most miniatures
 

@@ -8,8 +8,7 @@ from mmseg.datasets import ADE20KDataset, PascalContextDataset
 
 from mmvpt.datasets import FGVC, VTAB1k
 from mmvpt.datasets.prepare import TASKS, check, prepare
-
-from .raw import make
+from tests.datasets.prepare.raw import make
 
 LOAD = [dict(type='LoadImageFromFile')]
 

@@ -9,12 +9,11 @@ import torch
 
 from mmvpt.datasets.prepare import TASKS
 from tests.config_files import ROOT, ZOO
+from tests.datasets.prepare.raw import make
 from tools import test as test_tool
 from tools import train as train_tool
 from tools.data import check as check_tool
 from tools.data import prepare as prepare_tool
-
-from .raw import make
 
 CONFIGS = {
     name.key: name.path

@@ -16,10 +16,18 @@ import pytest
 from mmvpt.datasets.prepare import TASKS, RefusedError, check, find_task, prepare
 from mmvpt.datasets.prepare.formats import read_norb, read_pickle
 from mmvpt.datasets.prepare.tfrecord import masked_crc, parse_example
+from tests.datasets.prepare.raw_formats import (
+    example,
+    mat,
+    norb,
+    picture,
+    put,
+    tar,
+    zipped,
+)
 from tests.miniatures import make_fgvc, make_vtab1k
 
 from . import raw
-from .raw_formats import example, mat, norb, picture, put, tar, zipped
 
 KITTI = TASKS['kitti']
 CUB = dataclasses.replace(TASKS['cub'], num_classes=3)

@@ -15,10 +15,17 @@ import pytest
 from mmvpt.datasets import FGVC
 from mmvpt.datasets.prepare import TASKS, RefusedError, check, prepare
 from mmvpt.datasets.prepare import writer as writer_module
+from tests.datasets.prepare.raw_formats import (
+    example,
+    picture,
+    put,
+    tar,
+    tfrecord,
+    zipped,
+)
 from tests.miniatures import make_fgvc, make_vtab1k
 
 from . import raw
-from .raw_formats import example, picture, put, tar, tfrecord, zipped
 
 FEW = dict(allow_counts=True, quiet=True)
 

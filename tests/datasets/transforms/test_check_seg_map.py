@@ -8,7 +8,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 
 from mmvpt.datasets import CheckSegMap
-from mmvpt.engine import launch
+from mmvpt.engine import run as launch
 
 IMAGE = (6, 8)
 

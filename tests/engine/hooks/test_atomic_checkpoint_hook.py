@@ -9,8 +9,7 @@ from mmengine.runner import Runner
 from mmvpt.checkpoint import CheckpointError, read_checkpoint
 from mmvpt.engine import atomic_local_backend
 from mmvpt.engine.atomic_local_backend import AtomicLocalBackend, temporary_path
-
-from ..miniature import config, write_data
+from tests.engine.miniature import config, write_data
 
 
 @pytest.fixture(scope='module')

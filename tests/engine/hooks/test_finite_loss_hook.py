@@ -7,8 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmvpt.engine.hooks import FiniteLossHook
-
-from ..miniature import config, write_data
+from tests.engine.miniature import config, write_data
 
 
 @pytest.fixture(scope='module')

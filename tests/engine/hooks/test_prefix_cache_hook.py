@@ -9,7 +9,7 @@ import yapf.yapflib.yapf_api
 from mmengine.runner import Runner
 
 from mmvpt.engine.hooks import PrefixCacheHook
-from mmvpt.models.backbones.shelf import Shelf
+from mmvpt.models.vit.row_store import Shelf
 from tests.engine import miniature
 
 LATE = dict(

@@ -15,8 +15,7 @@ from mmvpt.engine.hooks import (
     NumClassesHook,
     TunedParametersHook,
 )
-
-from ..miniature import config, write_data
+from tests.engine.miniature import config, write_data
 
 
 @pytest.fixture(scope='module')

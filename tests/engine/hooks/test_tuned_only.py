@@ -9,9 +9,9 @@ from mmengine.model import MMDistributedDataParallel
 
 from mmvpt.apis import publish
 from mmvpt.checkpoint import CheckpointError, read_checkpoint
+from mmvpt.checkpoint.fingerprint import MARK, FingerprintError
+from mmvpt.checkpoint.tuned import frozen_names
 from mmvpt.engine.hooks import AtomicCheckpointHook
-from mmvpt.models.fingerprint import MARK
-from mmvpt.tuned import FingerprintError, frozen_names
 from tests.apis.tuned_runs import classifier, segmentor, train
 
 FROZEN = ('qkv.weight', 'pos_embed', 'projection.weight', 'ffn.layers.1.weight')

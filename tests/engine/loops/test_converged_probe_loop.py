@@ -10,10 +10,9 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmvpt.protocol import get_protocol
-from tools.harness.stage import stage_config
-
-from ..miniature import ROOT, config, write_data
+from mmvpt.bench import get_protocol
+from mmvpt.bench.protocol_config import stage_config
+from tests.engine.miniature import ROOT, config, write_data
 
 SCHEDULE = Config.fromfile(str(ROOT / 'configs/_base_/schedules/probe_lbfgs.py'))
 

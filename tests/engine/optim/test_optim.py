@@ -11,8 +11,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmvpt.engine.optim import AutocastOptimWrapper, WarmupCosineLR
-
-from ..miniature import ROOT, config, write_data
+from tests.engine.miniature import ROOT, config, write_data
 
 SCHEDULE = Config.fromfile(str(ROOT / 'configs/_base_/schedules/vpt_sgd_100e.py'))
 FULL = Config.fromfile(str(ROOT / 'configs/_base_/schedules/adamw_100e.py'))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmpretrain.models.backbones import VisionTransformer
 
 from mmvpt.models import tunable
-from mmvpt.models.backbones import PromptedVisionTransformer
+from mmvpt.models.vit import PromptedVisionTransformer
 
 ARCH = dict(embed_dims=16, num_layers=3, num_heads=2, feedforward_channels=32)
 LORA = dict(type='LoRA', rank=3, alpha=6, parts=('query', 'value'))

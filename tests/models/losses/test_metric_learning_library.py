@@ -6,8 +6,8 @@ import builtins
 import pytest
 import torch
 
-from mmvpt.models.backbones import PromptedVisionTransformer
 from mmvpt.models.losses import MetricLearningLibraryLoss
+from mmvpt.models.vit import PromptedVisionTransformer
 from tests.models.guided_model import guided_losses
 
 PATH = 'mmvpt.MetricLearningLibraryLoss'

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmvpt.models.backbones import PromptedVisionTransformer
 from mmvpt.models.prompts import AdaptivePrompt
+from mmvpt.models.vit import PromptedVisionTransformer
 from tests.models.naive import naive_forward
 
 

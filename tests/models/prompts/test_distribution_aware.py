@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from mmvpt.models.backbones import PromptedVisionTransformer
 from mmvpt.models.prompts import DistributionAwarePrompt
 from mmvpt.models.tunable import tuned_names
+from mmvpt.models.vit import PromptedVisionTransformer
 
 ARCH = dict(embed_dims=24, num_layers=4, num_heads=3, feedforward_channels=48)
 

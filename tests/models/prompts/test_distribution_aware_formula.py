@@ -10,14 +10,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmvpt.models.backbones import PromptedVisionTransformer
-from mmvpt.models.clustering import (
+from mmvpt.engine.guidance.clustering import (
     add_to_classes,
     class_means,
     cosine_kmeans,
     normalize_rows,
 )
 from mmvpt.models.losses import ProxyAnchorLoss
+from mmvpt.models.vit import PromptedVisionTransformer
 from tests.models.golden import TIMM_TO_MMPRETRAIN
 from tests.models.guided_model import guided_losses, metric_loss
 

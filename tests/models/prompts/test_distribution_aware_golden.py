@@ -10,7 +10,7 @@ import re
 import pytest
 import torch
 
-from mmvpt.models.clustering import (
+from mmvpt.engine.guidance.clustering import (
     add_to_classes,
     class_means,
     cosine_kmeans,

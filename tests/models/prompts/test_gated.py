@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from mmvpt.models.backbones import PromptedVisionTransformer
 from mmvpt.models.prompts import GatedPrompt
 from mmvpt.models.prompts.gated import selection_ratio
+from mmvpt.models.vit import PromptedVisionTransformer
 from tests.models.golden import DATA, TIMM_TO_MMPRETRAIN, golden_backbone, load_golden
 from tests.models.naive import naive_layer
 

@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from mmvpt.models.backbones import PromptedVisionTransformer
 from mmvpt.models.prompts import ShallowPrompt
+from mmvpt.models.vit import PromptedVisionTransformer
 from tests.models.golden import golden_backbone, load_golden
 
 GOLDEN = load_golden('vpt_golden')

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmvpt.engine.launch import run_tool
+from mmvpt.engine.run import run_tool
 from mmvpt.registry import HOOKS
 from tests.engine.miniature import ROOT, config, write_config, write_data
 from tools import train

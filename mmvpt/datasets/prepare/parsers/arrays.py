@@ -7,10 +7,17 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from ..formats import hdf5_arrays, open_hdf5, read_mat, read_norb, read_npz, read_pickle
-from ..images import png
-from ..source import Source
-from ..task import Item, Pools, RefusedError, Task
+from mmvpt.datasets.prepare.formats import (
+    hdf5_arrays,
+    open_hdf5,
+    read_mat,
+    read_norb,
+    read_npz,
+    read_pickle,
+)
+from mmvpt.datasets.prepare.images import png
+from mmvpt.datasets.prepare.source import Source
+from mmvpt.datasets.prepare.task import Item, Pools, RefusedError, Task
 
 CIFAR_ROW = 2 + 3072  # coarse label, fine label, 32x32 pixels in three planes
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+from mmvpt.datasets.prepare.selection import TRAIN
+from mmvpt.datasets.prepare.source import Source
+from mmvpt.datasets.prepare.task import Item, Pools, RefusedError, Task
 from mmvpt.datasets.vtab1k import VTAB1k
-
-from ..selection import TRAIN
-from ..source import Source
-from ..task import Item, Pools, RefusedError, Task
 
 LISTS = ('train800', 'val200', 'test')
 UNION = 'train800val200'

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..formats import read_mat
-from ..source import Source
-from ..task import Item, Pools, RefusedError, Task
+from mmvpt.datasets.prepare.formats import read_mat
+from mmvpt.datasets.prepare.source import Source
+from mmvpt.datasets.prepare.task import Item, Pools, RefusedError, Task
 
 
 def parse_birds(source: Source, task: Task) -> Pools:

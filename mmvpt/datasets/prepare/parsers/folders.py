@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
-from ..images import SUFFIXES, decode, encode
-from ..selection import hash_order
-from ..source import Source
-from ..task import Item, Pools, RefusedError, Task
+from mmvpt.datasets.prepare.images import SUFFIXES, decode, encode
+from mmvpt.datasets.prepare.selection import hash_order
+from mmvpt.datasets.prepare.source import Source
+from mmvpt.datasets.prepare.task import Item, Pools, RefusedError, Task
 
 SUN_PIXELS = 120_000
 SUN_IGNORED = '/c/church/outdoor/sun_bhenjvsvrtumjuri.jpg'  # cannot be decoded

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from ..images import decode, encode
-from ..source import Source
-from ..task import Item, Pools, RefusedError, Task
-from ..tfrecord import read_example, records
+from mmvpt.datasets.prepare.images import decode, encode
+from mmvpt.datasets.prepare.source import Source
+from mmvpt.datasets.prepare.task import Item, Pools, RefusedError, Task
+from mmvpt.datasets.prepare.tfrecord import read_example, records
 
 CLEVR_DEPTHS = (0.0, 8.0, 8.5, 9.0, 9.5, 10.0, 100.0)
 KITTI_DISTANCES = (-100.0, 8.0, 20.0, 999.0)

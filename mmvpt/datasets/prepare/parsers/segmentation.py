@@ -9,10 +9,10 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from ..formats import read_mat
-from ..images import load
-from ..source import Source
-from ..task import Item, Pools, RefusedError, Task
+from mmvpt.datasets.prepare.formats import read_mat
+from mmvpt.datasets.prepare.images import load
+from mmvpt.datasets.prepare.source import Source
+from mmvpt.datasets.prepare.task import Item, Pools, RefusedError, Task
 
 # Numbers of the 59 classes among the 459 (0: none of them), by name.
 CONTEXT_59 = (

@@ -10,10 +10,11 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from ..images import load, png
-from ..source import Source
-from ..task import Item, Pools, RefusedError, Task
-from ..tfrecord import Features, read_example, records
+from mmvpt.datasets.prepare.images import load, png
+from mmvpt.datasets.prepare.source import Source
+from mmvpt.datasets.prepare.task import Item, Pools, RefusedError, Task
+from mmvpt.datasets.prepare.tfrecord import Features, read_example, records
+
 from .arrays import latent_bins
 from .scenes import CLEVR_DEPTHS, KITTI_DISTANCES, above
 

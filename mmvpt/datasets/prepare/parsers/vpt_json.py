@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..source import Source
-from ..task import Item, Pools, RefusedError, Task
+from mmvpt.datasets.prepare.source import Source
+from mmvpt.datasets.prepare.task import Item, Pools, RefusedError, Task
 
 SPLITS = ('train', 'val', 'test')
 

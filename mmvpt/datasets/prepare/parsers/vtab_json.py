@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from ..selection import cut, listed, shuffled
-from ..source import Source
-from ..task import Pools, RefusedError, Task
+from mmvpt.datasets.prepare.selection import cut, listed, shuffled
+from mmvpt.datasets.prepare.source import Source
+from mmvpt.datasets.prepare.task import Pools, RefusedError, Task
 
 # The names of that file, where they differ from ours. Caltech101 is not usable: it
 # lists 'image_0001.jpg', which every class has.

@@ -1,0 +1,223 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""What the commands that look into models share: runs, images, files."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from mmvpt.apis import TunedModel, load
+from mmvpt.engine.checks import OptionAction
+from mmvpt.engine.run import load_config
+from mmvpt.engine.shown_images import ShownImages, choose_indices, show_images
+from mmvpt.engine.work_dir import list_checkpoints
+from mmvpt.models.vit import PromptedVisionTransformer
+from mmvpt.registry import DATASETS
+
+from . import prompted_backbone
+
+RELEASED = ('.safetensors', '.pth')
+
+
+@dataclass(frozen=True)
+class Look:
+    """A tuned model and images to look at it with.
+
+    Args:
+        model: The model, in eval mode.
+        backbone: The prompted backbone in it.
+        parts: The images, those of one size together.
+        classes: Names of the classes, where known.
+    """
+
+    model: nn.Module
+    backbone: PromptedVisionTransformer
+    parts: tuple[ShownImages, ...]
+    classes: tuple[str, ...]
+
+    def of_first_size(self) -> ShownImages:
+        """Return the images of the first one's size, and tell about others."""
+        left = sum(len(part.names) for part in self.parts[1:])
+        if left:
+            print(f'left out {left} images, of other sizes than the first one')
+        return self.parts[0]
+
+
+def fail(message: str) -> NoReturn:
+    """End the program with a message and status 1.
+
+    Args:
+        message: What is wrong and what to do.
+    """
+    sys.exit(f'{Path(sys.argv[0]).name}: error: {message}')
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name a model."""
+    parser.add_argument(
+        'run', help='work dir of a run, a config file, or a released file'
+    )
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='checkpoint file or URL [the last one of the work dir]',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionAction,
+        metavar='KEY=VALUE',
+        help='change the config',
+    )
+
+
+def add_images(parser: argparse.ArgumentParser, count: int) -> None:
+    """Add the arguments that name images."""
+    parser.add_argument(
+        '--split',
+        choices=['train', 'val', 'test'],
+        default='val',
+        help="data of the config [val], with the validation's pipeline",
+    )
+    parser.add_argument(
+        *('--num', '-n'),
+        type=int,
+        default=count,
+        help=f'images of the split, one of each class in turn [{count}]',
+    )
+    parser.add_argument(
+        '--images', nargs='+', metavar='FILE', help='image files instead of a split'
+    )
+
+
+def add_out(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add the argument that names what is written."""
+    parser.add_argument(
+        '--out', default=name, help=f'path without ending of the files [{name}]'
+    )
+
+
+def load_model(args: argparse.Namespace) -> TunedModel:
+    """Build the model of a run and load its weights.
+
+    Args:
+        args: With what :func:`add_run` added.
+
+    Raises:
+        SystemExit: If it is not clear which config or checkpoint is meant.
+        CheckpointError: If the checkpoint is not of this config.
+    """
+    path, checkpoint = Path(args.run), args.checkpoint
+    if path.suffix in RELEASED and checkpoint is None:
+        return load(path, device='cpu')
+    if path.is_dir():
+        configs = sorted(path.glob('*.py'))
+        if len(configs) != 1:
+            fail(
+                f'{path} holds {len(configs)} configs (*.py), so it is not clear which '
+                'model is meant. Give the config and the checkpoint.'
+            )
+        saved = list_checkpoints(path)
+        if checkpoint is None and not saved:
+            fail(f'{path} holds no checkpoint. Give one.')
+        checkpoint = checkpoint or str(saved[-1])
+        path = configs[0]
+    elif checkpoint is None:
+        fail(f'{path} is no folder. With a config, give its checkpoint as well.')
+    config = load_config(str(path), args.cfg_options)
+    return load(config, weights=checkpoint, device='cpu')
+
+
+def load_look(args: argparse.Namespace) -> Look:
+    """Load a model and images.
+
+    Args:
+        args: With what :func:`add_run` and :func:`add_images` added.
+
+    Raises:
+        SystemExit: If the config lacks the data or an image is missing.
+        ValueError: If the model has no prompts.
+    """
+    loaded = load_model(args)
+    model, config = loaded.model, loaded.config
+    backbone = prompted_backbone(model)
+    if args.num < 1:
+        fail(f'--num must be at least 1, got {args.num}.')
+    with DefaultScope.overwrite_default_scope(config.get('default_scope')):
+        items, classes = _read_items(args, config)
+    groups: dict[tuple, list] = {}
+    for item in items:
+        groups.setdefault(tuple(item['inputs'].shape), []).append(item)
+    prompt = backbone.prompt
+    number = getattr(prompt, 'num_classes', None)
+    parts = tuple(
+        show_images(model, group, prompt.patch_size, classes, number)
+        for group in groups.values()
+    )
+    return Look(model, backbone, parts, classes)
+
+
+def _read_items(
+    args: argparse.Namespace, config: Config
+) -> tuple[list[dict], tuple[str, ...]]:
+    """Return images as the pipeline gives them, and names of classes."""
+    if args.images:
+        missing = [file for file in args.images if not os.path.isfile(file)]
+        if missing:
+            fail(f'no such image: {", ".join(missing)}')
+        pipeline = Compose(_without_labels(_pipeline(config)))
+        return [pipeline(dict(img_path=file)) for file in args.images], ()
+    loader = config.get(f'{args.split}_dataloader')
+    if loader is None:
+        fail(f'the config has no {args.split}_dataloader. Give --images.')
+    settings = loader.dataset
+    if args.split == 'train':
+        settings.pipeline = _pipeline(config)
+    dataset = DATASETS.build(settings)
+    items = [dataset[i] for i in choose_indices(dataset, args.num)]
+    return items, tuple((dataset.metainfo or {}).get('classes') or ())
+
+
+def save_arrays(out: str, arrays: dict[str, np.ndarray]) -> Path:
+    """Write arrays to ``out.npz``, under a temporary name first.
+
+    Args:
+        out: Path without ending; folders are made.
+        arrays: The arrays.
+
+    Returns:
+        ``out.png``, where the picture belongs.
+    """
+    base = Path(out)
+    base.parent.mkdir(parents=True, exist_ok=True)
+    target = base.with_name(base.name + '.npz')
+    temporary = base.with_name(f'.{base.name}.tmp')
+    with open(temporary, 'wb') as file:
+        np.savez_compressed(file, **arrays)
+    os.replace(temporary, target)
+    return base.with_name(base.name + '.png')
+
+
+def _pipeline(config: Config) -> list:
+    """Return the pipeline of validation, or else of test."""
+    for field in ('val_dataloader', 'test_dataloader'):
+        dataset = (config.get(field) or {}).get('dataset') or {}
+        if 'pipeline' in dataset:
+            return dataset['pipeline']
+    fail('the config has no val_dataloader or test_dataloader.')
+
+
+def _without_labels(pipeline: Sequence[dict]) -> list[dict]:
+    labels = ('LoadAnnotations', 'CheckSegMap')
+    return [step for step in pipeline if not str(step['type']).endswith(labels)]

@@ -1,0 +1,189 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Measure what data costs beside a training step: decoding, resizing, normalising.
+
+Writes JPEG images to a temporary folder and reads them as VTAB-1k's configs do, with
+and without decoded images in memory. Without workers nothing is hidden, for everything
+happens in this process: on the CPU seconds of the processor are measured. With workers,
+or on a GPU, it is what a training step waits for its batch, by the wall clock. Writes
+OUT.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmpretrain.models.utils import ClsDataPreprocessor
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mmvpt.datasets import VTAB1k
+from mmvpt.files import ROOT
+
+from . import measure
+from .subjects import Setting, Subject
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line.
+
+    Args:
+        argv: Arguments; those of the process by default.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add('--arch', default='vit-b')
+    add('--batch-size', type=int, default=8)
+    add('--num-tokens', type=int, default=10, metavar='M')
+    add('--images', type=int, default=1000)
+    add('--width', type=int, default=300, help='of the image files, in pixels')
+    add('--height', type=int, default=200, help='of the image files, in pixels')
+    add('--workers', type=int, default=0, help='processes that read images')
+    add('--device', default='cpu', choices=('cpu', 'cuda'))
+    add('--dtype', default='fp32', choices=('fp32', 'bf16'), help='bf16: autocast')
+    add('--threads', type=int, default=1)
+    add('--repeats', type=int, default=5, help='rounds of one step and one batch')
+    add('--out', default='work_dirs/benchmark/data', help='result without suffix')
+    args = parser.parse_args(argv)
+    if min(args.images, args.batch_size, args.repeats, args.workers + 1) < 1:
+        parser.error(
+            '--images, --batch-size and --repeats must be at least 1, --workers 0.'
+        )
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> dict:
+    """Run the benchmark, write its file and return what is in it.
+
+    Args:
+        argv: Arguments; those of the process by default.
+    """
+    args = parse_args(argv)
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(args.threads)
+    command = ['python', 'tools/speed/data.py', *(argv or sys.argv[1:])]
+    result: dict[str, Any] = dict(
+        command=shlex.join(command),
+        date=datetime.now().astimezone().isoformat(timespec='seconds'),
+        machine=measure.describe_machine(args.device),
+        load_before=os.getloadavg(),
+        settings={k: v for k, v in vars(args).items() if k != 'out'},
+    )
+    names = ('arch', 'batch_size', 'num_tokens', 'threads', 'device', 'dtype')
+    step = Subject('vpt-deep', Setting(**{name: getattr(args, name) for name in names}))
+    with tempfile.TemporaryDirectory() as folder:
+        write_task(Path(folder), args.images, (args.height, args.width))
+        result['seconds'] = {
+            name: measure_rounds(args, step.run, loader(folder, in_memory, args))
+            for name, in_memory in (('in_memory', True), ('from_files', False))
+        }
+    result['part_of_step'] = {
+        name: statistics.median(
+            a / b for a, b in zip(seconds['batch'], seconds['step'])
+        )
+        for name, seconds in result['seconds'].items()
+    }
+    result['load_after'] = os.getloadavg()
+    out = Path(args.out).with_suffix('.json')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + '\n')
+    clock = ' of the processor' if nothing_hidden(args) else ''
+    for name, part in result['part_of_step'].items():
+        batch = 1e3 * statistics.median(result['seconds'][name]['batch'])
+        print(
+            f'{name.replace("_", " ")}: a batch of {args.batch_size} takes '
+            f'{batch:.1f} ms{clock}, {100 * part:.2f} % of a training step'
+        )
+    return result
+
+
+def nothing_hidden(args: argparse.Namespace) -> bool:
+    """Say whether this process and the CPU do everything."""
+    return args.device == 'cpu' and not args.workers
+
+
+def measure_rounds(
+    args: argparse.Namespace, step: Callable[[], None], batches: Iterator[Tensor]
+) -> dict[str, list[float]]:
+    """Read a batch and run a step, again and again, as training does.
+
+    Args:
+        args: The command line.
+        step: Runs a training step.
+        batches: Yields normalised images, (B, 3, height, width).
+
+    Returns:
+        Seconds of every round for its ``batch`` and its ``step``.
+    """
+    clock = time.process_time if nothing_hidden(args) else time.perf_counter
+    runs = {'batch': lambda: next(batches), 'step': step}
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(1 + args.repeats):
+        for name, run in runs.items():
+            start = clock()
+            run()
+            measure.synchronize(args.device)
+            if turn:  # libraries load and workers start at first use
+                seconds[name].append(clock() - start)
+    return seconds
+
+
+def write_task(folder: Path, count: int, size: tuple[int, int]) -> None:
+    """Write smooth random JPEG images and their list, an own task of VTAB's layout.
+
+    Args:
+        folder: An empty folder.
+        count: How many images.
+        size: Their height and width in pixels.
+    """
+    random = np.random.default_rng(0)
+    lines = []
+    for i in range(count):
+        coarse = random.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+        image = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f'{i}.jpg'), image)
+        lines.append(f'{i}.jpg {i % 2}\n')
+    (folder / 'train.txt').write_text(''.join(lines))
+
+
+def loader(folder: str, in_memory: bool, args: argparse.Namespace) -> Iterator[Tensor]:
+    """Yield normalised batches, (B, 3, height, width), one epoch after the other.
+
+    Args:
+        folder: As :func:`write_task` left it.
+        in_memory: Whether decoded images are kept (``cache_images``).
+        args: The command line.
+    """
+    config = Config.fromfile(ROOT / 'configs/_base_/datasets/vtab1k.py')
+    options = dict(task=None, split='train', data_root=folder, num_classes=2)
+    batches = DataLoader(
+        VTAB1k(**options, pipeline=config.pipeline, cache_images=in_memory),
+        args.batch_size,
+        shuffle=True,
+        generator=torch.Generator().manual_seed(0),
+        collate_fn=pseudo_collate,
+        num_workers=args.workers,
+        persistent_workers=args.workers > 0,
+        pin_memory=args.workers > 0 and args.device == 'cuda',
+    )
+    preprocess = ClsDataPreprocessor(**config.data_preprocessor).to(args.device)
+    while True:
+        for batch in batches:
+            yield preprocess(batch, training=True)['inputs']

@@ -1,0 +1,240 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Counted operations, interleaved times and peak memory of subjects."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from .subjects import Setting, Subject, differences
+
+OutOfMemoryError = torch.cuda.OutOfMemoryError
+PACKAGES = ('torch', 'mmcv', 'mmengine', 'mmpretrain', 'timm')
+
+
+def count_operations(name: str, setting: Setting) -> int:
+    """Count the floating-point operations of matrix products and convolutions.
+
+    Forward and, for training, backward; no optimizer step. Attention counts as its
+    matrix products, each once, whatever kernel would run.
+
+    Args:
+        name: The subject.
+        setting: The cell. The device is not used: nothing is computed, but for
+            guidance, which autocast keeps from running without a device.
+    """
+    device = 'cpu' if name == 'da-vpt-guided' else 'meta'
+    setting = dataclasses.replace(setting, device=device, dtype='fp32')
+    subject = Subject(name, setting)
+    if setting.mode == 'infer':
+        subject.count()  # what is computed once for all batches is not counted
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        subject.count()
+    return counter.get_total_flops()
+
+
+def prepare(
+    names: list[str], setting: Setting
+) -> tuple[list[Subject], dict[str, dict], list[str]]:
+    """Build subjects that share frozen weights, and compare what must be equal.
+
+    Args:
+        names: The subjects.
+        setting: The cell.
+
+    Returns:
+        The subjects; by method, :func:`differences` from its full-token way; and the
+        names of those that a GPU has no room for beside the others.
+    """
+    subjects: dict[str, Subject] = {}
+    too_large = []
+    frozen = None
+    for name in names:
+        try:
+            subjects[name] = Subject(name, setting, frozen)
+            if setting.device != 'cpu':
+                subjects[name].try_once()
+        except OutOfMemoryError:
+            subjects.pop(name, None)
+            too_large.append(name)
+            torch.cuda.empty_cache()
+            continue
+        if frozen is None:
+            frozen = subjects[name].frozen_state() or None
+    checks = {}
+    for name, subject in subjects.items():
+        plain = subjects.get(f'{name}/full-token')
+        if plain is not None and not (setting.drop_rate and setting.mode == 'train'):
+            checks[name] = differences(subject, plain)
+    return list(subjects.values()), checks, too_large
+
+
+def measure_times(
+    subjects: list[Subject], repeats: int, warmup: int
+) -> dict[str, dict[str, list[float]]]:
+    """Run all subjects in turn, again and again, so that load hits all alike.
+
+    Args:
+        subjects: Who runs. The number of threads is set as their setting says.
+        repeats: Rounds that are measured.
+        warmup: Rounds before them that are not.
+
+    Returns:
+        By subject ``wall`` and ``processor``, seconds of every round.
+    """
+    torch.set_num_threads(subjects[0].setting.threads)
+    times = {s.name: dict(wall=[], processor=[]) for s in subjects}
+    for turn in range(warmup + repeats):
+        for subject in subjects:
+            synchronize(subject.setting.device)
+            wall, processor = time.perf_counter(), time.process_time()
+            subject.run()
+            synchronize(subject.setting.device)
+            wall = time.perf_counter() - wall
+            processor = time.process_time() - processor
+            if turn >= warmup:
+                times[subject.name]['wall'].append(wall)
+                times[subject.name]['processor'].append(processor)
+    return times
+
+
+def measure_memory(name: str, setting: Setting) -> dict[str, int] | None:
+    """Measure one cell in a process of its own.
+
+    Args:
+        name: The subject.
+        setting: The cell.
+
+    Returns:
+        In bytes, on the CPU ``before`` (resident after all imports
+        and a step of a tiny model) and ``peak``
+        (largest resident set); on a GPU ``peak`` (largest allocation). For training
+        without recomputation also ``kept``, see :func:`kept_for_backward`. None if a
+        GPU has no room for it.
+    """
+    cell = json.dumps([name, dataclasses.asdict(setting)])
+    out = subprocess.run(
+        [sys.executable, __file__, cell], stdout=subprocess.PIPE, check=True, text=True
+    )
+    return json.loads(out.stdout.splitlines()[-1])
+
+
+def memory_here(name: str, setting: Setting, runs: int = 2) -> dict[str, int]:
+    """Build and run a subject in this process, and say what it took.
+
+    Args:
+        name: The subject.
+        setting: The cell.
+        runs: How often it runs; what the optimizer keeps exists after the first.
+    """
+    torch.set_num_threads(setting.threads)
+    tiny = dataclasses.replace(setting, arch='vit-ti', image_size=64, batch_size=1)
+    Subject(name, tiny).run()  # libraries load at first use
+    gc.collect()
+    before = resident('VmRSS') if setting.device == 'cpu' else 0
+    subject = Subject(name, setting)
+    for _ in range(runs):
+        subject.run()
+    if setting.device == 'cpu':
+        found = dict(before=before, peak=resident('VmHWM'))
+    else:
+        synchronize(setting.device)
+        found = dict(peak=torch.cuda.max_memory_allocated())
+    if setting.mode == 'train' and setting.with_cp == 'none':
+        found['kept'] = kept_for_backward(subject)
+    return found
+
+
+def kept_for_backward(subject: Subject) -> int:
+    """Count the bytes that autograd keeps of a forward pass, parameters left out.
+
+    Every storage counts once, whole. Unlike a peak this is the same on every machine.
+
+    Args:
+        subject: It trains, and recomputes nothing: what recomputation starts from is
+            not seen here.
+    """
+    own = {p.untyped_storage().data_ptr() for p in subject.model.parameters()}
+    sizes: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        losses = subject.losses()
+    del losses
+    return sum(sizes.values())
+
+
+def resident(field: str) -> int:
+    """Read a size from Linux's account of this process, in bytes.
+
+    Not from ``getrusage``, whose maximum includes the process that started this one.
+
+    Args:
+        field: ``VmRSS`` for now, ``VmHWM`` for the most so far.
+    """
+    status = Path('/proc/self/status').read_text()
+    return int(re.search(rf'^{field}:\s+(\d+) kB$', status, re.M)[1]) * 1024
+
+
+def synchronize(device: str) -> None:
+    """Wait for the GPU, if there is one in play."""
+    if device.startswith('cuda'):
+        torch.cuda.synchronize()
+
+
+def describe_machine(device: str) -> dict:
+    """Describe processor, memory, GPU and versions."""
+    info = Path('/proc/cpuinfo')
+    model = re.search(r'model name\s*: (.*)', info.read_text() if info.exists() else '')
+    pages = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    versions = {'python': platform.python_version()}
+    for name in PACKAGES:
+        for distribution in (name, f'onedl-{name}', f'{name}-lite'):
+            try:
+                versions[distribution] = metadata.version(distribution)
+                break
+            except metadata.PackageNotFoundError:
+                pass
+    return dict(
+        processor=model[1] if model else platform.processor(),
+        cores=available_cores(),
+        instructions=torch.backends.cpu.get_cpu_capability(),
+        memory_gib=round(pages / 2**30, 1),
+        system=f'{platform.system()} {platform.machine()}',
+        gpu=torch.cuda.get_device_name() if device.startswith('cuda') else None,
+        versions=versions,
+    )
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+if __name__ == '__main__':
+    subject_name, options = json.loads(sys.argv[1])
+    try:
+        measured = memory_here(subject_name, Setting(**options))
+    except OutOfMemoryError:
+        measured = None
+    print(json.dumps(measured))

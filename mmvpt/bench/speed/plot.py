@@ -1,0 +1,137 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Plot what ``speed.py`` measured against the number of prompts and of patches.
+
+Reads JSON files; points of one figure come from all of them together. Writes
+FOLDER/prompts.png, and FOLDER/patches.png if there are several image sizes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use('Agg')
+from matplotlib import pyplot as plt
+
+#: Readable by the colour-blind; one for each subject that is drawn, with a marker.
+STYLES = {
+    'vpt-deep': ('#0072B2', 'o', '-'),
+    'vpt-deep/full-token': ('#0072B2', 'o', ':'),
+    'vapt': ('#E69F00', 'v', '-'),
+    'vpt-shallow': ('#009E73', 's', '-'),
+    'bare': ('#000000', 'x', '-'),
+    'full': ('#D55E00', 'D', '-'),
+    'full-timm': ('#CC79A7', '^', '--'),
+    'bare-timm': ('#CC79A7', 'x', ':'),
+}
+LABELS = {
+    'operations': ('counted operations', 1e-9, 'GFLOP'),
+    'processor': ('processor time, least', 1.0, 's'),
+    'wall': ('wall time, least', 1.0, 's'),
+    'memory': ('peak memory', 2**-20, 'MiB'),
+}
+TITLES = {'train': 'training step', 'infer': 'inference'}
+
+
+def main(argv: Sequence[str] | None = None) -> list[Path]:
+    """Draw and return the files that were written.
+
+    Args:
+        argv: Arguments; those of the process by default.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument('files', nargs='+', type=Path, metavar='JSON')
+    parser.add_argument('--value', default='operations', choices=LABELS)
+    parser.add_argument('--num-tokens', type=int, default=50, help='M of patches.png')
+    parser.add_argument('--image-size', type=int, default=224, help='of prompts.png')
+    parser.add_argument('--folder', type=Path, default='work_dirs/benchmark')
+    args = parser.parse_args(argv)
+    groups = [g for f in args.files for g in json.loads(f.read_text())['groups']]
+    figures = {
+        'prompts': ('M, prompts of a layer', lambda s: s['num_tokens'], 'image_size'),
+        'patches': ('N, patches', lambda s: (s['image_size'] // 16) ** 2, 'num_tokens'),
+    }
+    written = []
+    for name, (label, place, fixed) in figures.items():
+        held = [g for g in groups if g['setting'][fixed] == getattr(args, fixed)]
+        if len({place(g['setting']) for g in held}) > 1:
+            written.append(args.folder / f'{name}.png')
+            draw(held, args.value, place, label, written[-1])
+    if not written:
+        parser.error(
+            f'nothing to draw: the files have no two counts of prompts at '
+            f'{args.image_size} pixels and no two image sizes with '
+            f'{args.num_tokens} prompts. Measure more, or choose others.'
+        )
+    print(*written, sep='\n')
+    return written
+
+
+def draw(groups: list[dict], value: str, place, label: str, path: Path) -> None:
+    """Draw one figure with an axis for each mode.
+
+    Args:
+        groups: Groups of a benchmark's result.
+        value: A key of ``LABELS``.
+        place: Takes the setting of a group to the horizontal axis.
+        label: What the horizontal axis is.
+        path: Where the picture goes.
+    """
+    what, factor, unit = LABELS[value]
+    modes = [
+        mode for mode in TITLES if any(g['setting']['mode'] == mode for g in groups)
+    ]
+    size = (1.6 + 3.4 * len(modes), 3.2)
+    figure, axes = plt.subplots(
+        1, len(modes), figsize=size, squeeze=False, layout='constrained'
+    )
+    for axis, mode in zip(axes[0], modes):
+        here = [g for g in groups if g['setting']['mode'] == mode]
+        for name, (colour, marker, line) in STYLES.items():
+            points = sorted(points_of(here, name, value, place))
+            if points:
+                x, y = zip(*points)
+                y = [factor * v for v in y]
+                axis.plot(
+                    *(x, y, line), color=colour, marker=marker, label=name, markersize=4
+                )
+        batch = here[0]['setting']['batch_size']
+        axis.set_title(f'{TITLES[mode]}, batch {batch}', fontsize=10)
+        axis.set_xlabel(label)
+        axis.set_ylabel(f'{what}, {unit}')
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.3)
+    lines = {line.get_label(): line for axis in axes[0] for line in axis.get_lines()}
+    figure.legend(lines.values(), lines, fontsize=8, loc='outside right center')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def points_of(
+    groups: Iterable[dict], name: str, value: str, place
+) -> Iterable[tuple[int, float]]:
+    """Yield place and value of a subject where it was measured.
+
+    Args:
+        groups: Groups of one mode.
+        name: The subject.
+        value: A key of ``LABELS``.
+        place: Takes the setting of a group to the horizontal axis.
+    """
+    for group in groups:
+        for row in group['rows']:
+            if row['subject'] == name and value in row:
+                found = row[value]
+                if value == 'memory':
+                    found = found['peak'] - found.get('before', 0)
+                yield (
+                    place(group['setting']),
+                    found['least'] if isinstance(found, dict) else found,
+                )

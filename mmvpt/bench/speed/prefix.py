@@ -1,0 +1,178 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Measure epochs with and without the cache of the frozen first layers.
+
+Prompts enter the last layers only. Epochs with and without the cache take turns; the
+first one with it fills it. On the CPU seconds of the processor are measured, on a GPU
+those of the wall clock. Writes OUT.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmvpt.models.vit import PromptedVisionTransformer
+from mmvpt.models.vit.prefix_cache import PrefixCache, cacheable_layers
+
+from . import measure
+from .subjects import NUM_CLASSES
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line.
+
+    Args:
+        argv: Arguments; those of the process by default.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add('--arch', default='vit-b')
+    add('--image-size', type=int, default=224, help='side in pixels')
+    add('--images', type=int, default=32, help='images of an epoch')
+    add('--batch-size', type=int, default=8)
+    add('--num-tokens', type=int, default=10, metavar='M')
+    add('--late', type=int, default=3, help='how many last layers have prompts')
+    add('--device', default='cpu', choices=('cpu', 'cuda'))
+    add('--dtype', default='fp32', choices=('fp32', 'bf16'), help='bf16: autocast')
+    add('--threads', type=int, default=1)
+    add('--repeats', type=int, default=3, help='epochs of each way after the first')
+    add('--folder', help='where the cache goes; a temporary folder by default')
+    add('--out', default='work_dirs/benchmark/prefix', help='result without suffix')
+    args = parser.parse_args(argv)
+    if min(args.images, args.batch_size, args.late, args.repeats) < 1:
+        parser.error('--images, --batch-size, --late and --repeats must be at least 1.')
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> dict:
+    """Run the benchmark, write its file and return what is in it.
+
+    Args:
+        argv: Arguments; those of the process by default.
+    """
+    args = parse_args(argv)
+    result = dict(
+        command=shlex.join(
+            ['python', 'tools/speed/prefix.py', *(argv or sys.argv[1:])]
+        ),
+        date=datetime.now().astimezone().isoformat(timespec='seconds'),
+        machine=measure.describe_machine(args.device),
+        load_before=os.getloadavg(),
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        result.update(compare(args, args.folder or temporary))
+    result['load_after'] = os.getloadavg()
+    out = Path(args.out).with_suffix('.json')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + '\n')
+    ratio = result['faster']
+    overhead = 100 * result['first_epoch_overhead']
+    clock = 'processor time' if args.device == 'cpu' else 'wall time'
+    print(
+        f'Epoch of {args.images} images, prompts in the last {args.late} layers: '
+        f'{ratio["median"]:.2f} times faster with the cache (least values '
+        f'{ratio["least"]:.2f}), {clock}. The first epoch, which fills it, '
+        f'takes {overhead:.1f} % more, the hash of the weights '
+        f'{result["fingerprint_seconds"]:.2f} s. An image takes '
+        f'{result["bytes_per_image"] / 1e6:.2f} MB. Outputs differ by '
+        f'{result["difference"]:.0e} of the largest.'
+    )
+    return result
+
+
+def compare(args: argparse.Namespace, folder: str) -> dict:
+    """Measure both ways in turn.
+
+    Args:
+        args: The command line.
+        folder: Where the cache goes.
+
+    Returns:
+        Seconds of every epoch and what follows from them.
+    """
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    arch = PromptedVisionTransformer.arch_zoo[args.arch]
+    last = arch['num_layers']
+    layers = list(range(last - args.late, last))
+    prompt = dict(type='DeepPrompt', num_tokens=args.num_tokens, layers=layers)
+    vit = PromptedVisionTransformer(arch, args.image_size, prompt=prompt).train()
+    model = nn.ModuleList([vit, nn.Linear(arch['embed_dims'], NUM_CLASSES)])
+    model.to(args.device)
+    size = (args.images, 3, args.image_size, args.image_size)
+    batches = torch.randn(size).to(args.device).split(args.batch_size)
+
+    cast = torch.autocast(args.device, torch.bfloat16, enabled=args.dtype == 'bf16')
+    epoch(model, batches[:1], cast)  # libraries load at first use
+    cache = PrefixCache(folder, cacheable_layers(vit), 10**12)
+    start = time.process_time()
+    cache.fingerprint(vit)
+    fingerprint_seconds = time.process_time() - start
+    seconds: dict[str, list[float]] = {'without': [], 'with': []}
+    for _ in range(1 + args.repeats):
+        for name, values in seconds.items():
+            vit.prefix_cache = cache if name == 'with' else None
+            values.append(epoch(model, batches, cast))
+    outputs = []
+    for vit.prefix_cache in (None, cache):
+        with torch.no_grad(), cast:
+            outputs.append(vit(batches[0])[0])
+    stored = cache.stored
+    cache.close()
+    plain, cached = (values[1:] for values in seconds.values())
+    return dict(
+        settings={k: v for k, v in vars(args).items() if k not in ('out', 'folder')},
+        seconds=seconds,
+        faster=dict(
+            median=statistics.median(a / b for a, b in zip(plain, cached)),
+            least=min(plain) / min(cached),
+        ),
+        first_epoch_overhead=seconds['with'][0] / min(plain) - 1,
+        fingerprint_seconds=fingerprint_seconds,
+        bytes_per_image=stored / args.images,
+        difference=float(
+            (outputs[0] - outputs[1]).abs().max() / outputs[0].abs().max()
+        ),
+    )
+
+
+def epoch(
+    model: nn.ModuleList, batches: Sequence[Tensor], cast: torch.autocast
+) -> float:
+    """Train with every batch once; return seconds, of the processor or the wall clock.
+
+    Args:
+        model: The backbone, with or without its cache, and the classifier.
+        batches: Images, each (B, 3, height, width).
+        cast: Precision of the forward pass.
+    """
+    vit, head = model
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4)
+    device = batches[0].device.type
+    clock = time.process_time if device == 'cpu' else time.perf_counter
+    start = clock()
+    for images in batches:
+        labels = torch.arange(len(images), device=device) % NUM_CLASSES
+        with cast:
+            loss = F.cross_entropy(head(vit(images)[0]), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    measure.synchronize(device)
+    return clock() - start

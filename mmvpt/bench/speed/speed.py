@@ -1,0 +1,193 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Measure what prompt methods cost, against the plain ways, in one run.
+
+Counts operations, times training steps and inference in interleaved rounds (A B C A B
+C ...) and measures peak memory of every cell in a process of its own. Writes OUT.json
+with everything and OUT.md with a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import gc
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from . import measure
+from .report import add_ratios, markdown
+from .subjects import BARE, FULL, METHODS, WITH_CP, Setting, subject_names
+
+#: What ratios refer to besides the full-token way, unless the command says otherwise.
+REFERENCES = {'train': ('full', 'vpt-deep'), 'infer': ('bare', 'vpt-deep')}
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line.
+
+    Args:
+        argv: Arguments; those of the process by default.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    against = ('full-token', *BARE, *FULL)
+    add(
+        '--measure',
+        nargs='+',
+        choices=('operations', 'time', 'memory'),
+        default=['operations', 'time', 'memory'],
+        help='what to measure',
+    )
+    add('--modes', nargs='+', choices=('train', 'infer'), default=['train', 'infer'])
+    add('--methods', nargs='*', choices=METHODS, default=list(METHODS))
+    add(
+        '--against',
+        nargs='*',
+        choices=against,
+        default=list(against),
+        help='with what to compare',
+    )
+    add('--num-tokens', nargs='+', type=int, default=[1, 10, 50, 100], metavar='M')
+    add('--arch', default='vit-b', help='a name such as vit-l')
+    add('--image-size', type=int, default=224, help='side in pixels')
+    add('--batch-size', type=int, default=8)
+    add('--device', default='cpu', choices=('cpu', 'cuda'))
+    add('--dtype', default='fp32', choices=('fp32', 'bf16'), help='bf16: autocast')
+    add('--threads', nargs='+', default=['1', 'all'], help='counts of threads, or all')
+    add('--repeats', type=int, default=10, help='measured rounds')
+    add('--warmup', type=int, default=2, help='rounds before them')
+    add('--drop-rate', type=float, default=0.0, help='every dropout rate of prompts')
+    add('--with-cp', default='none', choices=WITH_CP, help='what methods recompute')
+    add('--optimizer', default='adamw', choices=('adamw', 'sgd'))
+    add(
+        '--reference',
+        nargs='+',
+        metavar='SUBJECT',
+        help='what ratios refer to '
+        'besides the full-token way [train: full, vpt-deep; infer: bare, vpt-deep]',
+    )
+    add('--out', default='work_dirs/benchmark/speed', help='results without suffix')
+    args = parser.parse_args(argv)
+    everybody = {n for mode in args.modes for n in names_of(args, mode)}
+    unknown = sorted(set(args.reference or ()) - everybody)
+    if unknown:
+        parser.error(
+            f'--reference {unknown[0]} is not measured; it must be one of '
+            f'{", ".join(sorted(everybody))}.'
+        )
+    if min(*args.num_tokens, args.repeats, args.batch_size, 10**6) < 1:
+        parser.error('--num-tokens, --repeats and --batch-size must be at least 1.')
+    args.threads = list(dict.fromkeys(map(count_threads, args.threads)))
+    return args
+
+
+def count_threads(text: str) -> int:
+    """Return a number of threads; ``all`` is one for each core."""
+    return measure.available_cores() if text == 'all' else int(text)
+
+
+def names_of(args: argparse.Namespace, mode: str) -> list[str]:
+    """Return the subjects of a mode."""
+    return subject_names(mode, args.methods, args.against)
+
+
+def main(argv: Sequence[str] | None = None) -> dict:
+    """Run the benchmark, write its files and return what is in the JSON one.
+
+    Args:
+        argv: Arguments; those of the process by default.
+    """
+    args = parse_args(argv)
+    out = Path(args.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    command = ['python', 'tools/speed/speed.py', *(argv or sys.argv[1:])]
+    result = dict(
+        command=shlex.join(command),
+        date=datetime.now().astimezone().isoformat(timespec='seconds'),
+        machine=measure.describe_machine(args.device),
+        load_before=os.getloadavg(),
+        settings={k: v for k, v in vars(args).items() if k != 'out'},
+        groups=[],
+    )
+    for mode in args.modes:
+        for count in args.num_tokens:
+            setting = Setting(
+                mode=mode,
+                num_tokens=count,
+                **{
+                    field.name: getattr(args, field.name)
+                    for field in dataclasses.fields(Setting)
+                    if field.name not in ('mode', 'num_tokens', 'threads')
+                },
+            )
+            result['groups'] += measure_group(args, setting)
+            result['load_after'] = os.getloadavg()
+            # After every group: a long run that is stopped leaves what it has.
+            out.with_suffix('.json').write_text(json.dumps(result, indent=1) + '\n')
+            out.with_suffix('.md').write_text(markdown(result))
+    print(markdown(result))
+    return result
+
+
+def measure_group(args: argparse.Namespace, setting: Setting) -> list[dict]:
+    """Measure all subjects of one mode and number of prompts, side by side.
+
+    Args:
+        args: The command line.
+        setting: The cell, but for threads.
+
+    Returns:
+        One group for each number of threads: its setting, the load at its end, the
+        differences between methods and their full-token way, the subjects that were too
+        large to be timed beside the others, and one row for each subject.
+    """
+    names = names_of(args, setting.mode)
+    say = f'{setting.mode}, M = {setting.num_tokens}'
+    operations = {}
+    if 'operations' in args.measure:
+        print(f'{say}: counting operations', file=sys.stderr, flush=True)
+        operations = {n: measure.count_operations(n, setting) for n in names}
+    subjects, checks, too_large = [], {}, []
+    if 'time' in args.measure:
+        subjects, checks, too_large = measure.prepare(names, setting)
+    groups = []
+    # Counted operations do not depend on threads: without times, one group is all.
+    several = {'time', 'memory'} & set(args.measure)
+    for threads in args.threads if several else args.threads[:1]:
+        cell = dataclasses.replace(setting, threads=threads)
+        rows = {name: dict(subject=name) for name in names}
+        for name, value in operations.items():
+            rows[name]['operations'] = value
+        if subjects:
+            print(f'{say}: timing, {threads} threads', file=sys.stderr, flush=True)
+            for subject in subjects:
+                subject.setting = cell
+            times = measure.measure_times(subjects, args.repeats, args.warmup)
+            for name, value in times.items():
+                rows[name].update(seconds=value)
+        if 'memory' in args.measure and threads == args.threads[0]:
+            print(f'{say}: memory', file=sys.stderr, flush=True)
+            for name in names:
+                memory = measure.measure_memory(name, cell)
+                rows[name].update({} if memory is None else dict(memory=memory))
+        references = args.reference or REFERENCES[setting.mode]
+        add_ratios(rows, references)
+        groups.append(
+            dict(
+                setting=dataclasses.asdict(cell),
+                load=os.getloadavg(),
+                checks=checks,
+                too_large=too_large,
+                rows=list(rows.values()),
+            )
+        )
+    del subjects
+    gc.collect()
+    return groups

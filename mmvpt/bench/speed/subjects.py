@@ -1,0 +1,324 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""What is measured: each prompt method and what it is compared with."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.models.backbones import VisionTransformer
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from mmvpt.engine.hooks import MetricGuidanceHook
+from mmvpt.models.vit import PromptedVisionTransformer
+
+from .full_token import FullTokenViT
+
+#: Prompt methods: type of the prompt and its arguments but for counts and dropout.
+METHODS: dict[str, dict] = {
+    'vpt-deep': dict(type='DeepPrompt'),
+    'vpt-shallow': dict(type='ShallowPrompt'),
+    'gated': dict(type='GatedPrompt'),
+    'vapt': dict(type='AdaptivePrompt'),
+    'da-vpt': dict(type='DistributionAwarePrompt', mapping='balanced'),
+    'da-vpt-guided': dict(type='DistributionAwarePrompt', mapping='balanced'),
+}
+#: The same prompts, every token through everything. What guidance costs is read off
+#: against ``da-vpt`` and ``vpt-deep``, so there is none for it.
+FULL_TOKEN = {f'{name}/full-token': name for name in METHODS if 'guided' not in name}
+#: Plain ViTs of the same size: frozen with a linear head, or fine-tuned.
+BARE = ('bare', 'bare-timm', 'bare-mmpretrain')
+FULL = ('full', 'full-timm', 'full-mmpretrain')
+NUM_CLASSES = 200
+#: What is recomputed in backward, as the backbone's ``with_cp`` says it.
+WITH_CP = {'none': False, 'mlp': 'mlp', 'layer': True}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything that a cell of the benchmark depends on but for the subject.
+
+    Args:
+        mode: ``train`` for a step of forward, backward and optimizer; or ``infer``.
+        arch: A name of ``PromptedVisionTransformer.arch_zoo``.
+        image_size: Side of the images in pixels.
+        batch_size: Images (B).
+        num_tokens: Prompts (M) of every layer that has prompts.
+        device: ``cpu``, ``cuda`` or ``meta``.
+        dtype: ``fp32``, or ``bf16`` for autocast.
+        drop_rate: Every dropout rate of a prompt.
+        optimizer: ``adamw`` or ``sgd`` with momentum.
+        threads: Threads of PyTorch on the CPU.
+        with_cp: What our methods recompute in backward: ``none``, ``mlp`` or ``layer``.
+    """
+
+    mode: str = 'train'
+    arch: str = 'vit-b'
+    image_size: int = 224
+    batch_size: int = 8
+    num_tokens: int = 10
+    device: str = 'cpu'
+    dtype: str = 'fp32'
+    drop_rate: float = 0.0
+    optimizer: str = 'adamw'
+    threads: int = 1
+    with_cp: str = 'none'
+
+
+class Classifier(nn.Module):
+    """A backbone and a linear head, called as OpenMMLab's classifiers are.
+
+    Args:
+        backbone: Returns a tuple whose last entry is (B, C), or that entry itself.
+        dims: Channels (C).
+    """
+
+    def __init__(self, backbone: nn.Module, dims: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(dims, NUM_CLASSES)
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: list[DataSample] | None = None,
+        mode: str = 'tensor',
+    ) -> Tensor | dict[str, Tensor]:
+        """Return logits (B, K), or the losses by name with ``mode='loss'``.
+
+        Args:
+            inputs: Images, (B, 3, height, width).
+            data_samples: Carry the labels.
+            mode: ``tensor`` or ``loss``.
+        """
+        features = self.backbone(inputs)
+        logits = self.head(features if torch.is_tensor(features) else features[-1])
+        if mode == 'tensor':
+            return logits
+        labels = torch.cat([sample.gt_label for sample in data_samples])
+        return dict(loss=F.cross_entropy(logits, labels))
+
+
+class Subject:
+    """A model with data and optimizer, ready to be run again and again.
+
+    Two subjects of one setting see the same images and start from equal parameters
+    where those have the same shapes.
+
+    Args:
+        name: One of :func:`subject_names`.
+        setting: The cell.
+        frozen: Frozen weights by name, shared with another ViT of ours to save memory.
+    """
+
+    def __init__(
+        self, name: str, setting: Setting, frozen: dict[str, Tensor] | None = None
+    ) -> None:
+        self.name, self.setting = name, setting
+        torch.manual_seed(0)
+        backbone, dims = build_backbone(name, setting)
+        torch.manual_seed(1)
+        self.model = Classifier(backbone, dims).to(setting.device)
+        if frozen and isinstance(backbone, (PromptedVisionTransformer, FullTokenViT)):
+            vit = getattr(backbone, 'vit', backbone)
+            for key, parameter in vit.named_parameters():
+                if not parameter.requires_grad:
+                    parameter.data = frozen[key]
+        self.model.train(setting.mode == 'train')
+        if name.startswith('bare'):
+            backbone.eval()
+        if name == 'da-vpt-guided':
+            hook = MetricGuidanceHook()
+            hook.attach(self.model, backbone)
+        shape = (setting.batch_size, 3, setting.image_size, setting.image_size)
+        self.images = torch.randn(shape).to(setting.device)
+        labels = torch.randint(NUM_CLASSES, (setting.batch_size, 1))
+        self.samples = [
+            DataSample().set_gt_label(label.to(setting.device)) for label in labels
+        ]
+        self.optimizer = None
+        if setting.mode == 'train':
+            self.optimizer = build_optimizer(self.model, setting.optimizer)
+
+    def run(self) -> None:
+        """Do what is measured, once."""
+        if self.setting.mode == 'infer':
+            self.infer()
+            return
+        self.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def infer(self) -> None:
+        """Run forward alone."""
+        with torch.inference_mode(), self._autocast():
+            self.model(self.images)
+
+    def losses(self) -> dict[str, Tensor]:
+        """Run forward for training, and return the losses by name."""
+        with self._autocast():
+            return self.model(self.images, self.samples, mode='loss')
+
+    def backward(self) -> None:
+        """Run forward and backward."""
+        sum(self.losses().values()).backward()
+
+    def try_once(self) -> None:
+        """Do what needs memory, and leave the model as it was."""
+        if self.setting.mode == 'infer':
+            self.infer()
+            return
+        self.backward()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def count(self) -> None:
+        """Do the part of :meth:`run` that has countable operations, all but updates."""
+        if self.setting.mode == 'train':
+            self.backward()
+            return
+        # The counter follows gradients of whatever asks for them, even where there
+        # are none, so nothing may ask.
+        self.model.requires_grad_(False)
+        with torch.no_grad():
+            self.model(self.images)
+
+    def frozen_state(self) -> dict[str, Tensor]:
+        """Return the weights of our ViT that do not train, to share them."""
+        vit = getattr(self.model.backbone, 'vit', self.model.backbone)
+        return {n: p.data for n, p in vit.named_parameters() if not p.requires_grad}
+
+    def _autocast(self) -> contextlib.AbstractContextManager:
+        if self.setting.dtype == 'fp32':
+            return contextlib.nullcontext()
+        return torch.autocast(self.setting.device, torch.bfloat16)
+
+
+def subject_names(mode: str, methods: list[str], against: list[str]) -> list[str]:
+    """Return the subjects of a group, those that belong together side by side.
+
+    In inference full fine-tuning is the bare ViT, and guidance has no part.
+
+    Args:
+        mode: ``train`` or ``infer``.
+        methods: Keys of ``METHODS``.
+        against: ``full-token`` and entries of ``BARE`` and ``FULL``.
+    """
+    names = []
+    for method in methods:
+        if mode == 'infer' and method == 'da-vpt-guided':
+            continue
+        names.append(method)
+        if 'full-token' in against and f'{method}/full-token' in FULL_TOKEN:
+            names.append(f'{method}/full-token')
+    plain = BARE if mode == 'infer' else BARE + FULL
+    return names + [name for name in plain if name in against]
+
+
+def build_backbone(name: str, setting: Setting) -> tuple[nn.Module, int]:
+    """Build what a subject runs, and say how many channels it returns.
+
+    Args:
+        name: Name of the subject.
+        setting: The cell.
+    """
+    arch = PromptedVisionTransformer.arch_zoo[setting.arch]
+    dims = arch['embed_dims']
+    size = dict(img_size=setting.image_size, patch_size=16)
+    if name.endswith('-timm'):
+        from timm.models.vision_transformer import VisionTransformer as TimmViT
+
+        vit = TimmViT(
+            **size,
+            embed_dim=dims,
+            depth=arch['num_layers'],
+            num_heads=arch['num_heads'],
+            mlp_ratio=arch['feedforward_channels'] / dims,
+            num_classes=0,
+            global_pool='token',
+        )
+    elif name.endswith('-mmpretrain'):
+        vit = VisionTransformer(arch=arch, **size)
+    else:
+        method = FULL_TOKEN.get(name, name)
+        tunable = 'full' if name == 'full' else 'none'
+        prompt = prompt_config(method, setting) if method in METHODS else None
+        vit = PromptedVisionTransformer(
+            arch,
+            **size,
+            prompt=prompt,
+            tunable=tunable,
+            with_cp=WITH_CP[setting.with_cp] if name in METHODS else False,
+        )
+    if name.startswith('bare'):
+        vit.requires_grad_(False)
+    return (FullTokenViT(vit) if name in FULL_TOKEN else vit), dims
+
+
+def prompt_config(method: str, setting: Setting) -> dict:
+    """Return the config of a prompt with the setting's counts and dropout."""
+    count, rate = setting.num_tokens, setting.drop_rate
+    config = dict(METHODS[method], num_tokens=count, drop_rate=rate)
+    if method == 'vapt':
+        config.update(conv_drop_rate=rate, mlp_drop_rate=rate)
+    elif method.startswith('da-vpt'):
+        config.update(num_classes=NUM_CLASSES, num_guided_tokens=count)
+    return config
+
+
+def build_optimizer(model: nn.Module, name: str) -> torch.optim.Optimizer:
+    """Build the optimizer of everything that trains."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if name == 'adamw':
+        return torch.optim.AdamW(parameters, lr=1e-4)
+    return torch.optim.SGD(parameters, lr=1e-3, momentum=0.9)
+
+
+def differences(ours: Subject, plain: Subject) -> dict[str, float]:
+    """Compare a method with its full-token way, for two images in float32.
+
+    Both are as constructed. With dropout they draw different masks, so there is
+    nothing to compare while training.
+
+    Args:
+        ours: The method.
+        plain: Its full-token way.
+
+    Returns:
+        The largest difference of logits, relative to the largest of them, and for
+        training that of gradients, each relative to the largest of its parameter.
+
+    Raises:
+        RuntimeError: If they do not compute the same.
+    """
+    both = (ours, plain)
+    with torch.no_grad():
+        found = {'output': _difference(*(s.model(s.images[:2]) for s in both))}
+    if ours.setting.mode == 'train':
+        grads = []
+        for subject in both:
+            losses = subject.model(subject.images[:2], subject.samples[:2], 'loss')
+            sum(losses.values()).backward()
+            grads.append(
+                {
+                    name.replace('backbone.vit.', 'backbone.'): parameter.grad
+                    for name, parameter in subject.model.named_parameters()
+                    if parameter.requires_grad
+                }
+            )
+            subject.optimizer.zero_grad(set_to_none=True)
+        for name, grad in grads[0].items():
+            found[f'gradient of {name}'] = _difference(grad, grads[1][name])
+    for what, value in found.items():
+        if not value < 1e-4:
+            raise RuntimeError(
+                f'{ours.name} and its full-token way differ by {value:.1e} of the '
+                f'largest {what}: one of them is wrong, no figure means anything.'
+            )
+    return found
+
+
+def _difference(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().max() / b.abs().max())

@@ -1,0 +1,146 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Jobs of a search: look at it before it starts, time it, run a trial."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmvpt.engine.checks import merge_options
+from mmvpt.engine.run import load_config
+
+from . import describe_code, describe_config, get_protocol
+from .console import console
+from .hooks import Calibrated, CalibrationHook, ValidationHook
+from .protocol_config import config_digest, device_name, stage_config, training_length
+from .quiet import quiet
+from .space_keys import check_keys
+
+
+def inspect_search(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a search before it starts.
+
+    Args:
+        spec: As for :func:`run_trial`, and ``keys``, those that the space changes.
+
+    Returns:
+        The blocks ``protocol``, ``data`` and ``code`` of its record, and ``length`` and
+        ``unit`` of a training.
+
+    Raises:
+        ValueError: If the config lacks a key, has no validation split, or leaks.
+    """
+    with quiet():  # libraries print when they are imported late
+        config = load_config(spec['config'], dict(spec['options']))
+        check_keys(config, spec['keys'])
+        protocol = get_protocol(spec['protocol'])
+        data = stage_config(config, spec, protocol, 'search')
+        length, unit = training_length(config)
+        return dict(
+            protocol=describe_config(config, protocol, 'search', spec['seeds']),
+            data=data,
+            code=describe_code(),
+            digest=config_digest(spec),
+            device=device_name(),
+            length=length,
+            unit=unit,
+        )
+
+
+def run_trial(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Train with the settings of a trial and validate.
+
+    Args:
+        spec: ``config``, ``options``, ``overrides``, ``protocol``, ``metric``,
+            ``seed``, ``work_dir``, ``slot``, ``attempt``, ``thresholds``, ``interval``
+            (validations on the way, or None), ``accepted_duplicates``.
+
+    Returns:
+        ``state``, ``value``, ``steps`` and ``cost`` of the outcome, and ``seconds``.
+    """
+    from tools.train import main as train
+
+    protocol = get_protocol(spec['protocol'])
+    watch = ValidationHook(spec['metric'], spec['thresholds'])
+    start = time.monotonic()
+    # An owner that was given up may still be writing to its folder.
+    again = f'_again{spec["attempt"]}' if spec['attempt'] else ''
+    work_dir = Path(spec['work_dir']) / f'trial{spec["slot"]}{again}'
+
+    def prepare(config: Config) -> None:
+        merge_options(config, {**spec['options'], **spec['overrides']})
+        stage_config(config, spec, protocol, 'search')
+        if spec['interval']:
+            config.train_cfg.val_interval = spec['interval']
+
+    state = 'complete'
+    with console(work_dir):
+        try:
+            train(
+                [spec['config'], '--work-dir', str(work_dir), '--overwrite'],
+                prepare,
+                lambda runner: runner.register_hook(watch, priority='LOWEST'),
+            )
+        except FloatingPointError:  # the loss is no number any more
+            traceback.print_exc()
+            state = 'diverged'
+    if watch.stopped:
+        state = 'pruned'
+    value = watch.last if state == 'complete' else None
+    if state == 'complete' and value is None:
+        raise RuntimeError(f'the validation gave no {spec["metric"]}: {watch.seen}')
+    steps = {step: v for step, v in watch.steps.items() if state != 'diverged'}
+    return dict(
+        state=state,
+        value=value,
+        steps=steps,
+        cost=watch.cost,
+        seconds=time.monotonic() - start,
+    )
+
+
+def calibrate(spec: Mapping[str, Any]) -> dict[str, float] | None:
+    """Estimate the seconds of a trial from a few iterations of it.
+
+    Args:
+        spec: As for :func:`run_trial`, and perhaps ``stage``, 'search' or 'final'.
+
+    Returns:
+        ``start``, seconds until the first iteration, and ``training``, seconds of all
+        iterations; None where the loop has no iterations to time, or diverges at once.
+    """
+    from tools.train import main as train
+
+    protocol = get_protocol(spec['protocol'])
+    # Sessions that join one search may do this at the same time.
+    owner = f'{socket.gethostname()}_{os.getpid()}'
+    work_dir = Path(spec['work_dir']) / f'calibration_{owner}'
+    hook = CalibrationHook()
+    start = time.monotonic()
+
+    def prepare(config: Config) -> None:
+        merge_options(config, {**spec['options'], **spec['overrides']})
+        stage_config(config, spec, protocol, spec.get('stage', 'search'))
+
+    with console(work_dir):
+        try:
+            train(
+                [spec['config'], '--work-dir', str(work_dir), '--overwrite'],
+                prepare,
+                lambda runner: runner.register_hook(hook, priority='LOWEST'),
+            )
+        except (Calibrated, FloatingPointError):
+            pass
+    # After an error it stays, for its output. The log is open: network disks mind.
+    shutil.rmtree(work_dir, ignore_errors=True)
+    if not hook.total:
+        return None
+    return dict(start=hook.first - start, training=hook.total)

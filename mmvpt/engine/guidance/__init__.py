@@ -1,0 +1,2 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""The engine of DA-VPT: labels, class means, clustering, metric losses."""

@@ -1,6 +1,0 @@
-# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Backbones that take prompts."""
-
-from .prompted_vit import PromptedVisionTransformer
-
-__all__ = ['PromptedVisionTransformer']

@@ -1,0 +1,192 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""A config for a user's images, which inherits from one of the zoo."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
+
+from mmvpt.datasets.prepare import RefusedError
+from mmvpt.files import ROOT
+
+from .source import Code, config
+from .tables import BACKBONES
+
+CONFIGS = ROOT / 'configs'
+#: The zoo's tasks whose pre-processing and values own data inherits: photographs.
+TASKS = dict(classification='cub', segmentation='ade20k')
+#: The demo's small ViT, to try things without a download.
+DEMO = 'vit-digits'
+PIPELINES = dict(train='train', val='test', test='test')
+#: Config whose name says neither method nor decoder.
+NAMES = {'ade20k': 'davpt-plus_upernet-vit-base-p16_ade20k'}
+_NAME = re.compile(r'(?P<method>[a-z0-9+-]+)_(vit-base-p16_)?(?P<backbone>[\w-]+)_\w+')
+
+
+def available(kind: str = 'classification') -> dict[str, dict[str, Path]]:
+    """Return the configs that own tasks can inherit: method, backbone, file.
+
+    Args:
+        kind: ``classification`` or ``segmentation``, where a backbone has a decoder.
+
+    Returns:
+        Methods in alphabetical order, backbones in the order of preference.
+    """
+    found: dict[str, dict[str, Path]] = {}
+    for path in sorted(CONFIGS.glob(f'*/*{TASKS[kind]}.py')):
+        match = _NAME.fullmatch(NAMES.get(path.stem, path.stem))
+        if match and path.parent.name not in ('_base_', 'own'):
+            found.setdefault(match['method'], {})[match['backbone']] = path
+    if kind == 'classification':
+        for path in sorted(CONFIGS.glob(f'*/*_{DEMO}_digits.py')):
+            found.setdefault(path.stem.split('_')[0], {})[DEMO] = path
+    return {
+        method: dict(sorted(found[method].items(), key=lambda item: _rank(item[0])))
+        for method in sorted(found)
+    }
+
+
+def _rank(backbone: str) -> tuple[int, str]:
+    order = [*BACKBONES, 'upernet-vit-base-p16']
+    return order.index(backbone) if backbone in order else len(order), backbone
+
+
+def choose(method: str, backbone: str | None, kind: str = 'classification') -> Path:
+    """Return the config of the zoo that is inherited.
+
+    Args:
+        method: As in the names of configs.
+        backbone: As there, with or without ``vit-b_`` or ``vit-base-p16_`` before it;
+            None for the method's first one.
+        kind: As in :func:`available`.
+
+    Raises:
+        RefusedError: If the zoo has no such config.
+    """
+    methods = available(kind)
+    if method not in methods:
+        raise RefusedError(
+            f'--method {method}: the zoo has no such method for {kind}. It has '
+            f'{", ".join(methods)}.'
+        )
+    if backbone is None:
+        return next(iter(methods[method].values()))
+    plain = re.sub(r'^vit-b(ase-p16)?_', '', backbone)
+    if plain not in methods[method]:
+        raise RefusedError(
+            f'--backbone {backbone}: for {kind} the zoo has {method} on '
+            f'{", ".join(methods[method])}.'
+        )
+    return methods[method][plain]
+
+
+class OwnTask(NamedTuple):
+    """What a config says of the data."""
+
+    name: str
+    lists: str  # folder of the lists
+    images: str  # folder of the images
+    classes: Sequence[str]
+    counts: Mapping[str, int]  # images in each split
+    command: str  # what wrote the config
+
+
+def relative(path: Path) -> str:
+    """Return a path as configs name it: relative below the working directory."""
+    path = Path(os.path.abspath(path.expanduser()))
+    try:
+        return path.relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return path.as_posix()
+
+
+def base_name(base: Path, out: Path) -> str:
+    """Return how a config at ``out`` names its base, relative inside of the tree."""
+    folder = Path(os.path.abspath(out)).parent
+    if ROOT in (folder, *folder.parents):
+        return Path(os.path.relpath(base, folder)).as_posix()
+    return base.as_posix()
+
+
+def classification(task: OwnTask, base: Path, out: Path) -> str:
+    """Return the text of a config for classification.
+
+    Args:
+        task: The data.
+        base: The config of the zoo.
+        out: Where the text will be.
+    """
+    inherited = Config.fromfile(base)
+    num_classes = len(task.classes)
+    model: dict[str, Any] = dict(head=dict(num_classes=num_classes))
+    prompt = inherited.model.backbone.get('prompt') or {}
+    if 'num_classes' in prompt:
+        guided: dict[str, Any] = dict(num_classes=num_classes)
+        if num_classes < prompt.num_guided_tokens:  # one prompt for each class
+            guided['mapping'] = 'auto'
+        model = dict(backbone=dict(prompt=guided), **model)
+    settings: dict[str, Any] = dict(
+        model=model,
+        own=dict(
+            type='mmvpt.VTAB1k',
+            task=None,
+            data_root=task.lists,
+            image_root=task.images,
+        ),
+    )
+    batch = fitting_batch(inherited.train_dataloader.batch_size, task.counts['train'])
+    for split, pipeline in PIPELINES.items():
+        # Without test images the validation's are all there is to read.
+        listed = split if split in task.counts else 'val'
+        name = f'{pipeline}_pipeline'
+        name = name if name in inherited else 'pipeline'  # without augmentation
+        call = f'dict(_delete_=True, split={listed!r}, pipeline=_base_.{name}, **own)'
+        loader: dict[str, Any] = dict(dataset=Code(call))
+        if split == 'train' and batch != inherited.train_dataloader.batch_size:
+            loader = dict(batch_size=batch, **loader)
+        settings[f'{split}_dataloader'] = loader
+    if num_classes < 5:  # no top-5 accuracy
+        for split in ('val', 'test'):
+            settings[f'{split}_evaluator'] = dict(topk=(1,))
+    return config([*head(task, base, out)], [base_name(base, out)], settings)
+
+
+def fitting_batch(batch_size: int, num_train: int) -> int:
+    """Return the batch size, halved until the training images fill a batch."""
+    while batch_size > max(2, num_train):
+        batch_size //= 2
+    return batch_size
+
+
+def head(task: OwnTask, base: Path, out: Path) -> Iterator[str]:
+    """Yield the paragraphs that a config starts with; arguments as above."""
+    counts = ', '.join(f'{split} {count}' for split, count in task.counts.items())
+    yield f'{task.name}: {len(task.classes)} classes; {counts} images.'
+    yield (
+        f'Values are those of {shown(base)}: choose lr, weight decay and the like '
+        'on val.'
+    )
+    yield f'Written by: {task.command}'
+    yield f'Run: python tools/train.py {relative(out)}'
+
+
+def shown(base: Path) -> str:
+    """Return a config of the zoo as it is named in messages."""
+    return f'configs/{base.relative_to(CONFIGS).as_posix()}'
+
+
+def last_checkpoint(settings: Config) -> str:
+    """Return the name of the checkpoint that training ends with.
+
+    Args:
+        settings: The config.
+    """
+    loop = settings.train_cfg
+    if 'max_iters' in loop:
+        return f'iter_{loop.max_iters}.pth'
+    return f'epoch_{loop.get("max_epochs", 1)}.pth'

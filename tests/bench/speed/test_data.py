@@ -1,0 +1,45 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""The benchmark of data runs, and its batches are those that training sees."""
+
+import json
+
+import pytest
+import torch
+
+from mmvpt.bench.speed import data
+
+
+def command(tmp_path, *more):
+    small = (
+        '--arch vit-ti --batch-size 2 --images 3 --width 40 --height 30 --repeats 2 '
+        f'--num-tokens 3 --out {tmp_path / "out"}'
+    )
+    return [*small.split(), *more]
+
+
+@pytest.mark.parametrize('workers', ['0', '1'])
+def test_data(tmp_path, capsys, workers):
+    result = data.main(command(tmp_path, '--workers', workers))
+    assert json.loads((tmp_path / 'out.json').read_text())['settings']['images'] == 3
+    assert set(result['seconds']) == {'in_memory', 'from_files'}
+    for seconds in result['seconds'].values():
+        assert set(seconds) == {'batch', 'step'}
+        assert all(len(values) == 2 for values in seconds.values())
+    assert set(result['part_of_step']) == {'in_memory', 'from_files'}
+    assert ('of the processor' in capsys.readouterr().out) == (workers == '0')
+
+
+def test_bad_input(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        data.main(command(tmp_path, '--workers', '-1'))
+    assert 'must be at least 1, --workers 0' in capsys.readouterr().err
+
+
+def test_batches_are_the_same_from_memory_and_files(tmp_path):
+    data.write_task(tmp_path, 3, (30, 40))
+    args = data.parse_args(command(tmp_path))
+    batches = [data.loader(str(tmp_path), keep, args) for keep in (True, False)]
+    for size in (2, 1, 2):  # an epoch and a half
+        first, second = map(next, batches)
+        assert first.shape == (size, 3, 224, 224) and first.dtype == torch.float32
+        assert torch.equal(first, second)

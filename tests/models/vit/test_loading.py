@@ -1,0 +1,155 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Loading weights: strict, and with messages that say what to do."""
+
+import os
+
+import pytest
+import torch
+from mmengine.runner import load_checkpoint
+
+from mmvpt.checkpoint import CheckpointError
+from mmvpt.models.vit import PromptedVisionTransformer
+
+ARCH = dict(embed_dims=24, num_layers=3, num_heads=3, feedforward_channels=48)
+PROMPT = dict(type='DeepPrompt', num_tokens=2)
+
+
+def build(checkpoint=None, prefix=None, **kwargs):
+    init_cfg = None
+    if checkpoint is not None:
+        init_cfg = dict(type='Pretrained', checkpoint=str(checkpoint), prefix=prefix)
+    options = dict(
+        dict(arch=ARCH, img_size=32, patch_size=8, init_cfg=init_cfg), **kwargs
+    )
+    vit = PromptedVisionTransformer(**options)
+    if checkpoint is not None:
+        vit.init_weights()
+    return vit
+
+
+@pytest.fixture
+def source():
+    torch.manual_seed(1)
+    vit = build()
+    for parameter in vit.parameters():
+        parameter.data.normal_()
+    return vit
+
+
+def save(path, state):
+    torch.save(state, path)
+    return path
+
+
+@pytest.mark.parametrize('wrap', ['plain', 'state_dict', 'model', 'backbone', 'prefix'])
+def test_every_usual_wrapping(source, tmp_path, wrap):
+    state, prefix = source.state_dict(), None
+    if wrap == 'backbone':
+        state = {f'backbone.{k}': v for k, v in state.items()}
+        state['head.fc.weight'] = torch.zeros(1)
+    elif wrap == 'prefix':
+        state, prefix = {f'encoder.q.{k}': v for k, v in state.items()}, 'encoder.q'
+    if wrap != 'plain':
+        state = {'model' if wrap == 'model' else 'state_dict': state}
+    vit = build(save(tmp_path / 'a.pth', state), prefix, prompt=PROMPT)
+    for name, value in source.state_dict().items():
+        assert torch.equal(vit.state_dict()[name], value), name
+    assert vit.prompt.tokens.abs().max() > 0
+
+
+def test_a_list_of_one_init_cfg_keeps_the_positions(source, tmp_path):
+    path = save(tmp_path / 'a.pth', source.state_dict())
+    vit = build(init_cfg=[dict(type='Pretrained', checkpoint=str(path))])
+    vit.init_weights()
+    assert torch.equal(vit.pos_embed, source.pos_embed)
+
+
+def test_weights_are_loaded_once(source, tmp_path):
+    """A second ``init_weights``, of a model around it, keeps what was trained since."""
+    vit = build(save(tmp_path / 'a.pth', source.state_dict()))
+    vit.cls_token.data.zero_()
+    vit.init_weights()
+    assert not vit.cls_token.any()
+
+
+def test_positions_are_resized(source, tmp_path):
+    path = save(tmp_path / 'a.pth', source.state_dict())
+    assert build(path, img_size=64).pos_embed.shape == (1, 65, 24)
+    assert build(path, img_size=(32, 64)).pos_embed.shape == (1, 33, 24)
+
+
+def test_positions_of_a_grid_that_is_not_square(tmp_path):
+    path = save(tmp_path / 'a.pth', build(img_size=(32, 48)).state_dict())
+    build(path, img_size=(32, 48))
+    with pytest.raises(ValueError, match='24 patches, no square number'):
+        build(path, img_size=32)
+
+
+@pytest.mark.parametrize('final_norm', ['fresh-frozen', 'fresh-trained'])
+def test_fresh_norm_ignores_the_checkpoint(source, tmp_path, final_norm):
+    path = save(tmp_path / 'a.pth', source.state_dict())
+    vit = build(path, final_norm=final_norm)
+    assert torch.equal(vit.ln1.weight, torch.ones(24))
+    state = {k: v for k, v in source.state_dict().items() if not k.startswith('ln1')}
+    build(save(tmp_path / 'b.pth', state), final_norm=final_norm)
+    # A checkpoint of our own training is another matter: it holds the trained norm.
+    vit.load_state_dict(source.state_dict())
+    assert torch.equal(vit.ln1.weight, source.ln1.weight)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(arch=dict(ARCH, embed_dims=48)), r'cls_token is \(1, 1, 24\).*48'),
+        (dict(arch=dict(ARCH, num_layers=2)), 'has 3 layers and the model 2'),
+        (dict(arch=dict(ARCH, num_layers=4)), 'has 3 layers and the model 4'),
+        (dict(patch_size=16), r'patch_embed.*\(24, 3, 8, 8\)'),
+        (dict(in_channels=1), 'patch_embed'),
+        (dict(layer_scale_init_value=0.1), 'lacks 6 weights'),
+        (dict(prefix='encoder.'), "under the prefix 'encoder.'"),
+    ],
+)
+def test_another_model_is_refused(source, tmp_path, options, message):
+    path = save(tmp_path / 'a.pth', source.state_dict())
+    with pytest.raises(ValueError, match=message):
+        build(path, **options)
+
+
+def test_foreign_names_are_explained(tmp_path):
+    path = save(tmp_path / 'a.pth', {'blocks.0.norm1.weight': torch.ones(24)})
+    with pytest.raises(ValueError, match="timm's names .*convert"):
+        build(path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(Exception, match='none.pth'):
+        build(tmp_path / 'none.pth')
+
+
+class Malicious:
+    """Code in a checkpoint that leaves a trace when it runs."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_no_code_of_the_file_runs(source, tmp_path):
+    """Whatever tool builds the backbone: ours prepare mmengine, others do not."""
+    state = dict(source.state_dict(), extra=Malicious(tmp_path / 'ran'))
+    path = save(tmp_path / 'a.pth', state)
+    with pytest.raises(CheckpointError, match='mkdir, which would run as code'):
+        build(path)
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_load_checkpoint_of_mmengine_is_guarded_too(source, tmp_path):
+    trained = build(prompt=PROMPT)
+    path = str(save(tmp_path / 'a.pth', {'state_dict': trained.state_dict()}))
+    load_checkpoint(build(prompt=PROMPT), path)
+    with pytest.raises(ValueError, match=r'prompt.tokens is \(3, 2, 24\).*num_tokens'):
+        load_checkpoint(build(prompt=dict(PROMPT, num_tokens=5)), path)
+    with pytest.raises(ValueError, match='3 layers and the model 2'):
+        load_checkpoint(build(arch=dict(ARCH, num_layers=2)), path)

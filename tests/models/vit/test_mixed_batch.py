@@ -1,0 +1,107 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Images of several backbones in one batch give what each gives by itself."""
+
+import copy
+
+import pytest
+import torch
+
+from mmvpt.models.vit import mixed_batch
+from mmvpt.models.vit.mixed_batch import run_mixed
+from tests.models.vit.test_vit import DEEP, build, randomize
+
+ADAPTIVE = dict(type='AdaptivePrompt', num_tokens=3)
+DISTRIBUTION = dict(
+    type='DistributionAwarePrompt', num_classes=3, num_guided_tokens=2, num_tokens=2
+)
+GATED = dict(type='GatedPrompt', num_tokens=3)
+SHALLOW = dict(type='ShallowPrompt', num_tokens=2)
+KEY_BIAS = ['layers.*.attn.qkv.bias.key', 'cls_token']
+LORA = dict(type='LoRA')
+
+
+def share(vits):
+    """Give all the frozen weights of the first that has them, and own tuned ones."""
+    weights = {}
+    for seed, vit in enumerate(vits, 1):
+        if vit.prompt is not None:
+            randomize(vit.prompt, seed)
+        for name, parameter in list(vit.named_parameters()):
+            if parameter.requires_grad:
+                parameter.data += 0.01 * seed
+                continue
+            path, _, leaf = name.rpartition('.')
+            owner = vit.get_submodule(path)
+            setattr(owner, leaf, weights.setdefault(name, parameter))
+        vit.eval()
+    return vits
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """Record layer and images of everything that runs together."""
+    found = []
+
+    def run_together(vit, i, tokens, *args):
+        found.append((i, len(tokens)))
+        return original(vit, i, tokens, *args)
+
+    original = mixed_batch._run_together
+    monkeypatch.setattr(mixed_batch, '_run_together', run_together)
+    return found
+
+
+TASKS = [
+    dict(prompt=DEEP),
+    dict(prompt=dict(DEEP, num_tokens=7)),
+    dict(prompt=None),
+    dict(prompt=ADAPTIVE),
+    dict(prompt=DISTRIBUTION, pooling='patches'),
+    dict(prompt=DISTRIBUTION, tunable=KEY_BIAS),
+    dict(prompt=DEEP, tunable='partial-1'),
+    dict(prompt=GATED),
+    dict(prompt=SHALLOW),
+    dict(prompt=SHALLOW, pooling='prompts'),
+    dict(prompt=dict(DEEP, layers=[1])),
+    dict(prompt=DEEP, out_type='featmap', out_indices=(0, 2)),
+    dict(prompt=None, tunable='full'),
+    dict(prompt=None, adapter=LORA),
+]
+
+
+@torch.no_grad()
+def test_every_kind_together_equals_each_alone(batches):
+    vits = share([build(**task) for task in TASKS])
+    images = [
+        torch.randn(1 + k % 3, 3, 32, 40, dtype=torch.float64) for k in range(len(vits))
+    ]
+    for outs, vit, rows in zip(run_mixed(vits, images), vits, images):
+        torch.testing.assert_close(outs, vit(rows), rtol=0, atol=1e-10)
+    assert {i for i, _ in batches} == {0, 1, 2}
+
+
+@torch.no_grad()
+def test_who_runs_together(batches):
+    first, *tasks = [dict(prompt=DEEP), *TASKS[1:4], dict(TASKS[6]), dict(TASKS[5])]
+    vits = share([build(**task) for task in (first, *tasks)])
+    images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    run_mixed(vits, [images] * len(vits))
+    # Five of two images, in the last layer without the one that tunes it.
+    assert batches == [(0, 10), (1, 10), (2, 8)]
+
+
+@torch.no_grad()
+def test_equal_numbers_of_prompts_need_no_mask(batches, monkeypatch):
+    monkeypatch.delattr(mixed_batch, '_hide')
+    vits = share([build(prompt=DEEP) for _ in range(3)])
+    images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    outs = run_mixed(vits, [images] * 3)
+    for out, vit in zip(outs, vits):
+        torch.testing.assert_close(out, vit(images), rtol=0, atol=1e-10)
+    assert not torch.allclose(outs[0][0], outs[1][0])
+
+
+def test_training_is_refused():
+    vit = build(prompt=DEEP).train()
+    with pytest.raises(ValueError, match='call eval'):
+        run_mixed([vit, copy.deepcopy(vit)], [torch.zeros(1, 3, 32, 32)] * 2)
