@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(
     path
     for path in (ROOT / 'configs').rglob('*.py')
-    if not {'_base_', 'own'} & set(path.relative_to(ROOT / 'configs').parts)
+    if not {'_base_', 'own', 'search', 'suites'}
+    & set(path.relative_to(ROOT / 'configs').parts)
 )
 NAME = re.compile(
     r'(?P<method>(vpt|gatedvpt|vapt|davpt|linear|mlp|full|bias|partial|lora|adapter|ssf)(-(?!released)\w+)?)'

@@ -12,7 +12,7 @@ import pytest
 
 from mmvpt.bench.pool import Crew, Job
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 MODULE = 'tests.bench.deeds'
 
 

@@ -10,7 +10,7 @@ from mmvpt.bench import LeakError
 from mmvpt.bench.space import Space, read_space
 from mmvpt.bench.space_keys import check_keys
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_values_that_change_several_keys():

@@ -127,7 +127,10 @@ def measure_memory(name: str, setting: Setting) -> dict[str, int] | None:
     """
     cell = json.dumps([name, dataclasses.asdict(setting)])
     out = subprocess.run(
-        [sys.executable, __file__, cell], stdout=subprocess.PIPE, check=True, text=True
+        [sys.executable, '-m', __spec__.name, cell],
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
     )
     return json.loads(out.stdout.splitlines()[-1])
 
