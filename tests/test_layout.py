@@ -244,9 +244,9 @@ def test_no_paths_of_somebodys_machine():
     folders = ('mmvpt', 'configs', 'tools', 'tests', 'docs', 'requirements', '.ci')
     files = [p for folder in folders for p in (ROOT / folder).rglob('*')]
     kinds = {'.py', '.md', '.sh', '.yml', '.yaml', '.toml', '.cff', '.in', '.txt', ''}
-    skipped = {'__pycache__', '.mim', 'data'}
+    skipped = {'__pycache__', '.mim', 'data', '.git'}
     for path in [*files, *ROOT.iterdir()]:
-        inside = set(path.relative_to(ROOT).parts[:-1])
+        inside = set(path.relative_to(ROOT).parts)
         if not path.is_file() or path.suffix not in kinds or inside & skipped:
             continue
         try:
