@@ -81,10 +81,9 @@ def test_wheel_holds_configs_and_tools(wheel):
 def test_wheel_holds_every_module_and_nothing_else(wheel):
     names, _ = wheel
     packed = {n for n in names if n.startswith('mmvpt/') and '/.mim/' not in n}
-    modules = (ROOT / 'mmvpt').rglob('*.py')
-    expected = {
-        p.relative_to(ROOT).as_posix() for p in modules if '.mim' not in p.parts
-    }
+    folder = ROOT / 'mmvpt'
+    files = [*folder.rglob('*.py'), *folder.glob('zoo/data/*.csv')]
+    expected = {p.relative_to(ROOT).as_posix() for p in files if '.mim' not in p.parts}
     assert packed == expected
     roots = {n.split('/')[0] for n in names}
     assert roots == {'mmvpt', f'mmvpt-{mmvpt.__version__}.dist-info'}
