@@ -1,0 +1,39 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""The documentation site: ``make docs`` builds it with warnings as errors."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from mmvpt.version import __version__  # noqa: E402
+
+project = 'mmvpt'
+author = copyright = 'mmvpt contributors'
+release = __version__
+extensions = [
+    'myst_parser',
+    'sphinx.ext.autodoc',
+    'sphinx.ext.napoleon',
+    'sphinx.ext.viewcode',
+    'sphinx_copybutton',
+    'sphinx-mathjax-offline',
+]
+source_suffix = {'.md': 'markdown'}
+exclude_patterns = ['_build', 'data/*']
+html_theme = 'furo'
+html_title = f'mmvpt {release}'
+myst_enable_extensions = ['colon_fence', 'dollarmath', 'deflist']
+myst_heading_anchors = 4
+autodoc_member_order = 'bysource'
+autodoc_typehints = 'description'
+autodoc_typehints_description_target = 'documented'
+autodoc_class_signature = 'mixed'
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+copybutton_prompt_text = r'>>> |\$ '
+copybutton_prompt_is_regexp = True
+# Folders and files outside of docs/ have no page here; tests/test_docs.py checks that
+# what a link names exists.
+suppress_warnings = ['myst.xref_missing']
