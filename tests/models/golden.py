@@ -67,3 +67,48 @@ def golden_backbone(golden, norm='norm', **options):
     assert not unexpected, unexpected
     assert all(name.startswith('prompt.') for name in missing), missing
     return vit.eval()
+
+
+def assert_golden(golden, variant, vit, released):
+    """Compare the feature, and whatever gradients of it the file holds.
+
+    Args:
+        golden: What ``load_golden`` returned.
+        variant: Its name in the file.
+        vit: The backbone with the parameters of the variant.
+        released: Called with a function of released names and a parameter of ours;
+            returns the value of ours.
+    """
+    feature = vit(golden['images'])[0]
+    torch.testing.assert_close(
+        feature, golden[f'{variant}/feature'], rtol=0, atol=1e-10
+    )
+    tuned = {n: p for n, p in vit.prompt.named_parameters() if p.requires_grad}
+    cosine = torch.cos(0.5 * torch.arange(feature.shape[1]).double())
+    losses = {'grad': feature.square().sum(), 'grad_cos': (feature * cosine).sum()}
+    for kind, loss in losses.items():
+        begin = f'{variant}/{kind}/'
+        held = {
+            key[len(begin) :].removeprefix('transformer.'): value
+            for key, value in golden.items()
+            if key.startswith(begin)
+        }
+        if not held:
+            continue
+        grads = torch.autograd.grad(
+            loss, tuned.values(), retain_graph=True, allow_unused=True
+        )
+        for (name, parameter), grad in zip(tuned.items(), grads):
+            grad = torch.zeros_like(parameter) if grad is None else grad
+            expected = released(held.__getitem__, name).reshape(grad.shape)
+            top = float(expected.abs().max())
+            torch.testing.assert_close(grad, expected, rtol=1e-8, atol=1e-9 * top)
+
+
+def vpt_tokens(values):
+    """Gather (L, M, C), or (M, C) of shallow prompts, from the names in VPT's code."""
+    first = values('prompt_embeddings')
+    try:
+        return torch.cat([first, values('deep_prompt_embeddings')])
+    except KeyError:
+        return first[0]

@@ -41,6 +41,17 @@ PROMPT_CONFIGS = {
         num_tokens=3,
         guided_layers=[-1],
     ),
+    'fourier': dict(type='FourierPrompt', num_tokens=4, drop_rate=0),
+    'fourier-shallow': dict(
+        type='FourierPrompt', num_tokens=4, ratio=1, depth='shallow', drop_rate=0
+    ),
+    'fourier-linear': dict(
+        type='FourierPrompt', num_tokens=3, transform='linear', drop_rate=0
+    ),
+    'bilinear': dict(type='BilinearPrompt', num_tokens=3, rank=5),
+    'bilinear-deep': dict(
+        type='BilinearPrompt', num_tokens=3, rank=5, depth='deep', tuned_bases=2
+    ),
     'echo': dict(type='EchoPrompt', num_tokens=3),
 }
 PAGE = Path(__file__).parents[2] / 'docs' / 'methods' / 'add_your_own.md'

@@ -3,15 +3,19 @@
 
 from .adaptive import AdaptivePrompt
 from .base import BasePrompt
+from .bilinear import BilinearPrompt
 from .distribution_aware import DistributionAwarePrompt
+from .fourier import FourierPrompt
 from .gated import GatedPrompt
 from .vpt import DeepPrompt, ShallowPrompt
 
 __all__ = [
     'AdaptivePrompt',
     'BasePrompt',
+    'BilinearPrompt',
     'DeepPrompt',
     'DistributionAwarePrompt',
+    'FourierPrompt',
     'GatedPrompt',
     'ShallowPrompt',
 ]
