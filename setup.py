@@ -104,6 +104,7 @@ setup(
         'tests': requirements('tests'),
         'all': requirements('optional') + requirements('tests'),
     },
+    entry_points={'console_scripts': ['mmvpt = mmvpt.__main__:main']},
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,
 )

@@ -46,6 +46,7 @@ BASE = ('mmvpt.registry', 'mmvpt.errors', 'mmvpt.checkpoint', 'mmvpt.models.tuna
 APART = {
     'mmvpt': ('mmvpt.version', 'mmvpt.moved'),
     'mmvpt.moved': (),
+    'mmvpt.__main__': ('mmvpt.files',),
     'mmvpt.datasets': ('mmvpt.registry', 'mmvpt.errors', 'mmvpt.files'),
     'mmvpt.models.losses': BASE,
     'mmvpt.models.prompts': BASE,

@@ -1,0 +1,30 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+import subprocess
+import sys
+
+import pytest
+
+from mmvpt.__main__ import main
+
+
+def test_help_lists_the_programs(capsys):
+    main(['--help'])
+    lines = capsys.readouterr().out.split()
+    assert {'train', 'test', 'predict', 'data/prepare', 'weights/convert'} <= {*lines}
+
+
+def test_an_unknown_command_names_its_neighbours():
+    with pytest.raises(SystemExit, match="no command 'trian'; there are .*train"):
+        main(['trian'])
+
+
+def test_a_command_runs_as_its_program_does():
+    out = subprocess.run(
+        [sys.executable, '-m', 'mmvpt', 'train', 'missing.py'],
+        capture_output=True,
+        text=True,
+    )
+    assert out.returncode == 1
+    assert out.stderr.splitlines()[-1].startswith(
+        'train.py: error: config missing.py does not exist'
+    )
