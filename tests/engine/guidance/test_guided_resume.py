@@ -71,7 +71,7 @@ def folder(tmp_path_factory):
         runs.append([None, [str(path), '--work-dir', str(path.parent / 'whole')]])
         for name, where in kills.items():
             runs += killed(path, path.parent / name, where)
-    script = Path(__file__).with_name('killed_runs.py')
+    script = Path(__file__).parents[1] / 'killed_runs.py'
     process = subprocess.run(
         [sys.executable, str(script), json.dumps(runs)],
         capture_output=True,
