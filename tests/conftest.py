@@ -9,7 +9,10 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from mmengine.registry import DefaultScope  # noqa: E402
 
+from tests.quick import spare  # noqa: E402
+
 torch.set_num_threads(1)
+spare()
 
 
 @pytest.fixture(autouse=True)

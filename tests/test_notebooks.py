@@ -19,9 +19,6 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
     monkeypatch.setattr(sys, 'path', list(sys.path))
-    formatter = 'yapf.yapflib.yapf_api.FormatCode'
-    monkeypatch.setattr(formatter, lambda text, **_: (text, False))
-    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
     schemes = dict(CheckpointLoader._schemes)
     with DefaultScope.overwrite_default_scope(None):
         yield tmp_path
@@ -29,6 +26,7 @@ def elsewhere(tmp_path, monkeypatch):
     CheckpointLoader._schemes.update(schemes)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.name)
 def test_runs(path, elsewhere):
     cells = [

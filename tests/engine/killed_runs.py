@@ -19,6 +19,7 @@ import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
 spec = importlib.util.spec_from_file_location('train', ROOT / 'tools' / 'train.py')
 train = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(train)
@@ -28,8 +29,10 @@ import torch  # noqa: E402
 
 import mmvpt.engine.atomic_local_backend as backend  # noqa: E402
 from mmvpt.checkpoint import read_checkpoint  # noqa: E402
+from tests.quick import spare  # noqa: E402
 
 torch.set_num_threads(1)
+spare()
 
 
 def die():

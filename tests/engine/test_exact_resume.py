@@ -14,6 +14,7 @@ import torch
 
 from mmvpt.checkpoint import read_checkpoint
 from tests.engine.miniature import environment, write_config, write_data
+from tests.quick import asked, swept
 
 EPOCHS = 3  # of three iterations; each ends with a checkpoint, then its note
 
@@ -64,8 +65,8 @@ def killed(config, folder, kills):
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    """Work dirs of all runs of this file, made by one process."""
+def folder(tmp_path_factory, request):
+    """Work dirs of the runs that are asked for, made by one process."""
     root = tmp_path_factory.mktemp('resume')
     data = write_data(root)
 
@@ -96,10 +97,10 @@ def folder(tmp_path_factory):
         return [None, [str(config), *where, *options]]
 
     runs = [start(epochs, 'whole'), start(epochs, 'other', 'randomness.seed=1')]
-    for name, kills in KILLS.items():
+    for name, kills in asked(request, 'name', KILLS).items():
         runs += killed(epochs, root / 'epochs' / name, kills)
     runs.append(start(iterations, 'whole'))
-    for name, kills in ITERATION_KILLS.items():
+    for name, kills in asked(request, 'name', ITERATION_KILLS).items():
         runs += killed(iterations, root / 'iterations' / name, kills)
     runs += killed(seedless, root / 'seedless' / 'killed', [['iter', 5]])
     seed = f'randomness.seed=seed-of:{root}/seedless/killed/epoch_1.pth'
@@ -120,7 +121,7 @@ def folder(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize('name', KILLS)
+@pytest.mark.parametrize('name', swept(KILLS, 'twice'))
 def test_killed_and_resumed(folder, name):
     whole, resumed = folder / 'epochs' / 'whole', folder / 'epochs' / name
     assert_same_end(whole, resumed, f'epoch_{EPOCHS}.pth')
@@ -141,7 +142,7 @@ def test_other_seed_ends_elsewhere(folder):
         assert_equal(one['state_dict'], other['state_dict'], 'state_dict')
 
 
-@pytest.mark.parametrize('name', ITERATION_KILLS)
+@pytest.mark.parametrize('name', swept(ITERATION_KILLS, 'trained'))
 def test_between_epochs(folder, name):
     """In a loop that counts iterations, killed in the middle of a pass."""
     root = folder / 'iterations'

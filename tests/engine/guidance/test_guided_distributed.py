@@ -10,6 +10,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from tests.engine.guided_runs import build, leave_group, witness
+from tests.quick import asked, spare, swept
 
 SAMPLER = dict(type='mmvpt.ClassBalancedBatchSampler', samples_per_class=2)
 VARIANTS = {
@@ -56,19 +57,21 @@ def train(folder, variant, batch_size, launcher='none'):
     torch.save(result, folder / f'result_{rank}.pt')
 
 
-def one_rank(rank, port, root):
+def one_rank(rank, port, root, variants):
+    spare()
     options = dict(world_size=2, rank=rank)
     dist.init_process_group('gloo', f'tcp://127.0.0.1:{port}', **options)
-    for variant in VARIANTS:
+    for variant in variants:
         train(root / variant / 'two', variant, 6, 'pytorch')
     leave_group()
 
 
 @pytest.fixture(scope='module')
-def root(tmp_path_factory):
-    """Train every variant with one process and with two."""
+def root(tmp_path_factory, request):
+    """Train the variants that are asked for with one process and with two."""
+    variants = list(asked(request, 'variant', VARIANTS))
     root = tmp_path_factory.mktemp('distributed')
-    for variant in VARIANTS:
+    for variant in variants:
         for name in ('one', 'two'):
             (root / variant / name).mkdir(parents=True)
         train(root / variant / 'one', variant, 12)
@@ -78,11 +81,11 @@ def root(tmp_path_factory):
         port = found.getsockname()[1]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('LOCAL_RANK', '0')
-        mp.spawn(one_rank, (port, root), nprocs=2)
+        mp.spawn(one_rank, (port, root, variants), nprocs=2)
     return root
 
 
-@pytest.mark.parametrize('variant', VARIANTS)
+@pytest.mark.parametrize('variant', swept(VARIANTS, 'class-balanced'))
 def test_two_ranks_equal_one(root, variant):
     tmp_path = root / variant
     one = torch.load(tmp_path / 'one' / 'result_0.pt')

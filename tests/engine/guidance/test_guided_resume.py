@@ -15,6 +15,7 @@ import pytest
 from mmvpt.checkpoint import read_checkpoint
 from tests.engine.miniature import environment, write_config, write_data
 from tests.engine.test_exact_resume import assert_same_end, killed
+from tests.quick import asked, swept
 
 # Three iterations make an epoch; a checkpoint and its note follow the new map.
 KILLS = {
@@ -46,8 +47,8 @@ def guided(**mapping):
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    """Work dirs of all runs of this file, made by one process."""
+def folder(tmp_path_factory, request):
+    """Work dirs of the runs that are asked for, made by one process."""
     root = tmp_path_factory.mktemp('guided')
     data = write_data(root)
 
@@ -69,7 +70,7 @@ def folder(tmp_path_factory):
     runs = []
     for path, kills in ((epochs, KILLS), (iterations, ITERATION_KILLS)):
         runs.append([None, [str(path), '--work-dir', str(path.parent / 'whole')]])
-        for name, where in kills.items():
+        for name, where in asked(request, 'name', kills).items():
             runs += killed(path, path.parent / name, where)
     script = Path(__file__).parents[1] / 'killed_runs.py'
     process = subprocess.run(
@@ -96,7 +97,7 @@ def maps(work_dir):
     return rows
 
 
-@pytest.mark.parametrize('name', KILLS)
+@pytest.mark.parametrize('name', swept(KILLS, 'the_map_is_new_but_not_saved'))
 def test_epochs(folder, name):
     folder = folder / 'epochs'
     assert_same_end(folder / name, folder / 'whole', 'epoch_4.pth')
@@ -104,7 +105,7 @@ def test_epochs(folder, name):
     assert len(maps(folder / 'whole')) == 5
 
 
-@pytest.mark.parametrize('name', ITERATION_KILLS)
+@pytest.mark.parametrize('name', swept(ITERATION_KILLS, 'at_a_map'))
 def test_iterations(folder, name):
     folder = folder / 'iterations'
     assert_same_end(folder / name, folder / 'whole', 'iter_10.pth')
