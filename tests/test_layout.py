@@ -2,6 +2,7 @@
 """Rules of the tree: who may import whom, what every file has, what none has."""
 
 import ast
+import functools
 import importlib
 import re
 import sys
@@ -73,6 +74,13 @@ def is_module(name):
     return path.with_suffix('.py').exists() or (path / '__init__.py').exists()
 
 
+@functools.cache
+def parsed(path):
+    """Return the syntax tree of a file, and all of its nodes."""
+    tree = ast.parse(path.read_text())
+    return tree, tuple(ast.walk(tree))
+
+
 def imports(path, nodes=None):
     """Yield (line, dotted name) of everything that a file imports.
 
@@ -83,7 +91,7 @@ def imports(path, nodes=None):
     package = module_name(path).split('.')
     if path.name != '__init__.py':
         package = package[:-1]
-    for node in ast.walk(ast.parse(path.read_text())) if nodes is None else nodes:
+    for node in parsed(path)[1] if nodes is None else nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
@@ -159,15 +167,15 @@ def test_nothing_that_a_supported_stack_lacks():
     """Compiled operators and names that the forks removed."""
     problems = []
     for path in python_files('mmvpt', 'configs', 'tools', 'tests'):
-        tree = ast.parse(path.read_text())
+        tree, nodes = parsed(path)
         for line, name in imports(path, tree.body):
             if name == 'mmcv.ops' or name.startswith('mmcv.ops.'):
                 problems.append(f'{at(path, line)}: mmcv.ops at module level')
         for line, name in imports(path):
             if name.endswith('.version_info') or name == 'mmseg.digit_version':
                 problems.append(f'{at(path, line)}: {name}')
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute):
+        for node in nodes:
+            if getattr(node, 'attr', None) in ('version_info', 'digit_version'):
                 name = ast.unparse(node)
                 if re.fullmatch(r'mm\w+\.version_info|mmseg\.digit_version', name):
                     problems.append(f'{at(path, node.lineno)}: {name}')
@@ -187,7 +195,7 @@ def test_imported_packages_are_required():
     providers['cv2'] = ['mmcv']
     problems = []
     for path in python_files('mmvpt', 'tools'):
-        top = set(imports(path, ast.parse(path.read_text()).body))
+        top = set(imports(path, parsed(path)[0].body))
         for line, name in imports(path):
             root = name.split('.')[0]
             beside = path.with_name(root + '.py').exists() or (ROOT / root).is_dir()
