@@ -1,5 +1,12 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""The one class of errors that are the user's to mend."""
+"""The one class of errors that are the user's to mend, and how programs show them."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -9,3 +16,70 @@ class UserError(ValueError):
     one message and exit with status 1; every other exception is a bug and keeps its
     traceback.
     """
+
+
+class MissingFileError(UserError, FileNotFoundError):
+    """A file or folder that a user named and that is not there."""
+
+
+class MissingPackageError(UserError, ImportError):
+    """A package that something optional needs and that is not installed."""
+
+
+class NotFiniteError(UserError, FloatingPointError):
+    """A training whose loss or gradient is no number any more."""
+
+
+class FileInTheWayError(UserError, FileExistsError):
+    """A file or folder that is there and would be lost."""
+
+
+def explain(error: BaseException) -> str | None:
+    """Return the message of an error that is the user's; None for everything else.
+
+    The error may have been raised in a data-loading worker, whose traceback torch puts
+    in front of the message; it may be wrapped by another one that quotes it; and a
+    process of a distributed run may only see that another one ended with it.
+
+    Args:
+        error: The error.
+    """
+    message = str(error.args[0]) if error.args else str(error)
+    if isinstance(error, UserError):
+        if 'Original Traceback' in message:
+            name = f'\n{type(error).__module__}.{type(error).__qualname__}: '
+            message = message.rpartition(name)[2].rstrip()
+        return message
+    if 'gloo' in message and ' by peer' in message:
+        return (
+            'another process of this run ended first, and its own message says why '
+            f'(here: {message.splitlines()[0]})'
+        )
+    frames = traceback.extract_tb(error.__traceback__)
+    if frames and 'mmvpt' in Path(frames[-1].filename).parts:  # until all are UserError
+        if (frames[-1].line or '').startswith('raise'):
+            return message
+    inner = error.__cause__ or error.__context__
+    quoted = None if inner is None else explain(inner)
+    return message if quoted and quoted in message else None
+
+
+def run_tool(main: Callable[[], object], interrupted: str = '') -> None:
+    """Run a tool as a program: a :class:`UserError` becomes one message.
+
+    Exits with status 1 after such an error; bugs keep their traceback.
+
+    Args:
+        main: The tool.
+        interrupted: What to do after Ctrl-C.
+    """
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit('; '.join(filter(None, ['interrupted', interrupted])))
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        print(f'{Path(sys.argv[0]).name}: error: {message}', file=sys.stderr)
+        sys.exit(1)

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from mmvpt.errors import UserError
+
 _PACKAGE = Path(__file__).resolve().parent
 #: The folder that holds ``configs`` and ``tools``: a checkout, or what a wheel carries.
 ROOT = _PACKAGE.parent if (_PACKAGE.parent / 'configs').is_dir() else _PACKAGE / '.mim'
@@ -26,7 +28,7 @@ _ZEROS = '0' * 64
 _SEAL = re.compile(rb'(?<!\\)"' + SEAL_KEY.encode() + rb'":"([0-9a-f]{64})"')
 
 
-class SealError(ValueError):
+class SealError(UserError):
     """Bytes that are no sealed file, or a damaged one."""
 
 

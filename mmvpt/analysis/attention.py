@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmvpt.errors import UserError
 from mmvpt.models.vit import PromptedVisionTransformer
 from mmvpt.models.vit.layer import qkv_rows
 
@@ -58,7 +59,7 @@ class Attention:
 
     def _cls(self) -> Tensor:
         if self.cls is None:
-            raise ValueError('the backbone has no CLS token (with_cls_token=False).')
+            raise UserError('the backbone has no CLS token (with_cls_token=False).')
         return self.cls
 
 
@@ -111,7 +112,7 @@ def attention_maps(
         layers: Indices, negative from the end; None for all.
 
     Raises:
-        ValueError: If the model has no prompts, or for a layer that does not run.
+        UserError: If the model has no prompts, or for a layer that does not run.
     """
     backbone = prompted_backbone(model)
     entered = read_layers(backbone, inputs)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mmvpt.checkpoint import read_checkpoint
+from mmvpt.errors import MissingFileError, UserError
 
 HISTORY = 'class_to_prompt.jsonl'
 _BUFFER = 'prompt.class_to_prompt'
@@ -30,12 +31,12 @@ def read_history(folder: str | Path) -> dict[str, np.ndarray]:
         classes of each prompt.
 
     Raises:
-        FileNotFoundError: If there is no history.
-        ValueError: If a history is empty or not what the hook writes.
+        MissingFileError: If there is no history.
+        UserError: If a history is empty or not what the hook writes.
     """
     files = sorted(Path(folder).rglob(HISTORY))
     if not files:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'no {HISTORY} in {str(folder)!r}: give the work dir of a run with '
             'SemanticMappingHook whose map is not fixed.'
         )
@@ -46,12 +47,12 @@ def read_history(folder: str | Path) -> dict[str, np.ndarray]:
                 row = json.loads(line)
                 by_iteration[row['iter']] = (row['epoch'], row['map'], row['sizes'])
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
+                raise UserError(
                     f'{file}, line {number} is no row of a history ({error!r}). Remove '
                     'the line, which a killed run may have left incomplete.'
                 ) from error
     if not by_iteration:
-        raise ValueError(f'{files[0]} is empty: the map was never made.')
+        raise UserError(f'{files[0]} is empty: the map was never made.')
     iterations = sorted(by_iteration)
     epochs, maps, sizes = zip(*(by_iteration[i] for i in iterations))
     arrays = dict(
@@ -80,8 +81,8 @@ def read_checkpoint_maps(folder: str | Path) -> dict[str, np.ndarray]:
         a file's name, the other one is not there.
 
     Raises:
-        FileNotFoundError: If there is no such checkpoint.
-        ValueError: If one has no map.
+        MissingFileError: If there is no such checkpoint.
+        UserError: If one has no map.
     """
     numbered = {}
     for file in Path(folder).glob('*.pth'):
@@ -89,7 +90,7 @@ def read_checkpoint_maps(folder: str | Path) -> dict[str, np.ndarray]:
         if match:
             numbered[match[1], int(match[2])] = file
     if not numbered:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'no epoch_*.pth or iter_*.pth in {str(folder)!r}: give the work dir of a '
             'run that saved checkpoints.'
         )
@@ -113,13 +114,13 @@ def checkpoint_map(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         The map (K,) and the number of classes of each prompt (M,).
 
     Raises:
-        ValueError: If it has none, or the map was never made.
+        UserError: If it has none, or the map was never made.
     """
     state = read_checkpoint(path)
     state = state.get('state_dict', state)
     keys = [k for k in state if k == _BUFFER or k.endswith(f'.{_BUFFER}')]
     if len(keys) != 1:
-        raise ValueError(
+        raise UserError(
             f'{path} has {len(keys)} {_BUFFER}: it is no model of '
             'DistributionAwarePrompt.'
         )
@@ -127,7 +128,7 @@ def checkpoint_map(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     centroids = state.get(keys[0].replace('class_to_prompt', 'centroids'))
     num_prompts = found.max() + 1 if centroids is None else len(centroids)
     if (found < 0).any():
-        raise ValueError(f'{path}: its map was never made.')
+        raise UserError(f'{path}: its map was never made.')
     return found, np.bincount(found, minlength=num_prompts)
 
 

@@ -18,7 +18,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmvpt.apis import TunedModel, load
-from mmvpt.engine.checks import OptionAction
+from mmvpt.engine.config_file import OptionAction
 from mmvpt.engine.run import load_config
 from mmvpt.engine.shown_images import ShownImages, choose_indices, show_images
 from mmvpt.engine.work_dir import list_checkpoints

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mmvpt.errors import MissingFileError, UserError
+
 _FILE = 'scalars.json'
 _AXES = ('step', 'epoch', 'iter')
 
@@ -41,12 +43,12 @@ def read_curves(work_dir: str | Path) -> dict[str, Curve]:
         Curves by name, in the order in which they were first logged.
 
     Raises:
-        FileNotFoundError: If there is no log.
-        ValueError: If the logs are empty or a line is not JSON.
+        MissingFileError: If there is no log.
+        UserError: If the logs are empty or a line is not JSON.
     """
     files = sorted(Path(work_dir).rglob(_FILE))
     if not files:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'no {_FILE} in {str(work_dir)!r}: give the work dir of a run whose '
             "visualizer has dict(type='LocalVisBackend')."
         )
@@ -71,7 +73,7 @@ def read_curves(work_dir: str | Path) -> dict[str, Curve]:
             old = {s: v for s, v in merged.get(name, {}).items() if s < begin}
             merged[name] = {**old, **points}
     if not merged:
-        raise ValueError(
+        raise UserError(
             f'{files[0]} holds no scalars: the run ended before it logged anything. '
             'Lower default_hooks.logger.interval or train longer.'
         )
@@ -96,7 +98,7 @@ def _rows(file: Path) -> list[dict]:
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):  # the run was killed while it wrote
                 break
-            raise ValueError(
+            raise UserError(
                 f'{file}, line {number} is no row of scalars: {line[:60]!r}. Remove '
                 'it, or give another run.'
             ) from error

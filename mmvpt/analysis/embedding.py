@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmvpt.errors import MissingPackageError, UserError
 from mmvpt.models.vit.layer import qkv_rows
 
 from .layers import (
@@ -57,22 +58,22 @@ def layer_points(
         where there is no map; ``layer``.
 
     Raises:
-        ValueError: For a wrong layer or space, a layer without prompts, a backbone
+        UserError: For a wrong layer or space, a layer without prompts, a backbone
             without CLS, or no images.
     """
     if space not in SPACES:
-        raise ValueError(f'space must be one of {SPACES}, got {space!r}.')
+        raise UserError(f'space must be one of {SPACES}, got {space!r}.')
     backbone = prompted_backbone(model)
     index = resolve_layer(backbone, layer)
     if not backbone.num_extra_tokens:
-        raise ValueError('the backbone has no CLS token that stands for an image.')
+        raise UserError('the backbone has no CLS token that stands for an image.')
     prompts, images, patches = [], [], []
     members: list[Tensor] = []
     patch_owner: list[Tensor] = []
     for inputs, classes in batches:
         entered = read_layers(backbone, inputs)[index]
         if entered.prompts is None:
-            raise ValueError(
+            raise UserError(
                 f'layer {index} has no prompts; choose another layer '
                 f'({backbone.num_layers} in all).'
             )
@@ -86,7 +87,7 @@ def layer_points(
         patch_owner.append(numbers.repeat_interleave(points.shape[1] - 1 - count))
         members.append(classes.cpu())
     if not images:
-        raise ValueError('there are no images to look at; give at least one.')
+        raise UserError('there are no images to look at; give at least one.')
 
     member = torch.cat(members)
     positive = positive_prompts(backbone, index, member)
@@ -130,13 +131,13 @@ def place(vectors: np.ndarray, method: str = 'tsne', seed: int = 0) -> np.ndarra
         (P, 2).
 
     Raises:
-        ValueError: For an unknown method or too few vectors.
-        ModuleNotFoundError: If umap-learn is not installed.
+        UserError: For an unknown method or too few vectors.
+        MissingPackageError: If umap-learn is not installed.
     """
     if method not in METHODS:
-        raise ValueError(f'method must be one of {METHODS}, got {method!r}.')
+        raise UserError(f'method must be one of {METHODS}, got {method!r}.')
     if len(vectors) < 4:
-        raise ValueError(f'{len(vectors)} points are too few; give more images.')
+        raise UserError(f'{len(vectors)} points are too few; give more images.')
     if method == 'pca':
         centred = vectors - vectors.mean(axis=0)
         left, scale, _ = np.linalg.svd(centred, full_matrices=False)
@@ -150,7 +151,7 @@ def place(vectors: np.ndarray, method: str = 'tsne', seed: int = 0) -> np.ndarra
         try:
             umap = importlib.import_module('umap')
         except ImportError as error:
-            raise ModuleNotFoundError(
+            raise MissingPackageError(
                 'UMAP needs the umap-learn package: pip install umap-learn, or choose '
                 "method='tsne' or 'pca'."
             ) from error

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmvpt.errors import UserError
 from mmvpt.models.prompts.gated import selection_ratio
 
 
@@ -56,18 +57,18 @@ def gates_of_state(state: dict[str, Tensor], source: str) -> dict[str, np.ndarra
         As :func:`gate_arrays`.
 
     Raises:
-        ValueError: If there are neither gates nor temperatures, or several of them.
+        UserError: If there are neither gates nor temperatures, or several of them.
     """
 
     def only(name: str) -> Tensor | None:
         keys = [key for key in state if key == name or key.endswith(f'.{name}')]
         if len(keys) > 1:
-            raise ValueError(f'{source} has several of them: {", ".join(keys)}.')
+            raise UserError(f'{source} has several of them: {", ".join(keys)}.')
         return state[keys[0]] if keys else None
 
     logits, temperatures = only('prompt.gate_logits'), only('prompt.temperatures')
     if logits is None and temperatures is None:
-        raise ValueError(
+        raise UserError(
             f'{source} has neither prompt.gate_logits nor prompt.temperatures: it is '
             'no model of GatedPrompt, or one with gates=False and temperatures=False.'
         )

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from mmvpt.errors import UserError
 from mmvpt.models.prompts import BasePrompt
 from mmvpt.models.vit import PromptedVisionTransformer
 
@@ -55,16 +56,16 @@ def prompted_backbone(model: nn.Module) -> PromptedVisionTransformer:
         model: Any module; the backbone itself will do.
 
     Raises:
-        ValueError: If there is none, more than one, or one without prompts.
+        UserError: If there is none, more than one, or one without prompts.
     """
     found = [m for m in model.modules() if isinstance(m, PromptedVisionTransformer)]
     if len(found) != 1:
-        raise ValueError(
+        raise UserError(
             f'{type(model).__name__} has {len(found)} PromptedVisionTransformer in it, '
             'but exactly one is needed: give a model of an mmvpt config.'
         )
     if found[0].prompt is None:
-        raise ValueError(
+        raise UserError(
             'the backbone has no prompts (prompt=None), so there is nothing to look '
             'at. Give a model that was tuned with prompts.'
         )
@@ -112,13 +113,13 @@ def resolve_layer(backbone: PromptedVisionTransformer, layer: int | None) -> int
             of all where none is guided.
 
     Raises:
-        ValueError: If that layer does not run.
+        UserError: If that layer does not run.
     """
     count = backbone.out_indices[-1] + 1
     if layer is None:
         return max(backbone.prompt.guided_layers, default=count - 1)
     if not -count <= layer < count:
-        raise ValueError(
+        raise UserError(
             f'layer must be from 0 to {count - 1}, or negative from the end, got '
             f'{layer}.'
         )

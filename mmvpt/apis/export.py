@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mmvpt.checkpoint.config_data import to_data, without_paths
+from mmvpt.errors import UserError
 from mmvpt.models.vit import PromptedVisionTransformer
 from mmvpt.models.vit.layer import attend_to, meets_tokens, qkv_bias
 from mmvpt.version import __version__
@@ -30,7 +31,7 @@ CHECKED_BATCHES = (1, 2, 5)
 TOLERANCE = 1e-4
 
 
-class ExportError(RuntimeError):
+class ExportError(UserError, RuntimeError):
     """A model that cannot be written as a graph; the message says what to do."""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from mmengine.utils import ProgressBar
 from PIL import Image
 
+from mmvpt.errors import UserError
 from mmvpt.files import write_whole
 
 from .images import Source, as_bgr, find_images
@@ -63,11 +64,11 @@ def predict_to_folder(
         How many were predicted, and what could not be read.
 
     Raises:
-        ValueError: If ``out`` is a file.
+        UserError: If ``out`` is a file.
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise ValueError(f'{out} is a file; results go into a folder, name another.')
+        raise UserError(f'{out} is a file; results go into a folder, name another.')
     sources = [s for image in images for s in _find_inputs(image, out)]
     if len({source.name for source in sources}) < len(sources):
         sources = [Source(str(source.image), source.image) for source in sources]

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmvpt.checkpoint import CheckpointError
+from mmvpt.errors import MissingFileError, UserError
 
 ImageLike = Union[str, os.PathLike, np.ndarray, Image.Image]
 ORDERS = ('rgb', 'bgr')
@@ -30,7 +31,7 @@ LOADED = ('BMP', 'JPEG', 'MPO', 'PNG', 'PPM', 'TIFF', 'WEBP')
 NOT_LOADED = ('LAB', 'RGBA', 'RGBX', 'RGBa')
 
 
-class ImageError(ValueError):
+class ImageError(UserError):
     """An image that cannot be read; the message names it and says why."""
 
 
@@ -55,13 +56,13 @@ def find_images(images: ImageLike | Iterable[ImageLike | Source]) -> list[Source
             array, a PIL image, or several of these.
 
     Raises:
-        FileNotFoundError: If a path does not exist.
-        TypeError: For anything else.
+        MissingFileError: If a path does not exist.
+        UserError: For anything else.
     """
     if isinstance(images, (str, os.PathLike, np.ndarray, Image.Image)):
         images = [images]
     elif not isinstance(images, Iterable):
-        raise TypeError(
+        raise UserError(
             'expected a path, an array, a PIL image or a list of them, got '
             f'{type(images).__name__}.'
         )
@@ -74,7 +75,7 @@ def find_images(images: ImageLike | Iterable[ImageLike | Source]) -> list[Source
         elif isinstance(image, (str, os.PathLike)):
             found += _find_files(Path(image).expanduser())
         else:
-            raise TypeError(
+            raise UserError(
                 f'image {number} is a {type(image).__name__}; expected a path, an '
                 'array (height, width, 3) or a PIL image.'
             )
@@ -90,7 +91,7 @@ def _find_files(path: Path) -> Iterator[Source]:
     elif path.exists():
         yield Source(str(path), path)
     else:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'{path} does not exist (working directory: {Path.cwd()}).'
         )
 
@@ -212,7 +213,7 @@ def as_bgr(source: Source, order: str = 'rgb') -> np.ndarray:
 def check_order(order: str) -> None:
     """Raise ``ValueError`` unless ``order`` is a channel order."""
     if order not in ORDERS:
-        raise ValueError(f'channels must be one of {ORDERS}, got {order!r}.')
+        raise UserError(f'channels must be one of {ORDERS}, got {order!r}.')
 
 
 def explain(error: Exception, name: str) -> str:

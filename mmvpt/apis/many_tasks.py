@@ -14,6 +14,7 @@ import torch
 from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 
+from mmvpt.errors import UserError
 from mmvpt.models.vit import PromptedVisionTransformer
 from mmvpt.models.vit.mixed_batch import run_mixed
 
@@ -45,12 +46,12 @@ class TaskBank:
             computing them anew costs M of the T tokens of one image.
 
     Raises:
-        ValueError: If ``keep`` is negative.
+        UserError: If ``keep`` is negative.
     """
 
     def __init__(self, keep: int = 4) -> None:
         if keep < 0:
-            raise ValueError(f'keep must be at least 0, got {keep}.')
+            raise UserError(f'keep must be at least 0, got {keep}.')
         self.keep = keep
         self._tasks: dict[str, Task] = {}
         self._used: list[str] = []  # the last one last
@@ -69,17 +70,17 @@ class TaskBank:
             The task, as ``bank[name]`` is from now on.
 
         Raises:
-            TypeError: If ``task`` is none of these.
-            ValueError: If the name is taken, or the backbone is another: its frozen
+            UserError: If ``task`` is none of these.
+            UserError: If the name is taken, or the backbone is another: its frozen
                 weights or how its modules are built.
             CheckpointError: If a file cannot be read or belongs to other weights.
         """
         if name in self._tasks:
-            raise ValueError(f'there is a task {name!r} already; remove it first.')
+            raise UserError(f'there is a task {name!r} already; remove it first.')
         if isinstance(task, (str, os.PathLike)):
             task = load(task, device=self.device)
         if not isinstance(model_of(task), nn.Module):
-            raise TypeError(
+            raise UserError(
                 f'task {name!r} must be a file, what mmvpt.load returns, or a model, '
                 f'got {type(task).__name__}.'
             )
@@ -147,10 +148,10 @@ class TaskBank:
 
         Raises:
             KeyError: For an unknown task.
-            ValueError: If there are not as many images as tasks.
+            UserError: If there are not as many images as tasks.
         """
         if len(images) != len(tasks):
-            raise ValueError(f'{len(images)} images, but {len(tasks)} tasks.')
+            raise UserError(f'{len(images)} images, but {len(tasks)} tasks.')
         rows = _by_task(tasks)
         inputs = {name: images[index] for name, index in rows.items()}
         outputs: list[Any] = [None] * len(tasks)
@@ -189,16 +190,16 @@ class TaskBank:
         Raises:
             ImageError: For an image that cannot be read.
             KeyError: For an unknown task.
-            TypeError: For a task that was added as a bare model.
-            ValueError: If there are not as many images as tasks.
+            UserError: For a task that was added as a bare model.
+            UserError: If there are not as many images as tasks.
         """
         sources = find_images(images)
         names = [tasks] * len(sources) if isinstance(tasks, str) else list(tasks)
         if len(names) != len(sources):
-            raise ValueError(f'{len(sources)} images, but {len(names)} tasks.')
+            raise UserError(f'{len(sources)} images, but {len(names)} tasks.')
         for name in names:
             if not isinstance(self[name], TunedModel):
-                raise TypeError(
+                raise UserError(
                     f'task {name!r} is a model without a test pipeline; add a '
                     'checkpoint or what mmvpt.load returns, or use forward.'
                 )
@@ -259,7 +260,7 @@ class TaskBank:
             if _equal(parameter, found):
                 own[key] = found
             elif key != 'pos_embed' and not key.startswith('ln1.'):
-                raise ValueError(
+                raise UserError(
                     f'{key} of task {name!r} is not that of {next(iter(self))!r}: they '
                     'are tuned on different weights. Serve them from different banks.'
                 )
@@ -281,7 +282,7 @@ def backbone_of(task: Task) -> PromptedVisionTransformer:
     """Return the backbone of a task.
 
     Raises:
-        ValueError: If it has none of ours, or several.
+        UserError: If it has none of ours, or several.
     """
     found = [
         module
@@ -289,7 +290,7 @@ def backbone_of(task: Task) -> PromptedVisionTransformer:
         if isinstance(module, PromptedVisionTransformer)
     ]
     if len(found) != 1:
-        raise ValueError(
+        raise UserError(
             f'a task has one PromptedVisionTransformer, this one has {len(found)}.'
         )
     return found[0]
@@ -336,7 +337,7 @@ def _check_alike(
     ours, theirs = _modules(first), _modules(vit)
     for path in sorted(set(ours) & set(theirs)):
         if ours[path] != theirs[path]:
-            raise ValueError(
+            raise UserError(
                 f'task {name!r} has {path} as {theirs[path]}, the bank has '
                 f'{ours[path]}. Serve them from different banks.'
             )

@@ -19,6 +19,7 @@ from torch import nn
 from mmvpt.checkpoint import CheckpointError
 from mmvpt.checkpoint.meaning import num_classes
 from mmvpt.checkpoint.tuned import TunedCheckpoint
+from mmvpt.errors import UserError
 
 from .images import (
     ImageError,
@@ -116,7 +117,7 @@ class TunedModel:
         Raises:
             ImageError: With ``errors='raise'``, for an image that cannot be read.
             FileNotFoundError: For a path that does not exist.
-            ValueError: For a value that is not allowed.
+            UserError: For a value that is not allowed.
         """
         results: list[Result] = []
         unreadable: list[Unreadable] = []
@@ -153,10 +154,10 @@ class TunedModel:
         """
         check_order(channels)
         if errors not in ('raise', 'collect'):
-            raise ValueError(f"errors must be 'raise' or 'collect', got {errors!r}.")
+            raise UserError(f"errors must be 'raise' or 'collect', got {errors!r}.")
         batch_size = self.batch_size if batch_size is None else batch_size
         if batch_size < 1:
-            raise ValueError(f'batch_size must be at least 1, got {batch_size}.')
+            raise UserError(f'batch_size must be at least 1, got {batch_size}.')
         sources = find_images(images)
         waiting: list[tuple[str, Any]] = []  # in order: name and sample, or unreadable
         for source in sources:

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-from mmvpt.engine.checks import merge_options
-from mmvpt.engine.run import load_config
+from mmvpt.engine.run import load_config, test, train
 from mmvpt.models.tunable import count_parameters
 
 from . import (
@@ -105,27 +104,21 @@ def _trained(
     spec: Mapping[str, Any], protocol: Protocol, work_dir: Path, mark: str
 ) -> dict[str, Any]:
     """Train, or return what an earlier, complete training left."""
-    from tools.train import main as train
-
     done = work_dir / 'trained.json'
     note = work_dir / 'run.json'
     if done.exists() and (content := json.loads(done.read_text()))['mark'] == mark:
         return content['trained']
     same = note.exists() and json.loads(note.read_text()) == mark
-    blocks: dict[str, Any] = {}
-    length: list[int] = []
-
-    def prepare(config: Config) -> None:
-        merge_options(config, {**spec['options'], **spec['settings']})
-        data = stage_config(config, spec, protocol, 'final')
-        seeds = list(spec['seeds'])
-        blocks.update(protocol=describe_config(config, protocol, 'final', seeds))
-        blocks.update(data=data, code=describe_code())
-        length.append(training_length(config)[0])
-
-    how = '--resume' if same and protocol.selection == 'last' else '--overwrite'
-    if how == '--resume' and _is_at_its_end(work_dir) and protocol.validates:
-        how = '--overwrite'  # the validation of the last epoch would be missing
+    config = load_config(spec['config'], {**spec['options'], **spec['settings']})
+    data = stage_config(config, spec, protocol, 'final')
+    blocks = dict(
+        protocol=describe_config(config, protocol, 'final', list(spec['seeds'])),
+        data=data,
+        code=describe_code(),
+    )
+    resume = same and protocol.selection == 'last'
+    if resume and _is_at_its_end(work_dir) and protocol.validates:
+        resume = False  # the validation of the last epoch would be missing
     (work_dir / 'test.json').unlink(missing_ok=True)
     watch = MeasuringHook()
 
@@ -133,8 +126,9 @@ def _trained(
         write_json(note, mark)  # from here on no checkpoint of another run is there
         runner.register_hook(watch)
 
-    arguments = [spec['config'], '--work-dir', str(work_dir), how]
-    runner = train(arguments, prepare, built)
+    runner = train(
+        config, work_dir=work_dir, resume=resume, overwrite=not resume, built=built
+    )
     measured = watch.measured()
     now = datetime.datetime.now(datetime.timezone.utc)
     tuned, total = count_parameters(runner.model)
@@ -180,23 +174,18 @@ def _tested(
     spec: Mapping[str, Any], work_dir: Path, mark: str
 ) -> tuple[dict[str, float], int]:
     """Read the test split once, but for kills; return the metrics and how often."""
-    from tools.test import main as test
-
     done = work_dir / 'test.json'
     if done.exists() and (content := json.loads(done.read_text()))['mark'] == mark:
         return content['test'], content['reads']
 
-    def prepare(config: Config) -> None:
-        merge_options(config, {**spec['options'], **spec['settings']})
-
-    arguments = [spec['config'], str(_selected(work_dir, spec)), '--work-dir']
-    arguments.append(str(work_dir))
+    config = load_config(spec['config'], {**spec['options'], **spec['settings']})
+    out = None
     if spec.get('predictions'):
-        scope = load_config(spec['config']).get('default_scope')
-        suffix = '' if scope == 'mmseg' else '.pkl'
-        arguments += ['--out', str(work_dir / f'predictions{suffix}')]
+        suffix = '' if config.get('default_scope') == 'mmseg' else '.pkl'
+        out = work_dir / f'predictions{suffix}'
     reads = _count_read(work_dir / 'test_reads.json', mark)
-    metrics = {k: float(v) for k, v in test(arguments, prepare).items()}
+    tested = test(config, _selected(work_dir, spec), work_dir=work_dir, out=out)
+    metrics = {k: float(v) for k, v in tested.items()}
     write_json(done, dict(mark=mark, test=metrics, reads=reads))
     return metrics, reads
 

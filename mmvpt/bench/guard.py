@@ -14,6 +14,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
 
+from mmvpt.errors import UserError
+
 from .protocols import Protocol
 
 #: Fields of a config that hold the data of a stage.
@@ -31,7 +33,7 @@ class Image(NamedTuple):
     bytes: int  # of the image, and of its label map if it has one
 
 
-class LeakError(ValueError):
+class LeakError(UserError):
     """Test data would train or choose something under a leak-free name."""
 
 

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
-from mmvpt.engine.checks import merge_options
+from mmvpt.engine.run import train
 
 from .console import console
 from .finals import validated
@@ -24,11 +22,11 @@ def pretrain(spec: Mapping[str, Any]) -> dict[str, float]:
     Returns:
         The last validation metrics.
     """
-    from tools.train import main as train
-
-    def prepare(config: Config) -> None:
-        merge_options(config, dict(spec['options']))
-
     with console(Path(spec['work_dir'])):
-        where = ['--work-dir', spec['work_dir'], '--overwrite']
-        return validated(train([spec['config'], *where], prepare))
+        runner = train(
+            spec['config'],
+            cfg_options=spec['options'],
+            work_dir=spec['work_dir'],
+            overwrite=True,
+        )
+        return validated(runner)

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmvpt.errors import UserError
+
 from .protocols import PROTOCOLS
 from .schema import FORMAT, SCHEMAS, VERSION, problems
 
 
-class InvalidRecordError(ValueError):
+class InvalidRecordError(UserError):
     """A file is no record, or a record contradicts itself."""
 
 

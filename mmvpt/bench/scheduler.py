@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from mmvpt.errors import UserError
+
 from .pool import MAX_DEATHS, Crew, Event, Job
 from .progress import Tally, show_settings
 from .strategies import Outcome, Strategy
@@ -17,7 +19,7 @@ if TYPE_CHECKING:  # a session without a search needs no Optuna
     from .store import Claim, StudyStore
 
 
-class StorageError(RuntimeError):
+class StorageError(UserError, RuntimeError):
     """The storage of a search cannot be reached, is full, or holds another search."""
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmvpt.engine import run as launch
-from mmvpt.engine.checks import OptionAction
+from mmvpt.engine.config_file import OptionAction
 
 from . import PROTOCOLS, get_protocol, progress
 from . import study as session

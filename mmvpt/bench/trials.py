@@ -12,10 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
-from mmvpt.engine.checks import merge_options
-from mmvpt.engine.run import load_config
+from mmvpt.engine.run import load_config, train
 
 from . import describe_code, describe_config, get_protocol
 from .console import console
@@ -66,8 +63,6 @@ def run_trial(spec: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         ``state``, ``value``, ``steps`` and ``cost`` of the outcome, and ``seconds``.
     """
-    from tools.train import main as train
-
     protocol = get_protocol(spec['protocol'])
     watch = ValidationHook(spec['metric'], spec['thresholds'])
     start = time.monotonic()
@@ -75,19 +70,20 @@ def run_trial(spec: Mapping[str, Any]) -> dict[str, Any]:
     again = f'_again{spec["attempt"]}' if spec['attempt'] else ''
     work_dir = Path(spec['work_dir']) / f'trial{spec["slot"]}{again}'
 
-    def prepare(config: Config) -> None:
-        merge_options(config, {**spec['options'], **spec['overrides']})
-        stage_config(config, spec, protocol, 'search')
-        if spec['interval']:
-            config.train_cfg.val_interval = spec['interval']
-
     state = 'complete'
     with console(work_dir):
         try:
+            config = load_config(
+                spec['config'], {**spec['options'], **spec['overrides']}
+            )
+            stage_config(config, spec, protocol, 'search')
+            if spec['interval']:
+                config.train_cfg.val_interval = spec['interval']
             train(
-                [spec['config'], '--work-dir', str(work_dir), '--overwrite'],
-                prepare,
-                lambda runner: runner.register_hook(watch, priority='LOWEST'),
+                config,
+                work_dir=work_dir,
+                overwrite=True,
+                built=lambda runner: runner.register_hook(watch, priority='LOWEST'),
             )
         except FloatingPointError:  # the loss is no number any more
             traceback.print_exc()
@@ -117,8 +113,6 @@ def calibrate(spec: Mapping[str, Any]) -> dict[str, float] | None:
         ``start``, seconds until the first iteration, and ``training``, seconds of all
         iterations; None where the loop has no iterations to time, or diverges at once.
     """
-    from tools.train import main as train
-
     protocol = get_protocol(spec['protocol'])
     # Sessions that join one search may do this at the same time.
     owner = f'{socket.gethostname()}_{os.getpid()}'
@@ -126,16 +120,17 @@ def calibrate(spec: Mapping[str, Any]) -> dict[str, float] | None:
     hook = CalibrationHook()
     start = time.monotonic()
 
-    def prepare(config: Config) -> None:
-        merge_options(config, {**spec['options'], **spec['overrides']})
-        stage_config(config, spec, protocol, spec.get('stage', 'search'))
-
     with console(work_dir):
         try:
+            config = load_config(
+                spec['config'], {**spec['options'], **spec['overrides']}
+            )
+            stage_config(config, spec, protocol, spec.get('stage', 'search'))
             train(
-                [spec['config'], '--work-dir', str(work_dir), '--overwrite'],
-                prepare,
-                lambda runner: runner.register_hook(hook, priority='LOWEST'),
+                config,
+                work_dir=work_dir,
+                overwrite=True,
+                built=lambda runner: runner.register_hook(hook, priority='LOWEST'),
             )
         except (Calibrated, FloatingPointError):
             pass

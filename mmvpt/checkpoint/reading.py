@@ -23,6 +23,7 @@ from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner import CheckpointLoader
 
+from mmvpt.errors import UserError
 from mmvpt.files import is_sealed, read_sealed
 
 TRUST_ENV = 'MMVPT_TRUST_CHECKPOINT'
@@ -36,7 +37,7 @@ _CODE = re.compile(
 _PLAIN_DTYPES = ('?', 'b', 'h', 'i', 'l', 'q', 'B', 'H', 'I', 'L', 'Q', 'e', 'f', 'd')
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError, RuntimeError):
     """A checkpoint that cannot be read or written; the message names the remedy."""
 
 

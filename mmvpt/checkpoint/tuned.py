@@ -195,6 +195,8 @@ def _parse(state: Mapping[str, Tensor], text: str) -> TunedCheckpoint:
             normalization=_checked(facts['normalization']),
             training=dict(facts['training']),
         )
+    except CheckpointError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f'its description is incomplete ({error}).') from error
 

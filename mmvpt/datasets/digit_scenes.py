@@ -10,6 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmvpt.errors import UserError
+
 from .digits import load_scans, write_task
 
 #: Label 0 is the background; 255 is no class and does not count.
@@ -60,7 +62,7 @@ def export_digit_scenes(
     Raises:
         FileExistsError: If a folder of that name holds something else.
         ImportError: If scikit-learn is missing.
-        ValueError: If a split is unknown or missing, or has no scene.
+        UserError: If a split is unknown or missing, or has no scene.
     """
     scenes = _check(scenes, SCENES)
     source_scenes = _check(source_scenes, SOURCE_SCENES)
@@ -86,7 +88,7 @@ def export_digit_scenes(
 def _check(given: Mapping[str, int] | None, default: dict[str, int]) -> dict[str, int]:
     scenes = dict(default if given is None else given)
     if set(scenes) != set(default) or min(scenes.values()) < 1:
-        raise ValueError(
+        raise UserError(
             f'scenes must give a number of at least 1 for each of {tuple(default)}, '
             f'got {scenes}.'
         )

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from mmengine.logging import MMLogger
 
+from mmvpt.errors import FileInTheWayError, MissingPackageError, UserError
+
 MANIFEST = 'export.json'
 ROTATIONS = (0, 90, 180, 270)
 
@@ -51,16 +53,16 @@ def export_digits(
         The folders, the source first.
 
     Raises:
-        FileExistsError: If a folder of that name holds something else.
-        ImportError: If scikit-learn is missing.
-        ValueError: If a number is below 1 or no test image would be left in a class.
+        FileInTheWayError: If a folder of that name holds something else.
+        MissingPackageError: If scikit-learn is missing.
+        UserError: If a number is below 1 or no test image would be left in a class.
     """
     images, digits = load_scans()
     fewest = min(int((digits == digit).sum()) for digit in range(5, 10))
     if min(train_per_class, val_per_class) < 1 or (
         train_per_class + val_per_class >= fewest
     ):
-        raise ValueError(
+        raise UserError(
             f'train_per_class={train_per_class} and val_per_class={val_per_class} must '
             f'be at least 1 and leave a test image: together below {fewest}.'
         )
@@ -78,7 +80,7 @@ def load_scans() -> tuple[np.ndarray, np.ndarray]:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             'The digits come with scikit-learn, which is not installed: '
             'pip install scikit-learn.'
         ) from error
@@ -150,7 +152,7 @@ def write_task(
         The folder.
 
     Raises:
-        FileExistsError: If a folder of that name holds something else.
+        FileInTheWayError: If a folder of that name holds something else.
     """
     texts = {f'{split}.txt': lines for split, lines in lists.items()}
     texts['classes.txt'] = names
@@ -197,17 +199,17 @@ def _check_same(folder: Path, manifest: dict, files: list[str]) -> None:
     try:
         found = json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError):
-        raise FileExistsError(
+        raise FileInTheWayError(
             f'{str(folder)!r} exists and is no export of the digits. {remedy}'
         ) from None
     if found != manifest:
-        raise FileExistsError(
+        raise FileInTheWayError(
             f'{str(folder)!r} holds another export of the digits (other numbers per '
             f'class, or another version). {remedy}'
         )
     missing = [name for name in files if not (folder / name).is_file()]
     if missing:
-        raise FileExistsError(
+        raise FileInTheWayError(
             f'{str(folder)!r} is damaged: {len(missing)} files are missing, such as '
             f'{missing[0]!r}. {remedy}'
         )

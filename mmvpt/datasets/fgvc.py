@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+from mmvpt.errors import MissingFileError, UserError
 from mmvpt.registry import DATASETS
 
 from .listed import LAYOUTS, Entry, ListedDataset
@@ -56,8 +57,8 @@ class FGVC(ListedDataset):
         **kwargs: ``pipeline``, ``indices``, ``test_mode``, ``lazy_init``, ...
 
     Raises:
-        FileNotFoundError: If folder, split file or listed images are missing.
-        ValueError: If ``name`` or ``split`` is unknown, a split file is malformed or
+        MissingFileError: If folder, split file or listed images are missing.
+        UserError: If ``name`` or ``split`` is unknown, a split file is malformed or
             empty, it holds a class that ``train.json`` lacks, or the number of classes
             is not the expected one.
     """
@@ -90,13 +91,13 @@ class FGVC(ListedDataset):
     ) -> None:
         if name not in self.TASKS:
             close = difflib.get_close_matches(str(name), self.TASKS, n=1)
-            raise ValueError(
+            raise UserError(
                 f'Unknown FGVC task {name!r}'
                 + (f', did you mean {close[0]!r}? ' if close else '. ')
                 + f'Tasks are {", ".join(self.TASKS)}.'
             )
         if split not in self.SPLITS:
-            raise ValueError(
+            raise UserError(
                 f'Unknown split {split!r} of FGVC; splits are {", ".join(self.SPLITS)}.'
             )
         self.name = name
@@ -137,7 +138,7 @@ class FGVC(ListedDataset):
         train = self._read_split('train')
         ids = sorted({entry.label for entry in train})
         if len(ids) != self.num_classes:
-            raise ValueError(
+            raise UserError(
                 f'{self.folder / "train.json"} has {len(ids)} classes, expected '
                 f'{self.num_classes} for {self.name!r}. Use the published split, or '
                 f'give num_classes={len(ids)} if this one is meant.'
@@ -147,7 +148,7 @@ class FGVC(ListedDataset):
         for split in self.SPLITS[self.split]:
             for entry in train if split == 'train' else self._read_split(split):
                 if entry.label not in labels:
-                    raise ValueError(
+                    raise UserError(
                         f'{entry.where}: class id {entry.label} does not occur in '
                         'train.json. Take all splits from the same source.'
                     )
@@ -157,29 +158,29 @@ class FGVC(ListedDataset):
     def _read_split(self, split: str) -> list[Entry]:
         path = self.folder / f'{split}.json'
         if not path.is_file():
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f'Split file {str(path)!r} does not exist. {self.prepare_hint()}'
             )
         try:
             content = json.loads(path.read_text(encoding='utf-8-sig'))
         except ValueError as error:  # not JSON, or not UTF-8
-            raise ValueError(f'{path} is not valid JSON: {error}.') from error
+            raise UserError(f'{path} is not valid JSON: {error}.') from error
         if not isinstance(content, dict):
-            raise ValueError(
+            raise UserError(
                 f'{path} holds a {type(content).__name__}, expected an object '
                 '{"relative image path": class id}.'
             )
         if not content:
-            raise ValueError(f'{path} lists no image.')
+            raise UserError(f'{path} lists no image.')
         entries = []
         for image, class_id in content.items():
             where = f'{path}, entry {image!r}'
             if isinstance(class_id, bool) or not isinstance(class_id, (int, str)):
-                raise ValueError(f'{where}: class id {class_id!r} is not an integer.')
+                raise UserError(f'{where}: class id {class_id!r} is not an integer.')
             try:
                 entries.append(Entry(image, int(class_id), where))
             except ValueError:
-                raise ValueError(
+                raise UserError(
                     f'{where}: class id {class_id!r} is not an integer.'
                 ) from None
         return entries

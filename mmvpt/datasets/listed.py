@@ -15,6 +15,8 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.logging import MMLogger
 from mmpretrain.datasets import BaseDataset
 
+from mmvpt.errors import MissingFileError, UserError
+
 from .whole_image import is_cut_off
 
 LAYOUTS = 'docs/own_data.md shows every file layout.'
@@ -51,8 +53,8 @@ class ListedDataset(BaseDataset):
             ``BaseDataset``.
 
     Raises:
-        FileNotFoundError: If the folder, a list or a listed image is missing.
-        ValueError: If a list is empty or malformed, a label is out of range, an image
+        MissingFileError: If the folder, a list or a listed image is missing.
+        UserError: If a list is empty or malformed, a label is out of range, an image
             cannot be decoded, or numbers of classes disagree.
     """
 
@@ -107,7 +109,7 @@ class ListedDataset(BaseDataset):
     def check_folder(self) -> None:
         """Raise FileNotFoundError if the dataset's folder is missing."""
         if not self.folder.is_dir():
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f'Data folder {str(self.folder)!r} does not exist. '
                 f'{self.prepare_hint()}'
             )
@@ -152,7 +154,7 @@ class ListedDataset(BaseDataset):
     def _check_labels(self, entries: list[Entry]) -> None:
         bad = [entry for entry in entries if not 0 <= entry.label < self.num_classes]
         if bad:
-            raise ValueError(
+            raise UserError(
                 f'{bad[0].where}: label {bad[0].label} of {bad[0].path!r} is outside '
                 f'0..{self.num_classes - 1} ({self.num_classes} classes); '
                 f'{len(bad)} of {len(entries)} entries are. Correct the list, or the '
@@ -166,14 +168,14 @@ class ListedDataset(BaseDataset):
             return results
         path = results['img_path']
         if is_cut_off(path):
-            raise ValueError(
+            raise UserError(
                 f'Image {path!r} ({os.path.getsize(path)} bytes) is cut off: its end '
                 'is missing. Fetch it again, or take its line out of the list.'
             )
         try:
             return loader(results)
         except Exception as error:
-            raise ValueError(
+            raise UserError(
                 f'Cannot decode image {results["img_path"]!r} '
                 f'({type(error).__name__}: {error}). Replace the file, or take its '
                 'line out of the list.'
@@ -183,13 +185,13 @@ class ListedDataset(BaseDataset):
         steps = self.pipeline.transforms
         if not steps or not isinstance(steps[0], LoadImageFromFile):
             first = type(steps[0]).__name__ if steps else 'nothing'
-            raise ValueError(
+            raise UserError(
                 'cache_images=True needs LoadImageFromFile as first step of the '
                 f'pipeline, got {first}. Reorder the pipeline or set '
                 'cache_images=False.'
             )
         if steps[0].to_float32:
-            raise ValueError(
+            raise UserError(
                 'cache_images=True keeps uint8 images, but LoadImageFromFile has '
                 'to_float32=True. Drop it, or set cache_images=False.'
             )
@@ -230,8 +232,8 @@ def class_names(
         num_classes: Number of classes, or None.
 
     Raises:
-        FileNotFoundError: If ``classes`` is a file that does not exist.
-        ValueError: If nothing gives the number of classes, or two things disagree.
+        MissingFileError: If ``classes`` is a file that does not exist.
+        UserError: If nothing gives the number of classes, or two things disagree.
     """
     source = 'classes'
     if isinstance(classes, (str, os.PathLike)):
@@ -244,21 +246,21 @@ def class_names(
         names = _read_names(folder / 'classes.txt')
     elif num_classes is not None:
         if num_classes < 1:
-            raise ValueError(f'num_classes must be at least 1, got {num_classes}.')
+            raise UserError(f'num_classes must be at least 1, got {num_classes}.')
         return tuple(str(i) for i in range(num_classes))
     else:
-        raise ValueError(
+        raise UserError(
             f'The number of classes in {str(folder)!r} is unknown. Give num_classes= '
             "or classes=[...], or put 'classes.txt' (one name per line) into the "
             f'folder. {LAYOUTS}'
         )
     if num_classes is not None and len(names) != num_classes:
-        raise ValueError(
+        raise UserError(
             f'{source} has {len(names)} class names, but there are {num_classes} '
             'classes. Make them agree.'
         )
     if not names:
-        raise ValueError(f'{source} holds no class name.')
+        raise UserError(f'{source} holds no class name.')
     return names
 
 
@@ -288,7 +290,7 @@ def check_files(root: Path, entries: Iterable[Entry]) -> None:
             missing.append((entry.where, path))
     if missing:
         shown = '\n'.join(f'  {where}: {path}' for where, path in missing[:3])
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'{len(missing)} listed images do not exist, the first ones are\n{shown}\n'
             f'Unpack the images there or correct the list. {LAYOUTS}'
         )
@@ -296,6 +298,6 @@ def check_files(root: Path, entries: Iterable[Entry]) -> None:
 
 def _read_names(path: Path) -> tuple[str, ...]:
     if not path.is_file():
-        raise FileNotFoundError(f'File with class names {str(path)!r} does not exist.')
+        raise MissingFileError(f'File with class names {str(path)!r} does not exist.')
     lines = path.read_text(encoding='utf-8-sig').splitlines()
     return tuple(line.strip() for line in lines if line.strip())

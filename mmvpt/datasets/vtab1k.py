@@ -11,6 +11,7 @@ from typing import ClassVar, NamedTuple
 
 from mmengine.logging import MMLogger
 
+from mmvpt.errors import MissingFileError, UserError
 from mmvpt.registry import DATASETS
 
 from .listed import LAYOUTS, Entry, ListedDataset
@@ -63,8 +64,8 @@ class VTAB1k(ListedDataset):
         **kwargs: ``pipeline``, ``indices``, ``test_mode``, ``lazy_init``, ...
 
     Raises:
-        FileNotFoundError: If folder, list or listed images are missing.
-        ValueError: If ``task`` or ``split`` is unknown, a line is malformed, a label is
+        MissingFileError: If folder, list or listed images are missing.
+        UserError: If ``task`` or ``split`` is unknown, a line is malformed, a label is
             out of range, or a number of classes contradicts another.
     """
 
@@ -112,26 +113,26 @@ class VTAB1k(ListedDataset):
         folder = Path(data_root).expanduser()
         if task is None:
             if not folder.is_dir() and num_classes is None and classes is None:
-                raise FileNotFoundError(
+                raise MissingFileError(
                     f'Folder {str(folder)!r} of the own task does not exist. {LAYOUTS}'
                 )
         else:
             if task not in self.TASKS:
                 close = difflib.get_close_matches(str(task), self.TASKS, n=1)
-                raise ValueError(
+                raise UserError(
                     f'Unknown VTAB-1k task {task!r}'
                     + (f', did you mean {close[0]!r}? ' if close else '. ')
                     + f'Tasks are {", ".join(self.TASKS)}; for an own task give '
                     'task=None and its folder as data_root.'
                 )
             if split not in self.SPLITS:
-                raise ValueError(
+                raise UserError(
                     f'Unknown split {split!r} of VTAB-1k; splits are '
                     f'{", ".join(self.SPLITS)}.'
                 )
             official = self.TASKS[task]
             if num_classes not in (None, official.num_classes):
-                raise ValueError(
+                raise UserError(
                     f'VTAB-1k task {task!r} has {official.num_classes} classes, got '
                     f'num_classes={num_classes}. Leave it out, or use task=None for an '
                     'own task.'
@@ -168,7 +169,7 @@ class VTAB1k(ListedDataset):
         if not path.is_file():
             lists = sorted(p.stem for p in self.folder.glob('*.txt'))
             found = ', '.join(name for name in lists if name != 'classes')
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f'List {str(path)!r} does not exist (splits found there: '
                 f'{found or "none"}). {self.prepare_hint()}'
             )
@@ -193,12 +194,12 @@ def read_list(path: Path) -> list[Entry]:
         path: The list file, UTF-8.
 
     Raises:
-        ValueError: If a line is malformed, or the list is empty or not text.
+        UserError: If a line is malformed, or the list is empty or not text.
     """
     try:
         lines = path.read_text(encoding='utf-8-sig').split('\n')
     except UnicodeDecodeError as error:
-        raise ValueError(f'{path} is not UTF-8 text: {error}.') from error
+        raise UserError(f'{path} is not UTF-8 text: {error}.') from error
     entries = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -206,18 +207,18 @@ def read_list(path: Path) -> list[Entry]:
         where = f'{path}, line {number}'
         words = line.strip().rsplit(None, 1)
         if len(words) != 2:
-            raise ValueError(
+            raise UserError(
                 f"{where}: expected 'path label', got {line.strip()!r}. Labels are "
                 'integers from 0.'
             )
         try:
             label = int(words[1])
         except ValueError:
-            raise ValueError(
+            raise UserError(
                 f"{where}: label {words[1]!r} is not an integer. Expected 'path "
                 f"label', got {line.strip()!r}."
             ) from None
         entries.append(Entry(words[0], label, where))
     if not entries:
-        raise ValueError(f"{path} is empty. Expected lines 'path label'.")
+        raise UserError(f"{path} is empty. Expected lines 'path label'.")
     return entries

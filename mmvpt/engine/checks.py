@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import inspect
 import re
@@ -13,9 +12,7 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import Any
 
-from mmengine.config import Config, DictAction
 from mmengine.registry import DefaultScope, Registry
-from mmengine.runner import Runner
 from mmengine.runner import runner as runner_module
 
 _UNEXPECTED = re.compile(r"got an unexpected keyword argument '(\w+)'")
@@ -29,65 +26,6 @@ _BUILDERS = dict(
     build_val_loop='loop_cfg',
     build_test_loop='loop_cfg',
 )
-# What tools and mmengine's Runner.from_cfg read besides the arguments of Runner.
-_OTHER_FIELDS = (
-    *('runner_type', 'auto_scale_lr', 'find_unused_parameters', 'model_wrapper_cfg'),
-    *('tta_model', 'tta_pipeline', 'custom_imports', 'compile'),
-)
-
-
-class OptionAction(DictAction):
-    """``--cfg-options`` whose malformed values end in a usage message."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        """Parse ``KEY=VALUE`` pairs; exit with status 2 if one is malformed."""
-        for pair in values:
-            key, equals, value = pair.partition('=')
-            if not key or not equals:
-                parser.error(f'{option_string}: expected KEY=VALUE, got {pair!r}')
-            if value.lstrip().startswith('{'):
-                parser.error(
-                    f'{option_string}: {pair!r}: a dict is written key by key, such as '
-                    f'{key}.type=...; to replace one, write a config with _delete_=True'
-                )
-        try:
-            super().__call__(parser, namespace, values, option_string)
-        except (AssertionError, ValueError) as error:
-            parser.error(f'{option_string}: {error}')
-
-
-def merge_options(config: Config, options: dict[str, Any]) -> None:
-    """Merge ``--cfg-options`` into a config.
-
-    Args:
-        config: Changed in place.
-        options: Changes, by dotted key.
-
-    Raises:
-        ValueError: If nobody reads a key, or the config has no such place.
-    """
-    known = {*config, *inspect.signature(Runner.__init__).parameters, *_OTHER_FIELDS}
-    known -= {'self', 'cfg'}  # Runner's cfg is the config itself
-    for key in options:
-        field = key.split('.')[0]
-        if field not in known:
-            raise ValueError(
-                f'--cfg-options {key}: the config has no {field!r} and nobody would '
-                f'read it.{_similar(field, known)}'
-            )
-    try:
-        config.merge_from_dict(options)
-    except (KeyError, TypeError, AssertionError, AttributeError) as error:
-        reason = error.args[0] if error.args else type(error).__name__
-        raise ValueError(
-            f'--cfg-options {" ".join(options)}: does not fit the config: {reason}'
-        ) from error
 
 
 def explain_config_mistake(error: BaseException) -> str | None:
@@ -132,7 +70,7 @@ def _explain_arguments(message: str, build: FrameType, direct: bool) -> str | No
         key = unexpected[1]
         filled = scope.get('default_args') or {}
         options = [option for option in _options(cls) if option not in filled]
-        hint = _similar(key, options) or f' Options: {", ".join(options)}.'
+        hint = similar(key, options) or f' Options: {", ".join(options)}.'
         return (
             f'{name} has no option {key!r} (value {given[key]!r} in the config).{hint}'
         )
@@ -158,7 +96,7 @@ def _explain_type(message: str, build: FrameType) -> str | None:
     child = _root(registry).children.get(prefix)
     if child:
         known = {f'{prefix}.{key}' for key in _names(child)}
-    hint = _similar(name if child else short, known)
+    hint = similar(name if child else short, known)
     if registry.scope == 'mmengine':
         hint = _about_scope(hint)
     elif not hint and len(known) <= 20:
@@ -217,6 +155,12 @@ def _options(cls: Any) -> list[str]:
     return list(dict.fromkeys(options))
 
 
-def _similar(name: str, known: Iterable[str]) -> str:
+def similar(name: str, known: Iterable[str]) -> str:
+    """Word what was meant by a misspelt name; empty if nothing is near.
+
+    Args:
+        name: What was given.
+        known: What there is.
+    """
     close = difflib.get_close_matches(name, sorted(known), n=2)
     return f' Did you mean {" or ".join(map(repr, close))}?' if close else ''

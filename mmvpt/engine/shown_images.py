@@ -12,6 +12,8 @@ import torch
 from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 
+from mmvpt.errors import UserError
+
 from .guidance.labels import image_classes
 
 
@@ -70,13 +72,13 @@ def show_images(
         num_classes: K, by default the number of names.
 
     Raises:
-        ValueError: If there are no images, or of different sizes.
+        UserError: If there are no images, or of different sizes.
     """
     if not items:
-        raise ValueError('there are no images to look at; give at least one.')
+        raise UserError('there are no images to look at; give at least one.')
     sizes = {tuple(item['inputs'].shape[-2:]) for item in items}
     if len(sizes) > 1:
-        raise ValueError(
+        raise UserError(
             f'the images have different sizes behind the pipeline ({sorted(sizes)}), '
             'so they make no batch. Look at one at a time.'
         )

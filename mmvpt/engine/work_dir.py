@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmvpt.errors import FileInTheWayError, MissingFileError, UserError
+
 _CHECKPOINT = re.compile(r'(epoch|iter)_(\d+)\.pth|best_.+\.pth')
 
 
@@ -24,7 +26,7 @@ def lock_work_dir(work_dir: str | os.PathLike) -> Iterator[None]:
         work_dir: The folder; created if absent.
 
     Raises:
-        RuntimeError: If another process holds it.
+        UserError: If another process holds it.
     """
     try:
         import fcntl
@@ -39,7 +41,7 @@ def lock_work_dir(work_dir: str | os.PathLike) -> Iterator[None]:
         except OSError as error:
             file.seek(0)
             holder = file.read().strip() or 'another process'
-            raise RuntimeError(
+            raise UserError(
                 f'{path.parent.resolve()} is in use by {holder}. Wait for that run, '
                 'end it, or choose another --work-dir.'
             ) from error
@@ -79,7 +81,7 @@ def last_checkpoint(work_dir: str | os.PathLike) -> Path | None:
         The checkpoint, or None if there is none.
 
     Raises:
-        FileNotFoundError: If ``last_checkpoint`` names a file that is gone.
+        MissingFileError: If ``last_checkpoint`` names a file that is gone.
     """
     work_dir = Path(work_dir)
     note = work_dir / 'last_checkpoint'
@@ -88,7 +90,7 @@ def last_checkpoint(work_dir: str | os.PathLike) -> Path | None:
         for path in (named, work_dir / named.name):
             if path.is_file():
                 return path
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'{note} names {named}, which does not exist. Give the checkpoint with '
             '--resume PATH, or start afresh with --overwrite.'
         )
@@ -104,11 +106,11 @@ def clear_for_fresh_run(work_dir: str | os.PathLike, overwrite: bool) -> None:
         overwrite: Remove checkpoints of an earlier run instead of refusing.
 
     Raises:
-        FileExistsError: If there are checkpoints and ``overwrite`` is false.
+        FileInTheWayError: If there are checkpoints and ``overwrite`` is false.
     """
     found = list_checkpoints(work_dir)
     if found and not overwrite:
-        raise FileExistsError(
+        raise FileInTheWayError(
             f'{work_dir} holds checkpoints of an earlier run ({found[-1].name}). '
             'Continue it with --resume, choose another --work-dir, or delete its '
             'checkpoints with --overwrite.'

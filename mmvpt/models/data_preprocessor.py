@@ -6,6 +6,7 @@ from __future__ import annotations
 from torch import nn
 
 from mmvpt.checkpoint import CheckpointError
+from mmvpt.errors import UserError
 from mmvpt.registry import MODELS
 from mmvpt.weights import normalization
 
@@ -30,10 +31,10 @@ def pretrained_data_preprocessor(
 
     Raises:
         CheckpointError: If nothing tells how the checkpoint's images were normalised.
-        ValueError: If only one of ``mean`` and ``std`` is overridden.
+        UserError: If only one of ``mean`` and ``std`` is overridden.
     """
     if ('mean' in kwargs) != ('std' in kwargs):
-        raise ValueError('override mean and std together, or neither of them.')
+        raise UserError('override mean and std together, or neither of them.')
     if 'mean' not in kwargs:
         found = normalization(checkpoint)
         if found is None:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from mmvpt.errors import UserError
+
 #: Parts of the fused query-key-value bias, in the order of its rows.
 BIAS_PARTS = ('query', 'key', 'value')
 _PART = re.compile(r'(.+\.attn)\.qkv\.bias\.(query|key|value)')
@@ -63,7 +65,7 @@ def expand_preset(preset: str, num_layers: int) -> list[str]:
     none of them is a pattern itself.
 
     Raises:
-        ValueError: If k of ``partial-k`` is not between 1 and ``num_layers``.
+        UserError: If k of ``partial-k`` is not between 1 and ``num_layers``.
     """
     presets = {
         'none': [],
@@ -81,7 +83,7 @@ def expand_preset(preset: str, num_layers: int) -> list[str]:
         return [preset]
     k = int(partial[1])
     if not 1 <= k <= num_layers:
-        raise ValueError(
+        raise UserError(
             f"tunable='{preset}': k must be between 1 and the {num_layers} layers of "
             'this backbone.'
         )
@@ -104,7 +106,7 @@ def tune(host: nn.Module, tunable: str | Iterable[str], num_layers: int) -> set[
         Names of the parameters of ``host`` that train.
 
     Raises:
-        ValueError: If a pattern matches no parameter, or a part is asked for where
+        UserError: If a pattern matches no parameter, or a part is asked for where
             there is no fused bias.
     """
     specs = [tunable] if isinstance(tunable, str) else list(tunable)
@@ -117,7 +119,7 @@ def tune(host: nn.Module, tunable: str | Iterable[str], num_layers: int) -> set[
             regex = _compile(pattern)
             hits = {name for name in names if regex.fullmatch(name)}
             if not hits:
-                raise ValueError(
+                raise UserError(
                     f'tunable pattern {pattern!r} matches no parameter. Allowed: the '
                     "presets 'none', 'bias', 'norm', 'cls', 'partial-k', 'davpt+', "
                     "'davpt-released', 'full', and names such as "

@@ -5,7 +5,8 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, Registry
 
-from mmvpt.engine.checks import explain_config_mistake, merge_options
+from mmvpt.engine.checks import explain_config_mistake
+from mmvpt.engine.config_file import merge_options
 
 THINGS = Registry('thing', scope='mmengine', locations=[])
 

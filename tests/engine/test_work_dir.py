@@ -15,6 +15,7 @@ from mmvpt.engine.work_dir import (
     list_checkpoints,
     lock_work_dir,
 )
+from mmvpt.errors import UserError
 
 HOLDER = """
 import os, sys, time
@@ -45,7 +46,7 @@ def holder(tmp_path):
 
 
 def test_second_run_is_refused_until_the_first_is_gone(tmp_path, holder):
-    with pytest.raises(RuntimeError, match=f'{tmp_path}.*process {holder.pid}.*--work'):
+    with pytest.raises(UserError, match=f'{tmp_path}.*process {holder.pid}.*--work'):
         with lock_work_dir(tmp_path):
             pass
     os.kill(holder.pid, signal.SIGKILL)

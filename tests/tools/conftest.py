@@ -6,7 +6,7 @@ import sys
 import pytest
 from mmengine.runner import CheckpointLoader
 
-from mmvpt.engine import run as launch
+from mmvpt.errors import run_tool
 from tests.engine.miniature import write_config
 
 
@@ -44,7 +44,7 @@ def fails(capsys, monkeypatch):
     def run(tool, *args):
         monkeypatch.setattr(sys, 'argv', [f'tools/{tool}'])
         with pytest.raises(SystemExit) as error:
-            launch.run_tool(lambda: mains[tool]([str(arg) for arg in args]))
+            run_tool(lambda: mains[tool]([str(arg) for arg in args]))
         message = capsys.readouterr().err.rpartition(f'{tool}: error: ')[2].strip()
         if isinstance(error.value.code, str):  # as Python does at the end
             return 1, error.value.code

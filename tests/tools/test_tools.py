@@ -11,7 +11,10 @@ import torch
 from mmengine.config import Config
 
 from mmvpt.checkpoint import CheckpointError, read_checkpoint
-from mmvpt.engine import run as launch
+from mmvpt.engine import distributed as processes
+from mmvpt.engine import run, run_config
+from mmvpt.engine.distributed import process_rank
+from mmvpt.errors import UserError
 from tests.engine.miniature import run_tool
 from tests.tools.programs import test_tool, train_tool
 
@@ -20,61 +23,66 @@ def train(config, work_dir, *options):
     return train_tool.main([str(config), '--work-dir', str(work_dir), *options])
 
 
-def merged(tmp_path, *options, **config):
-    """Return the config that train.py builds the runner from."""
+def merged(tmp_path, config=(), **options):
+    """Return the config that train builds the runner from."""
+    config = dict(config)
     config.setdefault('default_scope', 'mmpretrain')
     config.setdefault('train_dataloader', dict(num_workers=2))
     config.setdefault('optim_wrapper', dict(type='OptimWrapper'))
-    args = train_tool.parse_args([str(tmp_path / 'name.py'), *options])
-    return train_tool.merge_args(Config(config), args)
+    (tmp_path / 'name.py').touch()
+    config = Config(config, filename=str(tmp_path / 'name.py'))
+    return run_config.training_config(config, **options)
 
 
 def test_work_dir_comes_from_the_line_the_config_or_its_name(tmp_path):
     assert merged(tmp_path).work_dir == os.path.join('work_dirs', 'name')
-    assert merged(tmp_path, work_dir='a').work_dir == 'a'
-    assert merged(tmp_path, '--work-dir', 'b', work_dir='a').work_dir == 'b'
+    assert merged(tmp_path, dict(work_dir='a')).work_dir == 'a'
+    assert merged(tmp_path, dict(work_dir='a'), work_dir='b').work_dir == 'b'
 
 
 def test_dataloader_defaults(tmp_path):
     loader = merged(tmp_path).train_dataloader
     assert loader.persistent_workers and loader.collate_fn.type == 'default_collate'
-    loader = merged(tmp_path, '--no-persistent-workers').train_dataloader
+    loader = merged(tmp_path, persistent_workers=False).train_dataloader
     assert not loader.persistent_workers
-    loader = merged(tmp_path, train_dataloader=dict(num_workers=0)).train_dataloader
+    alone = dict(train_dataloader=dict(num_workers=0))
+    loader = merged(tmp_path, alone).train_dataloader
     assert not loader.persistent_workers and not loader.pin_memory
-    loader = merged(tmp_path, default_scope='mmseg').train_dataloader
+    seg = dict(default_scope='mmseg')
+    loader = merged(tmp_path, seg).train_dataloader
     assert loader == dict(num_workers=2)
-    loader = merged(tmp_path, '--no-pin-memory', default_scope='mmseg').train_dataloader
+    loader = merged(tmp_path, seg, pin_memory=False).train_dataloader
     assert loader.pin_memory is False
 
 
 def test_no_validate(tmp_path):
-    config = merged(tmp_path, '--no-validate', val_cfg=dict(), val_dataloader=dict())
+    config = dict(val_cfg=dict(), val_dataloader=dict())
+    config = merged(tmp_path, config, validate=False)
     assert config.val_cfg is None and config.val_dataloader is None
 
 
 def test_amp(tmp_path, monkeypatch):
-    wrapper = merged(tmp_path, '--amp').optim_wrapper
+    wrapper = merged(tmp_path, amp=True).optim_wrapper
     if not torch.cuda.is_available():
         assert wrapper.type == 'mmvpt.AutocastOptimWrapper'
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    wrapper = merged(tmp_path, '--amp').optim_wrapper
+    wrapper = merged(tmp_path, amp=True).optim_wrapper
     assert wrapper == dict(type='AmpOptimWrapper', loss_scale='dynamic')
-    with pytest.raises(SystemExit, match='but the config has Own'):
-        merged(tmp_path, '--amp', optim_wrapper=dict(type='Own'))
+    with pytest.raises(UserError, match='but the config has Own'):
+        merged(tmp_path, dict(optim_wrapper=dict(type='Own')), amp=True)
 
 
 def test_auto_scale_lr(tmp_path):
     scale = dict(enable=False, base_batch_size=256)
-    config = merged(tmp_path, '--auto-scale-lr', auto_scale_lr=scale)
+    config = merged(tmp_path, dict(auto_scale_lr=scale), auto_scale_lr=True)
     assert config.auto_scale_lr.enable
-    with pytest.raises(SystemExit, match='auto_scale_lr=dict'):
-        merged(tmp_path, '--auto-scale-lr')
+    with pytest.raises(UserError, match='auto_scale_lr=dict'):
+        merged(tmp_path, auto_scale_lr=True)
 
 
 def test_overwrite_and_resume_exclude_each_other(capsys):
     with pytest.raises(SystemExit) as error:
-        train_tool.parse_args(['c.py', '--resume', '--overwrite'])
+        train_tool.main(['c.py', '--resume', '--overwrite'])
     assert error.value.code == 2
     assert 'give one of them' in capsys.readouterr().err
 
@@ -137,7 +145,7 @@ def test_flips(trained, tmp_path):
     config, work_dir = trained
     args = [str(config), str(work_dir / 'epoch_2.pth'), '--work-dir', str(tmp_path)]
     assert 'accuracy/top1' in test_tool.main([*args, '--tta'])
-    with pytest.raises(SystemExit, match='leave one of them out'):
+    with pytest.raises(UserError, match='leave one of them out'):
         test_tool.main([*args, '--tta', '--show-dir', str(tmp_path)])
 
 
@@ -156,10 +164,8 @@ def test_segmentation_options():
             tta_pipeline=['augmented'],
         )
     )
-    options = ['--show-dir', 'pics', '--tta', '--out', 'maps']
-    config = test_tool.merge_args(
-        config, test_tool.parse_args(['c.py', 'x.pth', *options])
-    )
+    config = run_config.testing_config(config, 'x.pth', show_dir='pics', tta=True)
+    assert not run._set_out(config, 'maps', None)
     assert config.default_hooks.visualization.draw
     assert config.visualizer.save_dir == 'pics'
     assert config.test_evaluator.output_dir == 'maps'
@@ -179,13 +185,13 @@ def test_checkpoint_of_another_config(trained, tmp_path):
         test_tool.main(args)
 
 
-def test_out_needs_an_ending(capsys):
-    with pytest.raises(SystemExit):
-        test_tool.parse_args(['c', 'x', '--out', 'a.pkl', '--out-item', 'metrics'])
-    assert 'must end in .json' in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        test_tool.parse_args(['c', 'x', '--out-item', 'metrics'])
-    assert '--out-item needs --out' in capsys.readouterr().err
+def test_out_needs_an_ending(trained, tmp_path):
+    config, _ = trained
+    args = [str(config), 'x.pth', '--work-dir', str(tmp_path), '--out-item', 'metrics']
+    with pytest.raises(UserError, match='must end in .json'):
+        test_tool.main([*args, '--out', 'a.pkl'])
+    with pytest.raises(UserError, match='--out-item needs --out'):
+        test_tool.main(args)
 
 
 def test_mistake_is_one_message(tmp_path):
@@ -223,28 +229,26 @@ def fail_in(module, body):
 
 def test_only_our_own_errors_are_explained():
     try:
-        launch.load_config('nothere.py')
+        run.load_config('nothere.py')
     except FileNotFoundError as error:
-        assert launch.explain(error).startswith('config nothere.py does not exist')
+        assert run.explain(error).startswith('config nothere.py does not exist')
         wrapped = RuntimeError(f'class X: {error}')
         wrapped.__cause__ = error
-        assert launch.explain(wrapped) == str(wrapped)
+        assert run.explain(wrapped) == str(wrapped)
         other = RuntimeError('something else')
         other.__context__ = error
-        assert launch.explain(other) is None
+        assert run.explain(other) is None
     try:
-        launch.process_rank('unknown')  # a bug inside the package
+        process_rank('unknown')  # a bug inside the package
     except KeyError as error:
-        assert launch.explain(error) is None
-    assert (
-        launch.explain(fail_in('x.py', 'def fail():\n    raise ValueError(1)')) is None
-    )
+        assert run.explain(error) is None
+    assert run.explain(fail_in('x.py', 'def fail():\n    raise ValueError(1)')) is None
 
 
 def test_a_process_that_ended_is_not_the_fault_of_the_others():
     lost = RuntimeError('[gloo/pair.cc:561] Connection closed by peer [::1]\nmore')
-    assert launch.explain(lost).startswith('another process of this run ended first')
-    assert 'more' not in launch.explain(lost)
+    assert run.explain(lost).startswith('another process of this run ended first')
+    assert 'more' not in run.explain(lost)
 
 
 def test_errors_of_workers_are_explained(trained, tmp_path):
@@ -265,24 +269,23 @@ def test_errors_of_workers_are_explained(trained, tmp_path):
     ]
     with pytest.raises(Exception) as error:
         train(config, tmp_path / 'run', '--cfg-options', *options)
-    message = launch.explain(error.value)
+    message = run.explain(error.value)
     assert message and 'train800_5.png' in message and 'Traceback' not in message
 
 
-@pytest.mark.parametrize('tool', ['train.py', 'predict.py'])
-def test_interrupt_is_no_traceback(monkeypatch, tool):
+def test_interrupt_is_no_traceback():
     def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('sys.argv', [f'tools/{tool}'])
-    with pytest.raises(SystemExit, match='interrupted') as ended:
-        launch.run_tool(interrupted)
-    assert ('--resume' in str(ended.value)) == (tool == 'train.py')
+    with pytest.raises(SystemExit, match='^interrupted$'):
+        run.run_tool(interrupted)
+    with pytest.raises(SystemExit, match='^interrupted; continue with --resume$'):
+        run.run_tool(interrupted, 'continue with --resume')
 
 
 def test_bug_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
-        launch.run_tool(lambda: 1 / 0)
+        run.run_tool(lambda: 1 / 0)
 
 
 def test_names_of_runs_differ(tmp_path):
@@ -292,13 +295,13 @@ def test_names_of_runs_differ(tmp_path):
 
 def test_processes_of_slurm_and_mpi(monkeypatch):
     env = types.SimpleNamespace(environ={})
-    monkeypatch.setattr(launch, 'os', env)
+    monkeypatch.setattr(processes, 'os', env)
     env.environ.update(SLURM_PROCID='3', SLURM_NTASKS='4', SLURM_LOCALID='1')
     env.environ['MASTER_ADDR'] = 'node0'
-    assert launch.process_rank('slurm') == 3
-    launch._name_processes('slurm')
+    assert process_rank('slurm') == 3
+    processes.name_processes('slurm')
     assert [env.environ[k] for k in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')] == list('341')
     mpi = dict(RANK='1', SIZE='2', LOCAL_RANK='0')
     env.environ.update({f'OMPI_COMM_WORLD_{k}': v for k, v in mpi.items()})
-    launch._name_processes('mpi')
+    processes.name_processes('mpi')
     assert [env.environ[k] for k in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')] == list('120')

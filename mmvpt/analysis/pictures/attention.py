@@ -11,6 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mmvpt.errors import UserError
+
 from .style import BLUE, GREY, ORANGE, SEQUENTIAL, add_caption, new_figure
 
 
@@ -46,13 +48,13 @@ def draw_attention(
             gives most over all images.
 
     Raises:
-        ValueError: If the layer has no prompts, or no such head.
+        UserError: If the layer has no prompts, or no such head.
     """
     num_heads, count = prompts.shape[1:3]
     if not count:
-        raise ValueError(f'layer {layer} has no prompts; choose another layer.')
+        raise UserError(f'layer {layer} has no prompts; choose another layer.')
     if head is not None and not 0 <= head < num_heads:
-        raise ValueError(f'head must be from 0 to {num_heads - 1}, got {head}.')
+        raise UserError(f'head must be from 0 to {num_heads - 1}, got {head}.')
 
     def of_head(weights: np.ndarray) -> np.ndarray:
         return weights.mean(axis=1) if head is None else weights[:, head]

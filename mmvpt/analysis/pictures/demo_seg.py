@@ -16,6 +16,8 @@ import cv2
 import matplotlib
 import numpy as np
 
+from mmvpt.errors import MissingFileError
+
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 from matplotlib.patches import Patch
@@ -82,11 +84,11 @@ def label_map(path: Path) -> np.ndarray:
     """Read a label map.
 
     Raises:
-        FileNotFoundError: If it cannot be read.
+        MissingFileError: If it cannot be read.
     """
     labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if labels is None:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'no label map {path}: write them with tools/test.py --out {path.parent}'
         )
     return labels

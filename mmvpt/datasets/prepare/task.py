@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from mmvpt.errors import UserError
+
 if TYPE_CHECKING:
     from .source import Source
 
 
-class RefusedError(ValueError):
+class RefusedError(UserError):
     """The source is not what it should be; the message says what to do."""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
+from mmvpt.errors import UserError
 from mmvpt.registry import DATA_SAMPLERS
 
 from .seeded import Draw, SeededSampler, draw_seed
@@ -21,7 +22,7 @@ def gt_labels(dataset: Sized) -> np.ndarray:
         dataset: A data set of mmpretrain, or a wrapper with ``get_data_info``.
 
     Raises:
-        ValueError: If it does not tell one label for each image.
+        UserError: If it does not tell one label for each image.
     """
     if hasattr(dataset, 'get_gt_labels'):
         labels = dataset.get_gt_labels()
@@ -33,12 +34,12 @@ def gt_labels(dataset: Sized) -> np.ndarray:
     else:
         labels = np.array([])
     if labels.shape != (len(dataset),) or labels.dtype.kind not in 'iu':
-        raise ValueError(
+        raise UserError(
             f'{type(dataset).__name__} does not tell one gt_label for each image, '
             'which sampling by class needs.'
         )
     if labels.min() < 0:
-        raise ValueError(f'{type(dataset).__name__} has images without a gt_label.')
+        raise UserError(f'{type(dataset).__name__} has images without a gt_label.')
     return labels
 
 
@@ -87,20 +88,20 @@ class ClassBalancedBatchSampler(Sampler):
         samples_per_class: Images of each drawn class.
 
     Raises:
-        TypeError: If ``sampler`` is no :class:`SeededSampler`.
-        ValueError: If the numbers do not divide or the data fill no batch.
+        UserError: If ``sampler`` is no :class:`SeededSampler`.
+        UserError: If the numbers do not divide or the data fill no batch.
     """
 
     def __init__(
         self, sampler: SeededSampler, batch_size: int, samples_per_class: int = 2
     ) -> None:
         if not isinstance(sampler, SeededSampler):
-            raise TypeError(
+            raise UserError(
                 'ClassBalancedBatchSampler needs sampler=dict(type='
                 f"'mmvpt.SeededSampler'), got {type(sampler).__name__}"
             )
         if samples_per_class < 1 or batch_size % samples_per_class:
-            raise ValueError(
+            raise UserError(
                 'samples_per_class must be at least 1 and divide the batch size '
                 f'{batch_size}, got {samples_per_class}'
             )
@@ -109,7 +110,7 @@ class ClassBalancedBatchSampler(Sampler):
         self.samples_per_class = samples_per_class
         self.classes = by_class(sampler.dataset)
         if not len(self):
-            raise ValueError(
+            raise UserError(
                 f'{len(sampler.dataset)} images do not fill a batch of '
                 f'{batch_size * sampler.world_size}'
             )
@@ -163,7 +164,7 @@ class ClassMeansSampler(SeededSampler):
         max_images: Of these at most so many, drawn without repeats; None for all.
 
     Raises:
-        ValueError: If ``samples_per_class`` or ``max_images`` is below 1.
+        UserError: If ``samples_per_class`` or ``max_images`` is below 1.
     """
 
     def __init__(
@@ -179,7 +180,7 @@ class ClassMeansSampler(SeededSampler):
             ('max_images', max_images),
         ):
             if count is not None and count < 1:
-                raise ValueError(f'{name} must be at least 1, got {count}')
+                raise UserError(f'{name} must be at least 1, got {count}')
         self.samples_per_class = samples_per_class
         self.max_images = max_images
 

@@ -11,6 +11,7 @@ import torch
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
+from mmvpt.errors import UserError
 from mmvpt.registry import DATA_SAMPLERS
 
 
@@ -188,10 +189,10 @@ class SeededInfiniteSampler(Sampler):
                 stream.
 
         Raises:
-            ValueError: If ``num_samples`` is negative.
+            UserError: If ``num_samples`` is negative.
         """
         if num_samples < 0:
-            raise ValueError(f'num_samples must not be negative, got {num_samples}.')
+            raise UserError(f'num_samples must not be negative, got {num_samples}.')
         self.skipped = num_samples
 
     def __len__(self) -> int:

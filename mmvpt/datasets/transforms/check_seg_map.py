@@ -7,6 +7,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from PIL import Image
 
+from mmvpt.errors import UserError
 from mmvpt.registry import TRANSFORMS
 
 #: What mmseg leaves out of losses and metrics.
@@ -29,14 +30,14 @@ class CheckSegMap(BaseTransform):
             to K - 1, or 255 where a pixel does not count.
 
     Raises:
-        ValueError: If ``num_classes`` is not between 1 and 254; or with the name of
+        UserError: If ``num_classes`` is not between 1 and 254; or with the name of
             the mask, if it is not one channel of eight bits, has another size than the
             image, or holds a value that is no class.
     """
 
     def __init__(self, num_classes: int) -> None:
         if not 1 <= num_classes < IGNORED:
-            raise ValueError(
+            raise UserError(
                 f'num_classes must be between 1 and {IGNORED - 1}, got {num_classes}.'
             )
         self.num_classes = num_classes
@@ -51,21 +52,21 @@ class CheckSegMap(BaseTransform):
         if 'gt_seg_map' not in results:
             if 'seg_map_path' not in results:  # an image alone, to be predicted
                 return results
-            raise ValueError(
+            raise UserError(
                 'CheckSegMap found no gt_seg_map: it stands after LoadAnnotations.'
             )
         path, seg_map = results['seg_map_path'], results['gt_seg_map']
         with Image.open(path) as file:  # reads the header alone
             mode = file.mode
         if mode not in _MODES or seg_map.ndim != 2:
-            raise ValueError(
+            raise UserError(
                 f'{path}: the mask has mode {mode!r}, but must have one channel of '
                 f'eight bits (Pillow modes {", ".join(_MODES)}), each pixel the index '
                 'of its class. Write colours or 16 bit values as indices first.'
             )
         if seg_map.shape != tuple(results['ori_shape']):
             (height, width), image = seg_map.shape, results['ori_shape']
-            raise ValueError(
+            raise UserError(
                 f'{path}: the mask has {width}x{height} pixels, but the image '
                 f'{results.get("img_path", "")} has {image[1]}x{image[0]}. Masks must '
                 'have the size of their image.'
@@ -74,7 +75,7 @@ class CheckSegMap(BaseTransform):
         beyond = counts[self.num_classes : IGNORED]
         wrong: np.ndarray = np.flatnonzero(beyond) + self.num_classes
         if len(wrong):
-            raise ValueError(self._describe(path, results, counts, wrong))
+            raise UserError(self._describe(path, results, counts, wrong))
         return results
 
     def _describe(

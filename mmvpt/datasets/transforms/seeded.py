@@ -12,6 +12,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS as MMPRETRAIN_TRANSFORMS
 
+from mmvpt.errors import UserError
 from mmvpt.registry import TRANSFORMS
 
 
@@ -46,12 +47,12 @@ class SeededTransforms(BaseTransform):
             those of the default scope, or mmpretrain's if there is none.
 
     Raises:
-        ValueError: If ``transforms`` is empty, or a sample carries no seed.
+        UserError: If ``transforms`` is empty, or a sample carries no seed.
     """
 
     def __init__(self, transforms: Sequence[dict | Callable[[dict], dict]]) -> None:
         if not transforms:
-            raise ValueError('SeededTransforms needs at least one transform, got none.')
+            raise UserError('SeededTransforms needs at least one transform, got none.')
         self.transforms = [
             MMPRETRAIN_TRANSFORMS.build(t) if isinstance(t, dict) else t
             for t in transforms
@@ -65,7 +66,7 @@ class SeededTransforms(BaseTransform):
         """
         seed = getattr(results.get('sample_idx'), 'seed', None)
         if seed is None:
-            raise ValueError(
+            raise UserError(
                 'SeededTransforms needs a sample_idx that carries a seed, got '
                 f'{results.get("sample_idx")!r}. Set sampler=dict(type='
                 "'mmvpt.SeededSampler') in the dataloader, or "

@@ -30,6 +30,7 @@ from mmvpt.checkpoint.tuned import (
     frozen_names,
 )
 from mmvpt.engine.atomic_local_backend import TEMPORARY_SUFFIX, AtomicLocalBackend
+from mmvpt.errors import UserError
 from mmvpt.registry import HOOKS
 
 
@@ -109,7 +110,7 @@ class AtomicCheckpointHook(CheckpointHook):
             runner: The runner.
 
         Raises:
-            ValueError: If frozen weights are to be left out that no file has.
+            UserError: If frozen weights are to be left out that no file has.
         """
         super().before_train(runner)
         if self.tuned_only:
@@ -158,7 +159,7 @@ class AtomicCheckpointHook(CheckpointHook):
         backbones = frozen_backbones(model)
         for path, backbone in backbones.items():
             if (backbone.init_cfg or {}).get('type') != 'Pretrained':
-                raise ValueError(
+                raise UserError(
                     f'tuned_only leaves out the frozen weights of model.{path}, but '
                     'its init_cfg names no checkpoint with them, so they would be '
                     "lost. Set init_cfg=dict(type='Pretrained', checkpoint=...), or "

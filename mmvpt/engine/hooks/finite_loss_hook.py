@@ -13,6 +13,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmvpt.errors import NotFiniteError, UserError
 from mmvpt.registry import HOOKS
 
 
@@ -29,14 +30,14 @@ class FiniteLossHook(Hook):
         interval: Iterations between two looks.
 
     Raises:
-        ValueError: If ``interval`` is below 1.
+        UserError: If ``interval`` is below 1.
     """
 
     priority = 'ABOVE_NORMAL'
 
     def __init__(self, interval: int = 50) -> None:
         if interval < 1:
-            raise ValueError(f'interval must be at least 1, got {interval}')
+            raise UserError(f'interval must be at least 1, got {interval}')
         self.interval = interval
         self._pending: list[tuple[int, dict[str, Any]]] = []
 
@@ -56,7 +57,7 @@ class FiniteLossHook(Hook):
             outputs: Logged values of the iteration; those named ``*loss*`` count.
 
         Raises:
-            FloatingPointError: If a loss noted so far is not finite.
+            NotFiniteError: If a loss noted so far is not finite.
         """
         losses = {
             key: value.detach() if isinstance(value, Tensor) else value
@@ -75,7 +76,7 @@ class FiniteLossHook(Hook):
             runner: The runner.
 
         Raises:
-            FloatingPointError: If a loss or a tuned parameter is not finite.
+            NotFiniteError: If a loss or a tuned parameter is not finite.
         """
         self._look(runner, parameters=True)
 
@@ -86,7 +87,7 @@ class FiniteLossHook(Hook):
             runner: The runner.
 
         Raises:
-            FloatingPointError: If a loss is not finite.
+            NotFiniteError: If a loss is not finite.
         """
         self._look(runner)
 
@@ -98,7 +99,7 @@ class FiniteLossHook(Hook):
             checkpoint: Not used.
 
         Raises:
-            FloatingPointError: If a loss or a tuned parameter is not finite.
+            NotFiniteError: If a loss or a tuned parameter is not finite.
         """
         self._look(runner, parameters=True)
 
@@ -135,7 +136,7 @@ class FiniteLossHook(Hook):
                 f'the parameter {name} is not finite after iteration '
                 f'{runner.iter + 1}, although the loss still is'
             )
-        raise FloatingPointError(f'{what}. {self._advice(runner)}')
+        raise NotFiniteError(f'{what}. {self._advice(runner)}')
 
     @staticmethod
     def _tuned(runner: Runner) -> list[tuple[str, Tensor]]:

@@ -11,6 +11,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from mmvpt.errors import UserError
 from mmvpt.registry import HOOKS
 
 _HEADS = ('head', 'decode_head', 'auxiliary_head')
@@ -32,7 +33,7 @@ class NumClassesHook(Hook):
             runner: The runner.
 
         Raises:
-            ValueError: If a head and the data disagree.
+            UserError: If a head and the data disagree.
         """
         self._check(runner, runner.train_dataloader.dataset, 'train')
 
@@ -43,7 +44,7 @@ class NumClassesHook(Hook):
             runner: The runner.
 
         Raises:
-            ValueError: If a head and the data disagree.
+            UserError: If a head and the data disagree.
         """
         self._check(runner, runner.val_dataloader.dataset, 'val')
 
@@ -54,7 +55,7 @@ class NumClassesHook(Hook):
             runner: The runner.
 
         Raises:
-            ValueError: If a head and the data disagree.
+            UserError: If a head and the data disagree.
         """
         self._check(runner, runner.test_dataloader.dataset, 'test')
 
@@ -66,7 +67,7 @@ class NumClassesHook(Hook):
             num_classes = getattr(head, 'num_classes', None)
             if num_classes is None or num_classes == len(classes):
                 continue
-            raise ValueError(
+            raise UserError(
                 f'model.{key}.num_classes is {num_classes}, but the {stage} data set '
                 f'({type(dataset).__name__}) has {len(classes)} classes. Set '
                 f'model.{key}.num_classes={len(classes)}, or correct '

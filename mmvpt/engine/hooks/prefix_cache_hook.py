@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmvpt.engine.guidance.guided import unwrapped
+from mmvpt.errors import UserError
 from mmvpt.models.vit import PromptedVisionTransformer
 from mmvpt.models.vit.prefix_cache import PrefixCache, cacheable_layers
 from mmvpt.registry import HOOKS
@@ -29,7 +30,7 @@ class PrefixCacheHook(Hook):
             time, and a warning says so.
 
     Raises:
-        ValueError: At the start, if no layer can be skipped (a prompt or tuned tensor
+        UserError: At the start, if no layer can be skipped (a prompt or tuned tensor
             in the first layer, drop-path) or ``max_gb`` is not positive; after the
             second epoch, if images were kept and none came again (random transforms).
     """
@@ -38,7 +39,7 @@ class PrefixCacheHook(Hook):
 
     def __init__(self, folder: str = 'work_dirs/prefix_cache', max_gb: float = 8.0):
         if max_gb <= 0:
-            raise ValueError(f'max_gb must be positive, got {max_gb}.')
+            raise UserError(f'max_gb must be positive, got {max_gb}.')
         self.folder, self.max_bytes = folder, int(max_gb * 1e9)
 
     def before_train(self, runner: Runner) -> None:
@@ -73,7 +74,7 @@ class PrefixCacheHook(Hook):
             self._misses += self.cache.misses - misses
         size = len(runner.train_dataloader.dataset)
         if not self._hits and self._misses >= 2 * size:
-            raise ValueError(
+            raise UserError(
                 f'PrefixCacheHook: {self._misses} training images passed and none came '
                 f'twice, though the data set has {size}. Random transforms make each '
                 'one new: remove them from train_dataloader.dataset.pipeline, or '
@@ -94,7 +95,7 @@ class PrefixCacheHook(Hook):
         model = unwrapped(runner.model)
         found = [m for m in model.modules() if isinstance(m, PromptedVisionTransformer)]
         if len(found) != 1:
-            raise ValueError(
+            raise UserError(
                 'PrefixCacheHook needs one PromptedVisionTransformer, but the model '
                 f'has {len(found)}. Remove the hook.'
             )

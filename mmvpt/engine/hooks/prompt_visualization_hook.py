@@ -14,6 +14,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from mmvpt import analysis
 from mmvpt.engine.guidance.guided import unwrapped
 from mmvpt.engine.shown_images import ShownImages, choose_indices, show_images
+from mmvpt.errors import UserError
 from mmvpt.models.prompts import DistributionAwarePrompt, GatedPrompt
 from mmvpt.models.vit import PromptedVisionTransformer
 from mmvpt.registry import HOOKS
@@ -52,7 +53,7 @@ class PromptVisualizationHook(Hook):
         pictures: Whether to draw, which takes about a second for each look.
 
     Raises:
-        ValueError: If ``interval`` or ``num_images`` is below 1.
+        UserError: If ``interval`` or ``num_images`` is below 1.
     """
 
     priority = 'LOW'
@@ -67,7 +68,7 @@ class PromptVisualizationHook(Hook):
     ) -> None:
         for name, value in (('interval', interval), ('num_images', num_images)):
             if not isinstance(value, int) or value < 1:
-                raise ValueError(f'{name} must be at least 1, got {value!r}.')
+                raise UserError(f'{name} must be at least 1, got {value!r}.')
         self.interval = interval
         self.by_epoch = by_epoch
         self.num_images = num_images
@@ -83,7 +84,7 @@ class PromptVisualizationHook(Hook):
             runner: The runner.
 
         Raises:
-            ValueError: If the model has no prompts or CLS, the layer does not run or
+            UserError: If the model has no prompts or CLS, the layer does not run or
                 has no prompts, there are no validation data, or epochs are to be
                 counted and do not exist.
         """
@@ -92,14 +93,14 @@ class PromptVisualizationHook(Hook):
         backbone = analysis.prompted_backbone(model)
         analysis.resolve_layer(backbone, self.layer)
         if not backbone.num_extra_tokens:
-            raise ValueError(f'{name} looks at CLS, which the backbone has not.')
+            raise UserError(f'{name} looks at CLS, which the backbone has not.')
         if self.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
-            raise ValueError(
+            raise UserError(
                 f'{name}: training counts iterations, so no epoch ends. Set '
                 'by_epoch=False and interval to a number of iterations.'
             )
         if runner.val_loop is None:
-            raise ValueError(
+            raise UserError(
                 f'{name} shows validation images, but the config has no '
                 'val_dataloader. Add one or remove the hook.'
             )
@@ -217,7 +218,7 @@ class PromptVisualizationHook(Hook):
         layer = analysis.resolve_layer(backbone, self.layer)
         one = next((m for m in maps if m.layer == layer), None)
         if one is None:
-            raise ValueError(
+            raise UserError(
                 f'{type(self).__name__}: layer {layer} has no prompts, layers '
                 f'{[m.layer for m in maps]} have. Choose one of them.'
             )

@@ -13,6 +13,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from mmvpt.errors import UserError
 from mmvpt.registry import HOOKS
 
 
@@ -42,12 +43,12 @@ class TunedParametersHook(Hook):
             runner: The runner.
 
         Raises:
-            ValueError: If nothing is tuned.
+            UserError: If nothing is tuned.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         report = self.count(model)
         if not report['tuned']:
-            raise ValueError(
+            raise UserError(
                 'every parameter of the model is frozen, there is nothing to train. '
                 'Give the backbone a prompt or a tunable part, or the model a head.'
             )
@@ -140,7 +141,7 @@ class TunedParametersHook(Hook):
             outputs: Not used.
 
         Raises:
-            RuntimeError: If a tuned parameter received no gradient.
+            UserError: If a tuned parameter received no gradient.
         """
         if not self._handles:
             return
@@ -149,7 +150,7 @@ class TunedParametersHook(Hook):
             return
         self._stop_watching()
         if self._missing:
-            raise RuntimeError(
+            raise UserError(
                 'these parameters are tuned, but no gradient reaches them: '
                 f'{", ".join(sorted(self._missing))}. Freeze them, or find out why the '
                 'loss does not depend on them (a prompt behind the last layer that is '

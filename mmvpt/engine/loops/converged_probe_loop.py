@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from mmvpt.engine.guidance.class_pass import eval_pipeline
+from mmvpt.errors import UserError
 from mmvpt.registry import LOOPS
 
 
@@ -51,7 +52,7 @@ class ConvergedProbeLoop(BaseLoop):
             L-BFGS.
 
     Raises:
-        ValueError: If an option is out of range, something besides ``head.fc`` is
+        UserError: If an option is out of range, something besides ``head.fc`` is
             tuned, or the head has no linear layer ``fc``.
     """
 
@@ -67,19 +68,19 @@ class ConvergedProbeLoop(BaseLoop):
         max_steps: int = 50,
     ) -> None:
         if not l2 or any(not value >= 0 for value in l2):
-            raise ValueError(f'l2 must be a list of numbers from 0 on, got {l2}')
+            raise UserError(f'l2 must be a list of numbers from 0 on, got {l2}')
         if tolerance <= 0 or max_steps < 1:
-            raise ValueError(
+            raise UserError(
                 'tolerance must be positive and max_steps at least 1, got '
                 f'{tolerance} and {max_steps}'
             )
         if len(l2) > 1 and runner._val_dataloader is None:
-            raise ValueError(
+            raise UserError(
                 f'choosing among {len(l2)} values of l2 needs validation data. Set '
                 'val_dataloader, or give a single value, train_cfg.l2=[0.01].'
             )
         if runner.param_schedulers:
-            raise ValueError(
+            raise UserError(
                 'a learning rate schedule has no effect on a converged probe; set '
                 'param_scheduler=None'
             )
@@ -116,7 +117,7 @@ class ConvergedProbeLoop(BaseLoop):
                 is built already, has no pipeline.
 
         Raises:
-            ValueError: If the training data have no pipeline that could be replaced.
+            UserError: If the training data have no pipeline that could be replaced.
         """
         loader = copy.deepcopy(train)
         loader['sampler'] = dict(type='DefaultSampler', shuffle=False, round_up=False)
@@ -125,7 +126,7 @@ class ConvergedProbeLoop(BaseLoop):
         if pipeline is None:
             return loader
         if 'pipeline' not in loader['dataset']:
-            raise ValueError(
+            raise UserError(
                 'the converged probe reads the training images with the pipeline of '
                 'the validation, but train_dataloader.dataset (a '
                 f'{loader["dataset"]["type"]}) has no pipeline to replace'
@@ -158,7 +159,7 @@ class ConvergedProbeLoop(BaseLoop):
         fc = getattr(getattr(model, 'head', None), 'fc', None)
         if type(fc) is not nn.Linear:
             head = type(getattr(model, 'head', None)).__name__
-            raise ValueError(
+            raise UserError(
                 'the converged probe fits a linear layer model.head.fc, but in this '
                 f'{head} it is {type(fc).__name__}. Use head=dict(type='
                 "'LinearClsHead')."
@@ -166,7 +167,7 @@ class ConvergedProbeLoop(BaseLoop):
         tuned = [n for n, p in model.named_parameters() if p.requires_grad]
         others = [n for n in tuned if n not in ('head.fc.weight', 'head.fc.bias')]
         if others:
-            raise ValueError(
+            raise UserError(
                 'a converged probe tunes head.fc alone, but these are tuned as well: '
                 f'{", ".join(others[:5])}{" ..." * (len(others) > 5)}. Set '
                 "model.backbone.prompt=None and model.backbone.tunable='none'."
@@ -207,7 +208,7 @@ class ConvergedProbeLoop(BaseLoop):
             features.append(model.extract_feat(data['inputs'], stage='pre_logits'))
             labels += [sample.gt_label for sample in data['data_samples']]
         if any(label.numel() != 1 for label in labels):
-            raise ValueError('the converged probe needs one label for each image')
+            raise UserError('the converged probe needs one label for each image')
         device = features[0].device
         parts = all_gather_object(
             (torch.cat(features).double().cpu(), torch.cat(labels).cpu())

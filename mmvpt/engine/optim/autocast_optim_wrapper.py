@@ -12,6 +12,7 @@ from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from mmvpt.errors import UserError
 from mmvpt.registry import OPTIM_WRAPPERS
 
 _DTYPES = ('bfloat16', 'float16')
@@ -29,12 +30,12 @@ class AutocastOptimWrapper(OptimWrapper):
         **kwargs: Arguments of mmengine's ``OptimWrapper``.
 
     Raises:
-        ValueError: If ``dtype`` is something else.
+        UserError: If ``dtype`` is something else.
     """
 
     def __init__(self, dtype: str = 'bfloat16', **kwargs: Any) -> None:
         if dtype not in _DTYPES:
-            raise ValueError(f'dtype must be one of {_DTYPES}, got {dtype!r}')
+            raise UserError(f'dtype must be one of {_DTYPES}, got {dtype!r}')
         super().__init__(**kwargs)
         self.cast_dtype = getattr(torch, dtype)
 

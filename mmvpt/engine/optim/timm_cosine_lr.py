@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from mmvpt.errors import UserError
 from mmvpt.registry import PARAM_SCHEDULERS
 
 from .warmup_cosine_lr import WarmupCosineLR
@@ -36,7 +37,7 @@ class TimmCosineLR(WarmupCosineLR):
         **kwargs: As in :class:`WarmupCosineLR`.
 
     Raises:
-        ValueError: If a number is negative.
+        UserError: If a number is negative.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class TimmCosineLR(WarmupCosineLR):
         **kwargs: Any,
     ) -> None:
         if min(warmup_lr, eta_min) < 0:
-            raise ValueError(
+            raise UserError(
                 'warmup_lr and eta_min must not be negative, got '
                 f'{warmup_lr!r} and {eta_min!r}'
             )

@@ -11,6 +11,7 @@ from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 from torch.nn import Parameter
 
+from mmvpt.errors import UserError
 from mmvpt.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 # What mmengine's constructor reads; it ignores every other key of paramwise_cfg.
@@ -44,14 +45,14 @@ class TunedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             The wrapper with its optimizer.
 
         Raises:
-            ValueError: If nothing is tuned, an option is unknown or a custom key
+            UserError: If nothing is tuned, an option is unknown or a custom key
                 matches nothing.
         """
         if is_model_wrapper(model):
             model = model.module
         tuned = {n: p for n, p in model.named_parameters() if p.requires_grad}
         if not tuned:
-            raise ValueError(
+            raise UserError(
                 'every parameter of the model is frozen, there is nothing to optimise.'
             )
         self._check_options()
@@ -87,7 +88,7 @@ class TunedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def _check_options(self) -> None:
         unknown = sorted(set(self.paramwise_cfg) - _OPTIONS)
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f'optim_wrapper.paramwise_cfg has no option {unknown[0]!r}; options '
                 f'are {", ".join(sorted(_OPTIONS))}.'
             )
@@ -108,7 +109,7 @@ class TunedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             else:
                 why = f'matches frozen parameters only ({matches[0]} ...)'
             shown = list(tuned)[:8] + ['...'] * (len(tuned) > 8)
-            raise ValueError(
+            raise UserError(
                 f'optim_wrapper.paramwise_cfg.custom_keys: {key!r} {why}. Correct or '
                 f'remove it. Tuned parameters: {", ".join(shown)}'
             )

@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 
+from mmvpt.errors import UserError
 from mmvpt.registry import PARAM_SCHEDULERS
 
 
@@ -37,12 +38,12 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
             ``by_epoch``, ``last_step`` and ``verbose`` as in mmengine.
 
     Raises:
-        ValueError: If ``warmup`` is negative.
+        UserError: If ``warmup`` is negative.
     """
 
     def __init__(self, optimizer: Any, warmup: int = 10, **kwargs: Any) -> None:
         if warmup < 0:
-            raise ValueError(f'warmup must not be negative, got {warmup}')
+            raise UserError(f'warmup must not be negative, got {warmup}')
         self.warmup = warmup
         super().__init__(optimizer, **kwargs)
 
@@ -72,10 +73,10 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
             The scheduler.
 
         Raises:
-            ValueError: If ``by_epoch`` is false.
+            UserError: If ``by_epoch`` is false.
         """
         if not by_epoch:
-            raise ValueError('convert_to_iter_based needs by_epoch=True')
+            raise UserError('convert_to_iter_based needs by_epoch=True')
         kwargs.update(
             warmup=warmup * epoch_length,
             begin=begin * epoch_length,

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from mmcv.cnn.bricks.drop import DropPath
 from torch import Tensor, nn
 
+from mmvpt.errors import UserError
 from mmvpt.registry import ADAPTERS
 
 from .base import Alteration, BaseAdapter, running_layers
@@ -57,14 +58,14 @@ class AdapterPlus(BaseAdapter):
         drop_path_rate: Stochastic depth of the branch; the paper trains with 0.1.
 
     Raises:
-        ValueError: For a rank below 1 or a rate beyond [0, 1).
+        UserError: For a rank below 1 or a rate beyond [0, 1).
     """
 
     def __init__(self, rank: int = 8, drop_path_rate: float = 0.0) -> None:
         if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
-            raise ValueError(f'rank must be an integer of at least 1, got {rank!r}.')
+            raise UserError(f'rank must be an integer of at least 1, got {rank!r}.')
         if not 0 <= drop_path_rate < 1:
-            raise ValueError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}.')
+            raise UserError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}.')
         self.rank, self.drop_path_rate = rank, float(drop_path_rate)
 
     def alterations(self, host: nn.Module) -> Iterator[tuple[nn.Module, Alteration]]:

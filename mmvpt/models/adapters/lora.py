@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from mmvpt.errors import UserError
 from mmvpt.models.tunable import BIAS_PARTS as PARTS
 from mmvpt.registry import ADAPTERS
 
@@ -65,7 +66,7 @@ class LoRA(BaseAdapter):
         drop_rate: Dropout of the input of the low-rank branch.
 
     Raises:
-        ValueError: For a rank below 1, an unknown or no part, or a rate beyond [0, 1).
+        UserError: For a rank below 1, an unknown or no part, or a rate beyond [0, 1).
     """
 
     def __init__(
@@ -76,16 +77,16 @@ class LoRA(BaseAdapter):
         drop_rate: float = 0.0,
     ) -> None:
         if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
-            raise ValueError(f'rank must be an integer of at least 1, got {rank!r}.')
+            raise UserError(f'rank must be an integer of at least 1, got {rank!r}.')
         if (
             not parts
             or isinstance(parts, str)
             or not set(parts) <= set(PARTS)
             or len(set(parts)) < len(parts)
         ):
-            raise ValueError(f'parts must be different ones of {PARTS}, got {parts!r}.')
+            raise UserError(f'parts must be different ones of {PARTS}, got {parts!r}.')
         if not 0 <= drop_rate < 1:
-            raise ValueError(f'drop_rate must be in [0, 1), got {drop_rate!r}.')
+            raise UserError(f'drop_rate must be in [0, 1), got {drop_rate!r}.')
         self.rank, self.parts, self.drop_rate = rank, tuple(parts), drop_rate
         self.scale = 1.0 if alpha is None else alpha / rank
 

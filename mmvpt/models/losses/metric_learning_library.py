@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmvpt.errors import MissingPackageError, UserError
 from mmvpt.registry import MODELS
 
 
@@ -31,8 +32,8 @@ class MetricLearningLibraryLoss(nn.Module):
         **kwargs: Its arguments.
 
     Raises:
-        ImportError: If the library is not installed.
-        ValueError: If it has no such loss, or the loss has parameters.
+        MissingPackageError: If the library is not installed.
+        UserError: If it has no such loss, or the loss has parameters.
     """
 
     def __init__(self, name: str, **kwargs: Any) -> None:
@@ -40,15 +41,15 @@ class MetricLearningLibraryLoss(nn.Module):
         try:
             from pytorch_metric_learning import losses
         except ImportError as error:
-            raise ImportError(
+            raise MissingPackageError(
                 'MetricLearningLibraryLoss needs pytorch-metric-learning: '
                 'pip install pytorch-metric-learning'
             ) from error
         if not hasattr(losses, name):
-            raise ValueError(f'pytorch_metric_learning.losses has no {name!r}')
+            raise UserError(f'pytorch_metric_learning.losses has no {name!r}')
         self.loss = getattr(losses, name)(**kwargs)
         if any(True for _ in self.loss.parameters()):
-            raise ValueError(
+            raise UserError(
                 f'{name} learns parameters of its own, which no optimizer would see. '
                 'Use a loss that takes ref_emb; the prompts are its references.'
             )

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmvpt.errors import UserError
 from mmvpt.registry import MODELS
 
 POSITIVES = ('present', 'all')
@@ -50,7 +51,7 @@ class ProxyAnchorLoss(nn.Module):
             batch but 0.25 for 3000 patches; the mean does not depend on their number.
 
     Raises:
-        ValueError: For a value that is not allowed.
+        UserError: For a value that is not allowed.
     """
 
     def __init__(
@@ -64,16 +65,16 @@ class ProxyAnchorLoss(nn.Module):
     ) -> None:
         super().__init__()
         if not alpha > 0 or not scale > 0:
-            raise ValueError(
+            raise UserError(
                 f'alpha and scale must be positive, got {alpha!r} and {scale!r}; at 0 '
                 'the loss is a constant.'
             )
         if positives not in POSITIVES:
-            raise ValueError(f'positives must be one of {POSITIVES}, got {positives!r}')
+            raise UserError(f'positives must be one of {POSITIVES}, got {positives!r}')
         if kind not in KINDS:
-            raise ValueError(f'kind must be one of {KINDS}, got {kind!r}')
+            raise UserError(f'kind must be one of {KINDS}, got {kind!r}')
         if reduce not in REDUCE:
-            raise ValueError(f'reduce must be one of {REDUCE}, got {reduce!r}')
+            raise UserError(f'reduce must be one of {REDUCE}, got {reduce!r}')
         self.alpha = alpha
         self.margin = margin
         self.scale = scale

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmvpt.errors import UserError
 from mmvpt.registry import PROMPTS
 
 from .base import BasePrompt, drop_for_each_image, patch_uniform_, positive, rate
@@ -82,7 +83,7 @@ class AdaptivePrompt(BasePrompt):
         **host: What the backbone fills in, see :class:`BasePrompt`.
 
     Raises:
-        ValueError: For a value that is not allowed, an option of a part that is
+        UserError: For a value that is not allowed, an option of a part that is
             switched off, a patch grid smaller than the kernel, or ``depth='shallow'``.
     """
 
@@ -108,7 +109,7 @@ class AdaptivePrompt(BasePrompt):
         **host,
     ) -> None:
         if host.pop('depth', 'deep') != 'deep':
-            raise ValueError(
+            raise UserError(
                 'AdaptivePrompt has no shallow form: every layer generates prompts of '
                 'its own. Use ShallowPrompt for learned tokens that enter once.'
             )
@@ -280,17 +281,17 @@ class AdaptivePrompt(BasePrompt):
         if kernel_size is None:
             return self.patch_grid
         if not isinstance(padding, int) or padding < 0:
-            raise ValueError(
+            raise UserError(
                 f'padding must be an integer of at least 0, got {padding!r}.'
             )
         if padding >= kernel_size:
-            raise ValueError(
+            raise UserError(
                 f'padding={padding} must be below kernel_size={kernel_size}, or '
                 'positions would see nothing but zeros.'
             )
         rows, columns = (n + 2 * padding - kernel_size + 1 for n in self.patch_grid)
         if min(rows, columns) < 1:
-            raise ValueError(
+            raise UserError(
                 f'kernel_size={kernel_size} does not fit the patch grid '
                 f'{self.patch_grid} with padding={padding}; use a smaller kernel or a '
                 'larger img_size.'
@@ -317,15 +318,15 @@ class AdaptivePrompt(BasePrompt):
         self, init: str, activation: str | None, static_layers: int
     ) -> None:
         if init not in ('small', 'released'):
-            raise ValueError(f"init must be 'small' or 'released', got {init!r}.")
+            raise UserError(f"init must be 'small' or 'released', got {init!r}.")
         if activation not in ACTIVATIONS:
-            raise ValueError(
+            raise UserError(
                 f'activation must be one of {list(ACTIVATIONS)}, got {activation!r}.'
             )
         if not isinstance(static_layers, int) or not (
             0 <= static_layers < self.num_layers
         ):
-            raise ValueError(
+            raise UserError(
                 f'static_layers must be between 0 and {self.num_layers - 1}, got '
                 f'{static_layers!r}; with learned tokens in all {self.num_layers} '
                 'layers use DeepPrompt.'
@@ -350,7 +351,7 @@ def _check_parts(part: str, switch: int | None, **options: tuple) -> None:
     given = [(name, *pair) for name, pair in options.items() if pair[0] != pair[1]]
     if switch in (None, 0) and given:
         name, value, off = given[0]
-        raise ValueError(
+        raise UserError(
             f'{name}={value!r} has no effect with {part}={switch}; set it to {off!r} '
             f'or change {part}.'
         )

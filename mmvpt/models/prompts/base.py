@@ -10,6 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from mmvpt.errors import UserError
+
 #: Where a layer may meet its prompts, see :attr:`BasePrompt.position`. With X' the
 #: cross-attention: x + X'(x) before the layer (``before``), between its halves
 #: (``between``) or behind it (``after``); attn(LN1 x) + X'(x) under one residual
@@ -263,22 +265,22 @@ def positive(**values: int) -> None:
     """Raise unless every named value is an integer of at least 1.
 
     Raises:
-        ValueError: With the name and the value that was given.
+        UserError: With the name and the value that was given.
     """
     for name, value in values.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f'{name} must be an integer of at least 1, got {value!r}.')
+            raise UserError(f'{name} must be an integer of at least 1, got {value!r}.')
 
 
 def rate(**values: float) -> None:
     """Raise unless every named value is a dropout rate in [0, 1).
 
     Raises:
-        ValueError: With the name and the value that was given.
+        UserError: With the name and the value that was given.
     """
     for name, value in values.items():
         if not 0 <= value < 1:
-            raise ValueError(f'{name} must be in [0, 1), got {value!r}.')
+            raise UserError(f'{name} must be in [0, 1), got {value!r}.')
 
 
 def patch_uniform_(tokens: Tensor, patch_size: int) -> Tensor:

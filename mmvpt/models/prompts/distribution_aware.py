@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmvpt.errors import UserError
 from mmvpt.registry import PROMPTS
 
 from .base import BasePrompt, drop_for_each_image, positive, rate
@@ -66,7 +67,7 @@ class DistributionAwarePrompt(BasePrompt):
         **host: What the backbone fills in, see :class:`BasePrompt`.
 
     Raises:
-        ValueError: For a value that is not allowed, or fewer classes than guided
+        UserError: For a value that is not allowed, or fewer classes than guided
             prompts with ``kmeans`` or ``balanced``.
     """
 
@@ -92,15 +93,15 @@ class DistributionAwarePrompt(BasePrompt):
         positive(**{name: count for name, count in counts.items() if count != 0})
         rate(drop_rate=drop_rate)
         if not num_guided_tokens and not num_tokens:
-            raise ValueError(
+            raise UserError(
                 'num_guided_tokens and num_tokens are both 0; leave out the prompt.'
             )
         if normalize not in NORMALIZE:
-            raise ValueError(f'normalize must be one of {NORMALIZE}, got {normalize!r}')
+            raise UserError(f'normalize must be one of {NORMALIZE}, got {normalize!r}')
         if labels not in LABELS:
-            raise ValueError(f'labels must be one of {LABELS}, got {labels!r}')
+            raise UserError(f'labels must be one of {LABELS}, got {labels!r}')
         if not init_divisor > 0:
-            raise ValueError(f'init_divisor must be positive, got {init_divisor!r}')
+            raise UserError(f'init_divisor must be positive, got {init_divisor!r}')
         self.num_classes = num_classes
         self.mapping = _resolve_mapping(mapping, num_classes, num_guided_tokens)
         if self.mapping == 'identity' and num_guided_tokens:
@@ -225,12 +226,12 @@ class DistributionAwarePrompt(BasePrompt):
 
 def _resolve_mapping(mapping: str, num_classes: int, num_guided_tokens: int) -> str:
     if mapping not in MAPPINGS:
-        raise ValueError(f'mapping must be one of {MAPPINGS}, got {mapping!r}')
+        raise UserError(f'mapping must be one of {MAPPINGS}, got {mapping!r}')
     too_few = num_classes < num_guided_tokens
     if mapping == 'auto':
         return 'identity' if too_few else 'kmeans'
     if too_few and mapping != 'identity':
-        raise ValueError(
+        raise UserError(
             f'mapping={mapping!r} needs at least as many classes as guided prompts, '
             f'got num_classes={num_classes} and num_guided_tokens={num_guided_tokens}. '
             "Use fewer prompts, or mapping='auto', which gives each class a prompt."
@@ -242,13 +243,13 @@ def _resolve_layers(layers: Sequence[int] | str, num_layers: int) -> tuple[int, 
     if layers == 'all':
         return tuple(range(num_layers))
     if isinstance(layers, (int, str)):
-        raise ValueError(
+        raise UserError(
             f"guided_layers must be a sequence of indices or 'all', got {layers!r}"
         )
     wrong = [i for i in layers if not -num_layers <= i < num_layers]
     resolved = sorted({i % num_layers for i in layers if i not in wrong})
     if wrong or len(resolved) < len(layers):
-        raise ValueError(
+        raise UserError(
             f'guided_layers must be different indices of the {num_layers} layers, got '
             f'{tuple(layers)!r}'
         )

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmvpt.errors import UserError
 from mmvpt.registry import PROMPTS
 
 from .base import BasePrompt, drop_for_each_image, patch_uniform_, positive, rate
@@ -52,7 +53,7 @@ class GatedPrompt(BasePrompt):
         **host: What the backbone fills in, see :class:`BasePrompt`.
 
     Raises:
-        ValueError: For a count below 1, a rate outside [0, 1), an unknown kind of gate
+        UserError: For a count below 1, a rate outside [0, 1), an unknown kind of gate
             or an empty or non-positive range.
     """
 
@@ -72,10 +73,10 @@ class GatedPrompt(BasePrompt):
         positive(num_tokens=num_tokens)
         rate(drop_rate=drop_rate)
         if gates not in ('soft', 'hard') and gates is not False:
-            raise ValueError(f"gates must be 'soft', 'hard' or False, got {gates!r}.")
+            raise UserError(f"gates must be 'soft', 'hard' or False, got {gates!r}.")
         low, high = temperature_range
         if not 0 < low < high:
-            raise ValueError(
+            raise UserError(
                 'temperature_range must be (low, high) with 0 < low < high, got '
                 f'{temperature_range!r}.'
             )
@@ -152,10 +153,10 @@ class GatedPrompt(BasePrompt):
         See :func:`selection_ratio`.
 
         Raises:
-            ValueError: If there are no gates.
+            UserError: If there are no gates.
         """
         if self.gate_logits is None:
-            raise ValueError('gates=False has no selection ratio; use soft or hard.')
+            raise UserError('gates=False has no selection ratio; use soft or hard.')
         return selection_ratio(self.gate_logits.detach())
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mmvpt.errors import UserError
 from mmvpt.registry import PROMPTS
 
 from .base import BasePrompt, drop_for_each_image, patch_uniform_, positive, rate
@@ -65,7 +66,7 @@ class ShallowPrompt(_LearnedPrompt):
         **host: What the backbone fills in, see :class:`BasePrompt`.
 
     Raises:
-        ValueError: If a count is below 1 or the rate is not in [0, 1).
+        UserError: If a count is below 1 or the rate is not in [0, 1).
     """
 
     keeps_outputs = True
@@ -121,7 +122,7 @@ class DeepPrompt(_LearnedPrompt):
         **host: What the backbone fills in, see :class:`BasePrompt`.
 
     Raises:
-        ValueError: If a count is below 1, the rate is not in [0, 1), or ``layers`` are
+        UserError: If a count is below 1, the rate is not in [0, 1), or ``layers`` are
             not ascending layers of the ViT.
     """
 
@@ -136,7 +137,7 @@ class DeepPrompt(_LearnedPrompt):
         depth = host['num_layers']
         chosen = list(range(depth)) if layers is None else list(layers)
         if not chosen or chosen != sorted(set(chosen) & set(range(depth))):
-            raise ValueError(
+            raise UserError(
                 f'layers must be ascending numbers from 0 to {depth - 1}, got {layers}.'
             )
         super().__init__(num_tokens, (len(chosen),), drop_rate, project_dims, **host)
