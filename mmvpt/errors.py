@@ -22,7 +22,7 @@ class MissingFileError(UserError, FileNotFoundError):
     """A file or folder that a user named and that is not there."""
 
 
-class MissingPackageError(UserError, ImportError):
+class MissingPackageError(UserError, ModuleNotFoundError):
     """A package that something optional needs and that is not installed."""
 
 

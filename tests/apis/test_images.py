@@ -187,5 +187,5 @@ def test_folders_and_lists(tmp_path):
     with pytest.raises(FileNotFoundError, match='nowhere'):
         find_images(tmp_path / 'nowhere')
     for wrong in (3, [None]):
-        with pytest.raises(TypeError, match='expected a path'):
+        with pytest.raises(ValueError, match='expected a path'):
             find_images(wrong)

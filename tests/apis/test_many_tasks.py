@@ -182,11 +182,11 @@ def test_names(bank):
         bank(torch.zeros(1, 3, 16, 16), ['cats'])
     with pytest.raises(ValueError, match="a task 'deep' already"):
         bank.add('deep', classifier())
-    with pytest.raises(TypeError, match="task 'three' must be a file.*got int"):
+    with pytest.raises(ValueError, match="task 'three' must be a file.*got int"):
         bank.add('three', 3)
     with pytest.raises(ValueError, match='1 images, but 2 tasks'):
         bank(torch.zeros(1, 3, 16, 16), ['deep', 'deep'])
-    with pytest.raises(TypeError, match='without a test pipeline'):
+    with pytest.raises(ValueError, match='without a test pipeline'):
         bank.predict([torch.zeros(4, 4, 3).byte().numpy()], 'deep')
     bank.remove('deep')
     assert 'deep' not in bank

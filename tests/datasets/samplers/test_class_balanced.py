@@ -157,7 +157,7 @@ def test_labels_of_wrappers_and_of_own_methods():
 
 def test_refusals():
     plain = DATA_SAMPLERS.build(dict(type='DefaultSampler', dataset=[0], seed=0))
-    with pytest.raises(TypeError, match='SeededSampler.* got DefaultSampler'):
+    with pytest.raises(ValueError, match='SeededSampler.* got DefaultSampler'):
         ClassBalancedBatchSampler(plain, 4)
     with pytest.raises(ValueError, match='divide the batch size 5, got 2'):
         balanced(evenly(4, 4), 5)

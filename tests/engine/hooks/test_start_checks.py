@@ -50,7 +50,7 @@ def test_tuned_parameter_without_gradient(data, tmp_path):
     cfg = config(data, work_dir=str(tmp_path))
     runner = Runner.from_cfg(cfg)
     runner.model.unused = nn.Linear(2, 2)
-    with pytest.raises(RuntimeError, match=r'reaches them: unused\.bias, unused\.we'):
+    with pytest.raises(ValueError, match=r'reaches them: unused\.bias, unused\.we'):
         runner.train()
 
 
