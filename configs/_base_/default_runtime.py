@@ -16,6 +16,10 @@ default_hooks = dict(
     tuned_parameters=dict(type='mmvpt.TunedParametersHook'),
     # head and data agree on the number of classes
     num_classes=dict(type='mmvpt.NumClassesHook'),
+    # prompts that start from training images are given some
+    prompt_init=dict(type='mmvpt.PromptInitHook'),
+    # losses that prompts have of their own parameters are added
+    prompt_loss=dict(type='mmvpt.PromptLossHook'),
     # images are normalised as the backbone was pretrained, or init_cfg states otherwise
     normalization=dict(type='mmvpt.NormalizationHook'),
 )

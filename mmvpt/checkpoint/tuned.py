@@ -260,11 +260,12 @@ def frozen_names(model: nn.Module) -> set[str]:
 
 
 def training_names(model: nn.Module) -> set[str]:
-    """Return the names, in ``model``, of buffers that training alone reads."""
+    """Return the names, in ``model``, of what training alone reads."""
     return {
         join(path, name)
         for path, module in model.named_modules()
-        for name in getattr(module, 'training_buffers', ())
+        for kind in ('training_buffers', 'training_parameters')
+        for name in getattr(module, kind, ())
     }
 
 

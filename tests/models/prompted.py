@@ -52,6 +52,15 @@ PROMPT_CONFIGS = {
     'bilinear-deep': dict(
         type='BilinearPrompt', num_tokens=3, rank=5, depth='deep', tuned_bases=2
     ),
+    'self-prompt': dict(type='SelfPrompt', num_tokens=3),
+    'vipamin': dict(type='VipaminPrompt', num_tokens=3),
+    'evolving': dict(
+        type='EvolvingPrompt',
+        num_tokens=3,
+        koopman_weight=0,
+        lyapunov_weight=0,
+        drop_rate=0,
+    ),
     'echo': dict(type='EchoPrompt', num_tokens=3),
 }
 PAGE = Path(__file__).parents[2] / 'docs' / 'methods' / 'add_your_own.md'

@@ -11,6 +11,8 @@ from .finite_loss_hook import FiniteLossHook
 from .normalization_hook import NormalizationHook
 from .num_classes_hook import NumClassesHook
 from .prefix_cache_hook import PrefixCacheHook
+from .prompt_init_hook import PromptInitHook
+from .prompt_loss_hook import PromptLossHook
 from .prompt_visualization_hook import PromptVisualizationHook
 from .seed_hook import SeedHook
 from .tuned_parameters_hook import TunedParametersHook
@@ -24,6 +26,8 @@ __all__ = [
     'NormalizationHook',
     'NumClassesHook',
     'PrefixCacheHook',
+    'PromptInitHook',
+    'PromptLossHook',
     'PromptVisualizationHook',
     'SeedHook',
     'SemanticMappingHook',

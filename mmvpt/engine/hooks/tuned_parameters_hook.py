@@ -16,6 +16,8 @@ from torch import nn
 from mmvpt.errors import UserError
 from mmvpt.registry import HOOKS
 
+from .prompt_loss_hook import PromptLossHook, has_losses
+
 
 @HOOKS.register_module()
 class TunedParametersHook(Hook):
@@ -43,7 +45,7 @@ class TunedParametersHook(Hook):
             runner: The runner.
 
         Raises:
-            UserError: If nothing is tuned.
+            UserError: If nothing is tuned, or a prompt has losses that nobody adds.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         report = self.count(model)
@@ -53,6 +55,14 @@ class TunedParametersHook(Hook):
                 'Give the backbone a prompt or a tunable part, or the model a head.'
             )
         self._report(runner, report)
+        listening = any(isinstance(hook, PromptLossHook) for hook in runner.hooks)
+        for module in model.modules():
+            if has_losses(module) and not listening:
+                raise UserError(
+                    f'{type(module).__name__} has losses of its own parameters, which '
+                    'nobody adds. Set default_hooks.prompt_loss='
+                    "dict(type='mmvpt.PromptLossHook')."
+                )
         if self.check_gradients:
             self._watch(runner, model)
 

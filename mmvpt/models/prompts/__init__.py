@@ -5,8 +5,11 @@ from .adaptive import AdaptivePrompt
 from .base import BasePrompt
 from .bilinear import BilinearPrompt
 from .distribution_aware import DistributionAwarePrompt
+from .evolving import EvolvingPrompt
 from .fourier import FourierPrompt
 from .gated import GatedPrompt
+from .self_prompt import SelfPrompt
+from .vipamin import VipaminPrompt
 from .vpt import DeepPrompt, ShallowPrompt
 
 __all__ = [
@@ -15,7 +18,10 @@ __all__ = [
     'BilinearPrompt',
     'DeepPrompt',
     'DistributionAwarePrompt',
+    'EvolvingPrompt',
     'FourierPrompt',
     'GatedPrompt',
+    'SelfPrompt',
     'ShallowPrompt',
+    'VipaminPrompt',
 ]

@@ -58,6 +58,11 @@ class BasePrompt(nn.Module):
     init_images: int | None = 0
     #: Whether :meth:`initialise` reads labels.
     init_labels: bool = False
+    #: Seed of what :meth:`initialise` draws; ``PromptInitHook`` gives it that of the
+    #: run.
+    init_seed: int = 0
+    #: Whether parameters were loaded or :meth:`initialise` has run: it runs once.
+    started: bool = False
     #: Buffers that training alone reads; files made for use leave them out.
     training_buffers: tuple[str, ...] = ()
     #: Parameters that training alone reads; files made for use leave them out.
@@ -80,6 +85,10 @@ class BasePrompt(nn.Module):
         self.patch_size = patch_size
         self.num_heads = num_heads
         self.num_extra_tokens = num_extra_tokens
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        self.started |= any(name.startswith(prefix) for name in state_dict)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @property
     def first_layer(self) -> int:
@@ -239,7 +248,13 @@ class FrozenHost(Protocol):
     def layer(self, i: int, tokens: Tensor) -> Tensor:
         """Run layer ``i`` on tokens (b, t, C) alone."""
 
-    def value(self, i: int) -> tuple[Tensor, Tensor | None]:
+    def query(self, i: int) -> tuple[Tensor, Tensor]:
+        """Return the query projection of layer ``i``: weight (C, C), bias (C,)."""
+
+    def key(self, i: int) -> tuple[Tensor, Tensor]:
+        """Return the key projection of layer ``i``: weight (C, C), bias (C,)."""
+
+    def value(self, i: int) -> tuple[Tensor, Tensor]:
         """Return the value projection of layer ``i``: weight (C, C), bias (C,)."""
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:

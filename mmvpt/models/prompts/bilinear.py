@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +12,13 @@ from torch import Tensor, nn
 from mmvpt.errors import UserError
 from mmvpt.registry import PROMPTS
 
-from .base import drop_for_each_image
+from .base import FrozenHost, drop_for_each_image
 from .depth import DepthPrompt, one_of
 
 #: Standard deviation of the factors at the start, in the released code.
 FACTOR_STD = 0.02
+#: Training images that a whitening is made of; enough, says the paper.
+INIT_IMAGES = 100
 #: Smallest eigenvalue in the whitening of ``init='whitened'``, of the largest.
 FLOOR = 1e-6
 
@@ -62,6 +65,7 @@ class BilinearPrompt(DepthPrompt):
         super().__init__(num_tokens, depth, drop_rate, **host)
         one_of('init', init, ('random', 'whitened'))
         self.init = init
+        self.init_images = INIT_IMAGES if init == 'whitened' else 0
         self.rank = self._checked_rank(rank)
         self.num_fixed = self._num_fixed(tuned_bases)
         layers = (self.num_layers,) if depth == 'deep' else ()
@@ -116,12 +120,33 @@ class BilinearPrompt(DepthPrompt):
         prompts = self.of_layer(self.factors, i) @ self.basis(i).mT
         return drop_for_each_image(prompts, self.dropout, batch_size)
 
+    def not_started(self) -> None:
+        """Refuse to train random bases as whitened ones."""
+        raise UserError(
+            "BilinearPrompt: init='whitened', but the bases were neither whitened nor "
+            "loaded. Add default_hooks.prompt_init=dict(type='mmvpt.PromptInitHook') "
+            "to the config, or set init='random'."
+        )
+
+    def initialise(
+        self, host: FrozenHost, batches: Iterable[tuple[Tensor, Tensor | None]]
+    ) -> None:
+        """Whiten all bases; arguments as of :meth:`BasePrompt.initialise`."""
+        entering = [[] for _ in range(self.num_prompted)]
+        for images, _ in batches:
+            for kept, seen in zip(entering, host.trace(images)):
+                kept.append(seen['tokens'].cpu())
+        for i, kept in enumerate(entering):
+            weights = (host.query(i)[0].cpu(), host.key(i)[0].cpu())
+            tokens = torch.cat(kept).double()
+            self.whiten(i, *(weight.double() for weight in weights), tokens)
+
     def whiten(
         self, i: int, query_weight: Tensor, key_weight: Tensor, tokens: Tensor
     ) -> None:
         """Set the basis of layer ``i`` to columns of the paper's whitening.
 
-        All rows get the same columns, drawn from torch's generator.
+        All rows get the same columns, drawn from the seed of the start.
 
         Args:
             i: The layer.
@@ -130,10 +155,9 @@ class BilinearPrompt(DepthPrompt):
             tokens: What enters layer ``i`` of the ViT without prompts, (B, T, C).
         """
         whitened = whitening(query_weight, key_weight, tokens, 'tokens', FLOOR)
-        noise = torch.rand(self.embed_dims).expand(self.embed_dims, -1)
-        chosen = columns_of(whitened, noise.to(whitened.device), self.rank)
-        with torch.no_grad():
-            self.basis(i).copy_(chosen)
+        noise = torch.rand(self.embed_dims, generator=self.generator(i))
+        noise = noise.to(whitened.device).expand(self.embed_dims, -1)
+        self.fill(self.basis(i), columns_of(whitened, noise, self.rank))
 
 
 def whitening(

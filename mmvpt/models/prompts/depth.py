@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,12 @@ from torch import Tensor, nn
 from mmvpt.errors import UserError
 
 from .base import BasePrompt, drop_for_each_image, patch_uniform_, positive, rate
+
+NOT_STARTED = (
+    'training runs on prompts that were neither loaded nor made of training images, so '
+    'the method is plain VPT. Add default_hooks.prompt_init='
+    "dict(type='mmvpt.PromptInitHook') to the config, or call initialise()."
+)
 
 
 def one_of(name: str, value: object, allowed: Sequence) -> None:
@@ -41,6 +48,8 @@ class DepthPrompt(BasePrompt):
         UserError: If ``depth`` is another word.
         ValueError: If ``num_tokens`` is below 1 or the rate is not in [0, 1).
     """
+
+    _warned = False
 
     def __init__(self, num_tokens: int, depth: str, drop_rate: float, **host) -> None:
         super().__init__(**host)
@@ -88,7 +97,34 @@ class DepthPrompt(BasePrompt):
 
         Shapes as in :meth:`BasePrompt.forward`.
         """
+        if self.training and self.init_images != 0 and not self.started:
+            self.not_started()
         return self.rows(i, len(patches)) if i < self.num_prompted else left
+
+    def not_started(self) -> None:
+        """Say once that training runs though :meth:`initialise` never did."""
+        if not self._warned and not torch.compiler.is_compiling():
+            self._warned = True
+            warnings.warn(f'{type(self).__name__}: {NOT_STARTED}', stacklevel=2)
+
+    def fill(self, parameter: Tensor, values: Tensor) -> None:
+        """Set a parameter to what :meth:`initialise` found.
+
+        Raises:
+            UserError: If a value is not finite.
+        """
+        if not values.isfinite().all():
+            raise UserError(
+                f'{type(self).__name__}: the start made of training images is not '
+                'finite. Look at the images, their normalisation and the weights of '
+                'the backbone.'
+            )
+        with torch.no_grad():
+            parameter.copy_(values)
+
+    def generator(self, i: int) -> torch.Generator:
+        """Return the generator of layer ``i``'s draws, a function of the seed alone."""
+        return torch.Generator().manual_seed(1_000_003 * self.init_seed + i)
 
     def rows(self, i: int, batch_size: int) -> Tensor:
         """Return the prompts of layer ``i``, (1, M, C), or (B, M, C) under dropout.
