@@ -65,7 +65,7 @@ help: ## list the targets
 test: $(READY)-tests ## install what tests need, run them
 	$(RUN) -m pytest $(PARALLEL) $(ARGS)
 
-test-all: $(READY)-tests ## the tests of `make test` and the sweeps over every config
+test-all: $(READY)-sweep ## the tests of `make test` and the sweeps over every config
 	$(RUN) -m pytest $(PARALLEL) -m 'sweep or not sweep' $(ARGS)
 
 demo: $(READY)-runtime ## tune a small ViT on handwritten digits in every way, print a table
