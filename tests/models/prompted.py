@@ -61,6 +61,7 @@ PROMPT_CONFIGS = {
         lyapunov_weight=0,
         drop_rate=0,
     ),
+    'relocated': dict(type='RelocatedPrompt', num_tokens=3, drop_rate=0),
     'echo': dict(type='EchoPrompt', num_tokens=3),
 }
 PAGE = Path(__file__).parents[2] / 'docs' / 'methods' / 'add_your_own.md'

@@ -13,6 +13,7 @@ from .num_classes_hook import NumClassesHook
 from .prefix_cache_hook import PrefixCacheHook
 from .prompt_init_hook import PromptInitHook
 from .prompt_loss_hook import PromptLossHook
+from .prompt_relocation_hook import PromptRelocationHook
 from .prompt_visualization_hook import PromptVisualizationHook
 from .seed_hook import SeedHook
 from .tuned_parameters_hook import TunedParametersHook
@@ -28,6 +29,7 @@ __all__ = [
     'PrefixCacheHook',
     'PromptInitHook',
     'PromptLossHook',
+    'PromptRelocationHook',
     'PromptVisualizationHook',
     'SeedHook',
     'SemanticMappingHook',

@@ -8,6 +8,7 @@ from .distribution_aware import DistributionAwarePrompt
 from .evolving import EvolvingPrompt
 from .fourier import FourierPrompt
 from .gated import GatedPrompt
+from .relocated import RelocatedPrompt
 from .self_prompt import SelfPrompt
 from .vipamin import VipaminPrompt
 from .vpt import DeepPrompt, ShallowPrompt
@@ -21,6 +22,7 @@ __all__ = [
     'EvolvingPrompt',
     'FourierPrompt',
     'GatedPrompt',
+    'RelocatedPrompt',
     'SelfPrompt',
     'ShallowPrompt',
     'VipaminPrompt',
