@@ -30,6 +30,10 @@ class NotFiniteError(UserError, FloatingPointError):
     """A training whose loss or gradient is no number any more."""
 
 
+class FullDiskError(UserError, OSError):
+    """A file that was not written, for want of space."""
+
+
 class FileInTheWayError(UserError, FileExistsError):
     """A file or folder that is there and would be lost."""
 

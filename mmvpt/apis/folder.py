@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import io
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmengine.utils import ProgressBar
 from PIL import Image
 
+from mmvpt import display
 from mmvpt.errors import UserError
 from mmvpt.files import write_whole
 
@@ -72,12 +71,12 @@ def predict_to_folder(
     sources = [s for image in images for s in _find_inputs(image, out)]
     if len({source.name for source in sources}) < len(sources):
         sources = [Source(str(source.image), source.image) for source in sources]
-    bar = ProgressBar(len(sources), file=sys.stderr) if sys.stderr.isatty() else None
     results: list[dict] = []
     rows: list[dict] = []
     unreadable: list[Unreadable] = []
     taken: set[Path] = set()
     outcomes = model.stream(sources, batch_size, errors='collect')
+    outcomes = display.progress(outcomes, 'predicting', len(sources))
     for source, outcome in zip(sources, outcomes):
         if isinstance(outcome, Unreadable):
             unreadable.append(outcome)
@@ -86,10 +85,6 @@ def predict_to_folder(
                 _draw(source, outcome, picture_path(out, source.name, taken))
             results.append(outcome.as_dict())
             rows += outcome.rows()
-        if bar:
-            bar.update()
-    if bar:
-        print(file=sys.stderr)
     write_csv(out / 'predictions.csv', rows)
     names = model.class_names
     write_json(out / 'predictions.json', names, results, unreadable)

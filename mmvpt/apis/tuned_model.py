@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Union
@@ -13,9 +12,9 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import TRANSFORMS, DefaultScope
-from mmengine.utils import ProgressBar
 from torch import nn
 
+from mmvpt import display
 from mmvpt.checkpoint import CheckpointError
 from mmvpt.checkpoint.meaning import num_classes
 from mmvpt.checkpoint.tuned import TunedCheckpoint
@@ -109,7 +108,7 @@ class TunedModel:
             channels: Order of the channels of arrays, ``rgb`` or ``bgr``.
             errors: What to do about an image that cannot be read: ``raise``, or
                 ``collect`` it in ``unreadable`` of the predictions.
-            progress: Show a bar on the standard error stream.
+            progress: Show a bar on the standard error stream, if it is a terminal.
 
         Returns:
             One :class:`Classification` or :class:`Segmentation` for each image.
@@ -122,16 +121,14 @@ class TunedModel:
         results: list[Result] = []
         unreadable: list[Unreadable] = []
         sources = find_images(images)
-        bar = ProgressBar(len(sources), file=sys.stderr) if progress else None
-        for outcome in self.stream(sources, batch_size, channels, errors):
+        outcomes = self.stream(sources, batch_size, channels, errors)
+        if progress:
+            outcomes = display.progress(outcomes, 'predicting', len(sources))
+        for outcome in outcomes:
             if isinstance(outcome, Unreadable):
                 unreadable.append(outcome)
             else:
                 results.append(outcome)
-            if bar:
-                bar.update()
-        if bar:
-            print(file=sys.stderr)
         return Predictions(results, unreadable)
 
     def stream(

@@ -1,128 +1,202 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Search, train and test methods on the tasks of a suite, with a record for each run.
-
-What is done is kept and what failed is tried again: the command can be repeated. At
-its end it makes tables and plots of all records, as tools/report.py does.
-"""
+"""All cells of a suite: their searches and final runs, side by side."""
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmvpt.engine.work_dir import lock_work_dir
+from mmvpt.errors import UserError
 
-from . import PROTOCOLS, get_protocol, progress
-from . import report as report_command
-from . import study as session
-from .jobs import Batch, Finals, gather
-from .pool import Crew, Job
-from .programs import WORDED, detail, say
-from .scheduler import OtherSearchError, Search, Source, StorageError, drive
+from . import get_protocol, progress
+from .console import detail, say
+from .pool import Job, Pool
+from .report import report
+from .scheduler import Batch, Source, gather, run
+from .search import TRIALS, make_search, write_search
+from .settings import (
+    OtherSearchError,
+    Settings,
+    StorageError,
+    cell_spec,
+    record_path,
+    run_folder,
+    search_spec,
+)
 from .space import Space
 from .suites import Cell, Suite, load_suite
 
+if TYPE_CHECKING:  # a session without a search needs no Optuna
+    from .study import Search
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line.
-
-    Args:
-        argv: Arguments; those of the process by default.
-    """
-    parser = argparse.ArgumentParser('benchmark.py', description=__doc__)
-    parser.add_argument(
-        'suite',
-        help='fgvc, vtab, vtab-natural, vtab-specialized, vtab-structured, '
-        'ade20k, pascal-context, a file of configs/suites by its name, or the '
-        'path of an own one',
-    )
-    parser.add_argument('--method', nargs='+', required=True, help="names, or 'all'")
-    parser.add_argument('--backbone', help='such as vit-b_in21k')
-    parser.add_argument('--tasks', nargs='+', help='only these')
-    parser.add_argument('--protocol', choices=list(PROTOCOLS), help="[the suite's]")
-    parser.add_argument('--seeds', nargs='+', type=int, help="[the protocol's]")
-    parser.add_argument(
-        '--search',
-        action='store_true',
-        help='search settings first, for each method and task',
-    )
-    parser.add_argument('--space', help='space file for all methods [each its own]')
-    session.add_search_arguments(parser, 'tpe')
-    parser.add_argument(
-        '--no-preview', action='store_true', help='start without estimating the cost'
-    )
-    parser.add_argument(
-        '--predictions',
-        action='store_true',
-        help='keep the test predictions of the first seed: predictions.pkl, or label '
-        'maps in predictions/, in the folder of the run',
-    )
-    parser.add_argument('--out', help='folder [work_dirs/benchmark/<suite>]')
-    return parser.parse_args(argv)
+PLACE = ('done', 'total')
+RUN_FINAL = 'mmvpt.bench.finals:run_final'
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a benchmark.
+def benchmark(
+    suite: str,
+    method: Sequence[str],
+    *,
+    backbone: str | None = None,
+    tasks: Sequence[str] | None = None,
+    protocol: str | None = None,
+    seeds: Sequence[int] | None = None,
+    search: bool = False,
+    space: str | None = None,
+    out: str | None = None,
+    workers: int = 2,
+    devices: Sequence[str] | None = None,
+    preview: bool | str = True,
+    predictions: bool = False,
+    **how: Any,
+) -> int:
+    """Search, train and test methods on the tasks of a suite, a record for each run.
 
     Args:
-        argv: Arguments; those of the process by default.
+        suite: Name or file, see :func:`load_suite`.
+        method: Names of methods, or ``['all']``.
+        backbone: Such as 'vit-b_in21k'.
+        tasks: Only these.
+        protocol: Name; that of the suite by default.
+        seeds: Those of the protocol by default.
+        search: Search settings first, for each method and task.
+        space: Space file for all methods; each has its own by default.
+        out: Folder; work_dirs/benchmark/<suite> by default.
+        workers: Number of processes.
+        devices: GPU numbers over which they are spread.
+        preview: Estimate the cost first; 'only': and stop there.
+        predictions: Keep the test predictions of the first seed.
+        **how: Fields of :class:`Settings`, such as ``strategy`` and ``storage``.
 
     Returns:
         The number of records.
 
     Raises:
-        RuntimeError: If something failed; all else is done by then.
+        UserError: If something failed; all else is done by then.
     """
-    args = parse_args(argv)
-    suite = load_suite(args.suite, args.method, args.backbone, args.tasks, args.space)
-    protocol = get_protocol(args.protocol or suite.protocol)
-    out = Path(args.out or f'work_dirs/benchmark/{suite.name}')
-    stated = None if args.protocol else suite.seeds
-    settings = session.Settings(
-        protocol,
-        out,
-        tuple(args.seeds or stated or protocol.seeds),
-        args.storage or f'sqlite:///{out}/search.db',
-        args.strategy,
-        args.trials,
-        args.batch,
-        args.search_seed,
-        args.accept_duplicates,
-    )
-    if args.search and not protocol.searches:
-        raise ValueError(
-            f'protocol {protocol.name!r} searches nothing: leave out --search'
-        )
-    if protocol.label:
-        say(f'{protocol.label.upper()}: {protocol.summary} Every figure is labelled.')
-    with lock_work_dir(out), Crew(args.workers, args.devices) as crew:
-        kept = settings.seeds[:1] if args.predictions else ()
-        session_of = Benchmark(suite, settings, crew, args.search, predictions=kept)
-        if not args.no_preview or args.preview:
-            untimed = session_of.preview()
-        if args.preview:
-            failures = [*session_of.failures, *untimed]
-        else:
-            failures = session_of.run()
-        count = session_of.count
+    loaded = load_suite(suite, method, backbone, tasks, space)
+    rules = get_protocol(protocol or loaded.protocol)
+    folder = Path(out or f'work_dirs/benchmark/{loaded.name}')
+    stated = None if protocol else loaded.seeds
+    settings = Settings(rules, folder, tuple(seeds or stated or rules.seeds), **how)
+    if search and not rules.searches:
+        raise UserError(f'protocol {rules.name!r} searches nothing: leave out --search')
+    if rules.label:
+        say(f'{rules.label.upper()}: {rules.summary} Every figure is labelled.')
+    with lock_work_dir(folder), Pool(workers, devices) as pool:
+        kept = settings.seeds[:1] if predictions else ()
+        session = Benchmark(loaded, settings, pool, search, predictions=kept)
+        failures = session.preview() if preview else []
+        failures = session.failures + failures if preview == 'only' else session.run()
     try:
-        if not args.preview:
-            say(f'{count} records in {out}/records')
-            if any((out / 'records').rglob('*.json')):
-                report_command.main([str(out)])
+        if preview != 'only':
+            say(f'{session.count} records in {folder}/records')
+            if any((folder / 'records').rglob('*.json')):
+                report([folder])
     finally:
         if failures:
-            raise RuntimeError(
+            raise UserError(
                 f'{len(failures)} failed:\n'
                 + '\n'.join(failures)
                 + '\nRun the command again to try these once more.'
             )
-    return count
+    return session.count
+
+
+class Finals(Source):
+    """The final runs of a cell, after its search if there is one.
+
+    Args:
+        cell: The cell.
+        settings: What the command line says.
+        chosen: Returns the settings of the search; None while it is under way. Raises
+            UserError if it failed.
+        say: Prints a line.
+        tally: Counts what is left of the session.
+        predictions: Seeds of which the test predictions are kept.
+        function: What runs one.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        settings: Settings,
+        chosen: Callable[[], Mapping[str, Any] | None],
+        say: Callable[[str], None],
+        tally: progress.Tally,
+        predictions: Sequence[int] = (),
+        function: str = RUN_FINAL,
+    ) -> None:
+        self.cell, self.settings, self.function = cell, settings, function
+        self.failures: list[str] = []
+        self.records: dict[int, dict] = {}
+        self.seconds: list[float] = []
+        self.total, self.done = len(settings.seeds), 0
+        self._tally = tally
+        self._tally.sources.append(self)
+        self._chosen, self.say, self._predictions = chosen, say, predictions
+        self._waiting = list(settings.seeds)
+
+    @property
+    def over(self) -> bool:
+        """Whether every run has ended."""
+        return self.done == self.total
+
+    def next_job(self) -> Job | None:
+        """Return the next run once the settings are known."""
+        if not self._waiting:
+            return None
+        try:
+            chosen = self._chosen()
+            if chosen is None:
+                return None
+            shared = cell_spec(self.cell, self.settings)
+        except (UserError, OSError) as error:
+            self._give_up(str(error))
+            return None
+        seed = self._waiting.pop(0)
+        spec = dict(
+            shared,
+            options=self.cell.seeded(seed),
+            settings=dict(chosen),
+            seed=seed,
+            work_dir=str(run_folder(self.settings, self.cell, seed)),
+            record=str(record_path(self.settings, self.cell, f'seed{seed}')),
+            predictions=seed in self._predictions,
+        )
+        return Job(self.function, spec, seed, f'{self.cell.label}, seed {seed}')
+
+    def _give_up(self, why: str) -> None:
+        label = f'{self.cell.label}: '
+        why = why.removeprefix(label)
+        self.failures.append(label + why)
+        self.done += len(self._waiting)
+        self._waiting = []
+        self.say(f'{label}no final run, {why.splitlines()[0]}')
+
+    def succeeded(self, job: Job, result: dict[str, Any]) -> None:
+        """Keep a record."""
+        self.records[job.key] = result
+        seconds = result['measured']['seconds']
+        self.seconds.append(seconds)
+        value = result['metrics']['test'][result['metric']]
+        self._end(job, f'test {value:.1f} ({seconds:.0f} s)')
+
+    def failed(self, job: Job, why: str) -> None:
+        """Keep the reason."""
+        self.failures.append(f'{job.name}: {why}')
+        self._end(job, f'failed, {why.splitlines()[0]}')
+
+    def _end(self, job: Job, how: str) -> None:
+        self.done += 1
+        finals = [s for s in self._tally.sources if isinstance(s, Finals)]
+        place = progress.place(*(sum(getattr(s, n) for s in finals) for n in PLACE))
+        self.say(f'{place} {job.name}: {how}{self._tally.left()}')
 
 
 @dataclass
@@ -131,17 +205,17 @@ class _Searched:
 
     search: Search
     inspected: Mapping[str, Any]
-    start: float
+    start: float = field(default_factory=time.monotonic)
     best: dict[str, Any] | None = None
 
 
 class Benchmark:
-    """All cells of a suite, on one crew.
+    """All cells of a suite, on one pool of workers.
 
     Args:
         suite: The suite.
-        settings: The session.
-        crew: The workers.
+        settings: What the command line says.
+        pool: The workers.
         search: Whether settings are searched where a cell has a space.
         line: Prints a line.
         predictions: Seeds of which test predictions are kept.
@@ -150,21 +224,21 @@ class Benchmark:
     def __init__(
         self,
         suite: Suite,
-        settings: session.Settings,
-        crew: Crew,
+        settings: Settings,
+        pool: Pool,
         search: bool = False,
         line: Callable[[str], None] = detail,
         predictions: Sequence[int] = (),
     ) -> None:
-        self.settings, self.crew, self.line = settings, crew, line
+        self.settings, self.pool, self.line = settings, pool, line
         self.cells = list(suite.cells.values())
         self.predictions = predictions
         self.finals: list[Finals] = []
         protocol = settings.protocol
         self._searching = [c for c in self.cells if c.is_searched(search, protocol)]
         if search and not self._searching:
-            raise ValueError('no method of the suite has a space: give --space')
-        self._tally = progress.Tally(crew.size)
+            raise UserError('no method of the suite has a space: give --space')
+        self._tally = progress.Tally(pool.size)
         self._searches: dict[int, _Searched] = {}
         self._failed: dict[int, str] = {}  # why a cell cannot run
 
@@ -184,15 +258,14 @@ class Benchmark:
         """Let a cell fail where others can run; none can without the storage."""
         try:
             yield
-        except WORDED as error:
-            if isinstance(error, StorageError) and not isinstance(
-                error, OtherSearchError
-            ):
+        except (UserError, OSError) as error:
+            other = isinstance(error, OtherSearchError)
+            if isinstance(error, StorageError) and not other:
                 raise
             self._fail(cell, str(error))
 
     def _fail(self, cell: Cell, why: str) -> None:
-        label = f'{cell.task}, {cell.method}: '
+        label = f'{cell.label}: '
         self._failed[id(cell)] = label + why
         self.line(f'{label}left out, {why.splitlines()[0]}')
 
@@ -202,7 +275,7 @@ class Benchmark:
     def _spec(self, cell: Cell, stage: str) -> dict[str, Any]:
         """Return what the inspection and the timing of a cell are told."""
         space = cell.space if cell in self._searching else None
-        spec = session.search_spec(cell, self.settings, space or Space({}))
+        spec = search_spec(cell, self.settings, space or Space({}))
         return dict(spec, stage=stage)
 
     def _gather(self, function: str, cells: Sequence[tuple[Cell, str]]) -> Batch:
@@ -211,23 +284,24 @@ class Benchmark:
         for cell, stage in cells:
             with self._trying(cell):
                 spec = self._spec(cell, stage)
-                jobs.append(Job(f'{session.TRIALS}:{function}', spec, key=id(cell)))
-        return gather(self.crew, jobs)
+                jobs.append(Job(f'{TRIALS}:{function}', spec, key=id(cell)))
+        return gather(self.pool, jobs)
 
     def _prepare(self) -> None:
         """Look at configs and data of the searches, and join these."""
         if self._searches or not self._able(self._searching):
             return
-        from . import store  # noqa: F401
-
         cells = [(cell, 'search') for cell in self._searching]
         found = self._gather('inspect_search', cells)
         for cell in self._able(self._searching):
-            if id(cell) in found.failed:
-                self._fail(cell, found.failed[id(cell)])
+            if id(cell) in found.failed_for:
+                self._fail(cell, found.failed_for[id(cell)])
                 continue
+            inspected = found.results[id(cell)]
             with self._trying(cell):
-                self._join(cell, found.results[id(cell)])
+                about = self.settings, inspected, self.line, self._tally
+                search = make_search(cell, *about)
+                self._searches[id(cell)] = _Searched(search, inspected)
 
     def preview(self) -> list[str]:
         """Print what is missing and its cost, by timing a few iterations of each cell.
@@ -251,29 +325,21 @@ class Benchmark:
         for cell, count, _ in missing:
             if id(cell) in self._failed:
                 continue
-            label = f'{cell.task}, {cell.method}'
-            seconds = timed.results.get(id(cell))
-            seconds = seconds and seconds['start'] + seconds['training']
-            rows.append((label, count, seconds))
-            if id(cell) in timed.failed:
-                why = timed.failed[id(cell)]
+            label = cell.label
+            rows.append((label, count, timed.results.get(id(cell))))
+            if id(cell) in timed.failed_for:
+                why = timed.failed_for[id(cell)]
                 untimed.append(f'{label}: {why}')
                 self.line(f'{label}: cannot be timed, {why.splitlines()[0]}')
-        print(progress.preview(rows, self.crew.size)[0], flush=True)
+        print(progress.preview(rows, self.pool.size), flush=True)
         return untimed
 
     def _missing(self, cell: Cell) -> list[int]:
         return [
             seed
             for seed in self.settings.seeds
-            if not session.record_path(self.settings, cell, f'seed{seed}').exists()
+            if not record_path(self.settings, cell, f'seed{seed}').exists()
         ]
-
-    def _join(self, cell: Cell, inspected: Mapping[str, Any]) -> None:
-        search = session.make_search(
-            cell, self.settings, inspected, self.line, self._tally
-        )
-        self._searches[id(cell)] = _Searched(search, inspected, time.monotonic())
 
     def run(self) -> list[str]:
         """Run all that is missing and return what failed."""
@@ -286,8 +352,8 @@ class Benchmark:
                 self.settings,
                 lambda cell=cell: self._chosen(cell),
                 self.line,
+                self._tally,
                 self.predictions,
-                tally=self._tally,
             )
             for cell in cells
         ]
@@ -298,7 +364,8 @@ class Benchmark:
             f'{len(cells)} cells: {trials} trials, {runs} final runs, '
             f'protocol {self.settings.protocol.name}'
         )
-        drive(self.crew, sources)
+        with self._tally.shown():
+            run(self.pool, sources)
         return self.failures
 
     def _chosen(self, cell: Cell) -> dict[str, Any] | None:
@@ -311,9 +378,9 @@ class Benchmark:
         if not found.search.over:
             return None
         if found.search.failures:
-            raise RuntimeError('; '.join(found.search.failures))
-        record = session.write_search(
-            session.record_path(self.settings, cell, 'search'),
+            raise UserError('; '.join(found.search.failures))
+        record = write_search(
+            record_path(self.settings, cell, 'search'),
             cell,
             found.search,
             found.inspected,
@@ -321,5 +388,5 @@ class Benchmark:
         )
         found.best = record['best']['overrides']
         shown = progress.show_settings(found.best) or 'as it is'
-        self.line(f'{cell.task}, {cell.method}: chosen {shown}')
+        self.line(f'{cell.label}: chosen {shown}')
         return found.best

@@ -21,9 +21,6 @@ PACKAGES = ('torch', 'mmengine', 'mmpretrain', 'mmsegmentation')
 def collect(records: Iterable[dict]) -> tuple[list[Table], list[str]]:
     """Arrange the records of final runs.
 
-    Args:
-        records: Valid records of either kind.
-
     Returns:
         The tables, and notices of what does not fit together.
     """

@@ -1,27 +1,38 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""What the demos share: pretrain a small ViT on a source task, tune it on another.
+"""The demos: pretrain a small ViT on a source task, tune it on another, compare.
 
 The tuning is that of the benchmark runner, with the suite of the demo.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shutil
-import sys
-from collections.abc import Mapping, Sequence
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+from rich.console import Console
+
+from mmvpt.analysis.pictures import demo as digits_picture
+from mmvpt.analysis.pictures import demo_seg as scenes_picture
+from mmvpt.datasets import export_digit_scenes, export_digits
+from mmvpt.display import markdown, print_markdown
+from mmvpt.errors import UserError
+from mmvpt.files import ROOT
+
 from . import get_protocol
 from .benchmark import Benchmark
-from .pool import Crew, Job
-from .study import Settings, run_folder
+from .console import console, say
+from .pool import Job, Pool
+from .settings import Settings, run_folder
 from .suites import Suite, load_suite
-from .tables import markdown, spread
+from .tables import spread
 
 #: Where the configs and suites of the demos expect their images.
 DATA = 'data'
@@ -41,40 +52,83 @@ class Result:
 Results = Mapping[tuple[str, int], Result]  # by method and seed
 
 
-def parse_args(
-    argv: Sequence[str] | None, description: str | None, out: str, seeds: Sequence[int]
-) -> argparse.Namespace:
-    """Parse the command line of a demo.
+@dataclass(frozen=True)
+class Demo:
+    """What is compared on which images."""
+
+    suite: str
+    out: str  # where the suite expects the pretrained weights
+    pretrain: str  # config of the source task
+    source: str  # folder of its images
+    metric: str
+    figure: str  # what tables call it
+    reference: str  # the method that others are compared with
+    versus: str  # head of the column that compares
+    seeds: tuple[int, ...]  # draws of the target task
+    export: Callable[[str, Sequence[int]], None]
+    draw: Callable[..., None]
+    titles: tuple[str, str]  # of exporting and pretraining
+    caption: str  # what the target task is
+
+
+def run(
+    demo: Demo,
+    out: str | None = None,
+    data_root: str = DATA,
+    seeds: Sequence[int] | None = None,
+    workers: int = 2,
+) -> None:
+    """Run a demo; write records, a table and a picture.
 
     Args:
-        argv: Arguments; those of the process by default.
-        description: What the demo does.
-        out: Where results go unless the command line says.
-        seeds: The draws of the target task unless the command line says.
+        demo: Which.
+        out: Where results go.
+        data_root: Where images go.
+        seeds: The draws of the target task.
+        workers: Number of processes.
+
+    Raises:
+        UserError: If a run failed.
     """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('--out', default=out, help='where results go')
-    parser.add_argument('--data-root', default=DATA, help='where images go')
-    parser.add_argument('--seeds', type=int, nargs='+', default=list(seeds))
-    parser.add_argument('--workers', type=int, default=min(2, os.cpu_count() or 1))
-    return parser.parse_args(argv)
+    os.chdir(ROOT)
+    out, start = str(out or demo.out), time.monotonic()
+    seeds = tuple(seeds or demo.seeds)
+    say(f'{demo.titles[0]} {data_root}/')
+    with console(Path(out) / 'export'):
+        demo.export(data_root, seeds)
+    suite, settings = plan(demo, out, data_root, seeds)
+    with Pool(workers) as pool:
+        say(demo.titles[1])
+        source = f'{data_root}/{demo.source}'
+        metrics = pretrain(pool, demo.pretrain, source, f'{out}/pretrain')
+        print(f'    source task, validation: {metrics[demo.metric]:.1f} %')
+        say(f'Tuning it on digits 5-9: {len(suite.methods)} methods')
+        results = tune(pool, suite, settings)
+    text = f'{table(demo, results, suite.methods, seeds)}\n{demo.caption}'
+    text = text.replace('{draws}', str(len(seeds)))
+    (settings.out / 'results.md').write_text(text)
+    picture = settings.out / 'results.png'
+    demo.draw(demo, results, suite, settings, data_root, picture)
+    print()
+    print_markdown(text)
+    print(
+        f'Done in {time.monotonic() - start:.0f} s. Look at {picture}; {out}/ has the '
+        'table, a record of every run, and a folder with its logs, config and '
+        'checkpoint.'
+    )
 
 
-def plan(name: str, out: str, args: argparse.Namespace) -> tuple[Suite, Settings]:
-    """Return the suite, its files where the command line says, and the settings.
-
-    Args:
-        name: The suite.
-        out: Where the suite expects the pretrained weights.
-        args: The command line.
-    """
-    suite = load_suite(name, ['all'], None)
-    moves = {f'{out}/': f'{args.out}/', f'{DATA}/': f'{args.data_root}/'}
+def plan(
+    demo: Demo, out: str, data_root: str, seeds: Sequence[int]
+) -> tuple[Suite, Settings]:
+    """Return the suite, its files where the command line says, and the settings."""
+    suite = load_suite(demo.suite, ['all'], None)
+    moves = {f'{demo.out}/': f'{out}/', f'{DATA}/': f'{data_root}/'}
     cells = {
         key: replace(cell, options=moved(cell.options, moves))
         for key, cell in suite.cells.items()
     }
-    settings = Settings(get_protocol(suite.protocol), Path(args.out), tuple(args.seeds))
+    settings = Settings(get_protocol(suite.protocol), Path(out), tuple(seeds))
     return replace(suite, cells=cells), settings
 
 
@@ -101,58 +155,45 @@ def data_options(folder: str) -> dict[str, str]:
     return {f'{stage}_dataloader.dataset.data_root': folder for stage in stages}
 
 
-def pretrain(crew: Crew, config: str, data: str, work_dir: str) -> dict[str, float]:
+def pretrain(pool: Pool, config: str, data: str, work_dir: str) -> dict[str, float]:
     """Train the source model, and show where it is on a terminal.
-
-    Args:
-        crew: One of its workers trains.
-        config: Config of the source task.
-        data: Its images.
-        work_dir: Where it goes.
 
     Returns:
         The validation metrics.
 
     Raises:
-        RuntimeError: If it failed.
+        UserError: If it failed.
     """
     log = Path(work_dir) / 'console.log'
     log.unlink(missing_ok=True)
     spec = dict(config=config, options=data_options(data), work_dir=work_dir)
-    crew.submit(Job('mmvpt.bench.pretraining:pretrain', spec))
-    shown, events = None, []
-    while not events:
-        events = crew.wait(0.5)
-        places = _PLACE.findall(log.read_text()) if log.exists() else []
-        if places and places[-1] != shown and sys.stdout.isatty():
-            unit, number = shown = places[-1]
-            unit = {'Epoch': 'epoch', 'Iter': 'iteration'}[unit]
-            print(f'\r    {unit} {number}', end='', flush=True)
-    print('\r', end='')
-    if events[0].outcome != 'done':
-        raise RuntimeError(f'pretraining failed: {events[0].result}')
-    return events[0].result
+    pool.submit(Job('mmvpt.bench.finals:pretrain', spec))
+    ends: list = []
+    with Console().status('starting') as status:
+        while not ends:
+            ends = list(pool.wait(0.5))
+            for unit, number in _PLACE.findall(log.read_text() if log.exists() else ''):
+                status.update(f'{dict(Epoch="epoch", Iter="iteration")[unit]} {number}')
+    _, outcome, result = ends[0]
+    if outcome != 'done':
+        raise UserError(f'pretraining failed: {result}')
+    return result
 
 
-def tune(crew: Crew, suite: Suite, settings: Settings) -> dict[tuple[str, int], Result]:
+def tune(pool: Pool, suite: Suite, settings: Settings) -> dict[tuple[str, int], Result]:
     """Train and test every method with every seed, and return the results.
 
     What an earlier demo left is removed first: it is to be seen running. The test
     predictions of the first seed are kept.
 
-    Args:
-        crew: The workers.
-        suite: What is compared.
-        settings: The session.
-
     Raises:
-        RuntimeError: If a run failed.
+        UserError: If a run failed.
     """
     forget(suite, settings)
-    benchmark = Benchmark(suite, settings, crew, predictions=settings.seeds[:1])
+    benchmark = Benchmark(suite, settings, pool, predictions=settings.seeds[:1])
     failures = benchmark.run()
     if failures:
-        raise RuntimeError('\n'.join(failures))
+        raise UserError('\n'.join(failures))
     return {
         (final.cell.method, seed): result(record)
         for final in benchmark.finals
@@ -168,11 +209,10 @@ def forget(suite: Suite, settings: Settings) -> None:
             shutil.rmtree(run_folder(settings, cell, seed), ignore_errors=True)
 
 
-def folders(suite: Suite, settings: Settings, seed: int) -> dict[str, Path]:
-    """Return the folder of each method's run with a seed."""
-    return {
-        cell.method: run_folder(settings, cell, seed) for cell in suite.cells.values()
-    }
+def folders(suite: Suite, settings: Settings) -> dict[str, Path]:
+    """Return the folder of each method's run with the first seed."""
+    seed = settings.seeds[0]
+    return {c.method: run_folder(settings, c, seed) for c in suite.cells.values()}
 
 
 def result(record: Mapping[str, Any]) -> Result:
@@ -182,41 +222,97 @@ def result(record: Mapping[str, Any]) -> Result:
     return Result(record['tuned_parameters'], seconds, val, test)
 
 
-def report(
-    results: Results,
-    methods: Sequence[str],
-    seeds: Sequence[int],
-    figure: str,
-    reference: str,
-    versus: str,
+def table(
+    demo: Demo, results: Results, methods: Sequence[str], seeds: Sequence[int]
 ) -> str:
-    """Return the table: one row for each method, mean ± spread over the seeds.
-
-    Args:
-        results: By method and seed.
-        methods: Methods from top to bottom.
-        seeds: The seeds.
-        figure: What is measured.
-        reference: The method that others are compared with.
-        versus: Head of the column that compares.
-    """
-    rows = [
-        (
-            *('method', 'tuned parameters', 's'),
-            *(f'val {figure} %', f'test {figure} %', versus),
-        )
-    ]
+    """Return the table: one row for each method, mean ± spread over the seeds."""
+    figures = (f'val {demo.figure} %', f'test {demo.figure} %')
+    rows = [('method', 'tuned parameters', 's', *figures, demo.versus)]
     for method in methods:
         mine = [results[method, seed] for seed in seeds]
-        gain = sum(results[method, s].test - results[reference, s].test for s in seeds)
+        gains = [
+            results[method, s].test - results[demo.reference, s].test for s in seeds
+        ]
         rows.append(
             (
                 method,
                 f'{mine[0].tuned:,}',
-                f'{sum(r.seconds for r in mine) / len(mine):.0f}',
+                f'{statistics.fmean(r.seconds for r in mine):.0f}',
                 spread([r.val for r in mine]),
                 spread([r.test for r in mine]),
-                '' if method == reference else f'{gain / len(seeds):+.1f}',
+                '' if method == demo.reference else f'{statistics.fmean(gains):+.1f}',
             )
         )
     return markdown(rows)
+
+
+def _draw_digits(
+    demo: Demo, results: Results, suite: Suite, settings: Settings, _: str, path: Path
+) -> None:
+    runs = folders(suite, settings)
+    about = suite.methods, demo.reference, settings.seeds[0]
+    digits_picture.draw(results, *about, path, runs)
+
+
+def _draw_scenes(
+    demo: Demo,
+    results: Results,
+    suite: Suite,
+    settings: Settings,
+    data: str,
+    path: Path,
+) -> None:
+    seed = settings.seeds[0]
+    config = Config.fromfile(next(iter(suite.cells.values())).config)
+    dataset = config.test_dataloader.dataset
+    runs = folders(suite, settings)
+    scenes_picture.draw(
+        scenes_picture.Scenes(dataset, f'{data}/digit-scenes-seed{seed}'),
+        {method: str(folder / 'predictions') for method, folder in runs.items()},
+        path,
+        titles={method: f'mIoU {results[method, seed].test:.1f} %' for method in runs},
+    )
+
+
+DIGITS = Demo(
+    suite='demo',
+    out='work_dirs/demo',
+    pretrain='configs/baselines/pretrain_vit-digits_digits-source.py',
+    source='digits-source',
+    metric='accuracy/top1',
+    figure='top-1',
+    reference='linear probe, converged',
+    versus='vs probe',
+    seeds=(0, 1, 2),
+    export=export_digits,
+    draw=_draw_digits,
+    titles=(
+        "Exporting scikit-learn's digits as images to",
+        'Pretraining a ViT on digits 0-4 in four rotations',
+    ),
+    caption='Digits 5-9, 40 training and 15 validation images per class, 621 test '
+    'images; mean ± standard deviation over {draws} draws of the training images. '
+    'Tuned parameters include the head. Seconds: one run on one core.\n',
+)
+DIGIT_SCENES = Demo(
+    suite='demo_seg',
+    out='work_dirs/demo-seg',
+    pretrain='configs/baselines/pretrain_linear-vit-digits_digit-scenes-source.py',
+    source='digit-scenes-source',
+    metric='mIoU',
+    figure='mIoU',
+    reference='UperNet',
+    versus='vs UperNet',
+    seeds=(0, 1),
+    export=export_digit_scenes,
+    draw=_draw_scenes,
+    titles=(
+        "Composing scenes of scikit-learn's digits in",
+        'Pretraining a ViT on scenes of the digits 0-4',
+    ),
+    caption='Scenes of the digits 5-9, 160 to train, 60 to validate, 150 to test, of '
+    'different scans; mean ± standard deviation over {draws} draws of scans and '
+    'scenes. All but the linear head have UperNet; in the first two rows the ViT is '
+    'frozen and has no prompts. Tuned parameters include the head. Seconds: one run '
+    'on one core.\n',
+)

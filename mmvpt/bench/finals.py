@@ -3,42 +3,33 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.config import Config
 
+from mmvpt.checkpoint import read_checkpoint
 from mmvpt.engine.run import load_config, test, train
+from mmvpt.engine.work_dir import last_checkpoint
+from mmvpt.errors import UserError
 from mmvpt.models.tunable import count_parameters
 
-from . import (
-    Protocol,
-    describe_code,
-    describe_config,
-    get_protocol,
-    write_json,
-    write_record,
-)
-from .console import console
+from . import describe_code, describe_config, get_protocol, write_json, write_record
+from .console import console, quiet
 from .hooks import MeasuringHook
-from .kept import kept_record
 from .protocol_config import (
-    NAMES,
     config_digest,
     device_name,
     files_of_run,
-    plain,
-    stage_config,
+    protocol_config,
     training_length,
 )
 from .provenance import fingerprint
-from .quiet import quiet
-from .schema import FORMAT, VERSION
+from .records import kept_record, now, plain, record_head
 
 
 def run_final(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,22 +56,17 @@ def run_final(spec: Mapping[str, Any]) -> dict[str, Any]:
     earlier = kept_record(path, mark)
     if earlier is not None:
         return earlier
-    protocol = get_protocol(spec['protocol'])
     work_dir = Path(spec['work_dir'])
     with console(work_dir):
-        trained = _trained(spec, protocol, work_dir, mark)
-        tested, reads = _tested(spec, work_dir, mark)
-    measured = dict(trained.pop('measured'), test_reads=reads)
+        trained = _once(work_dir / 'trained.json', _train, spec, work_dir, mark)
+        tested = _once(work_dir / 'test.json', _test, spec, work_dir, mark)
+    measured = dict(trained.pop('measured'), test_reads=tested['reads'])
     record = dict(
-        format=FORMAT,
-        version=VERSION,
-        kind='run',
-        **{name: spec[name] for name in NAMES},
+        record_head('run', spec, mark),
         seed=spec['seed'],
-        fingerprint=mark,
         overrides=plain({**spec['options'], **spec['settings']}),
         settings=plain(spec['settings']),
-        metrics=dict(val=trained.pop('val'), test=tested),
+        metrics=dict(val=trained.pop('val'), test=tested['test']),
         measured=measured,
         **trained,
     )
@@ -100,54 +86,68 @@ def _without_seed(options: Mapping[str, Any]) -> dict[str, Any]:
     return {key: v for key, v in options.items() if key != 'randomness.seed'}
 
 
-def _trained(
-    spec: Mapping[str, Any], protocol: Protocol, work_dir: Path, mark: str
+def _noted(note: Path, mark: str) -> Any:
+    """Return what a note of the same run says, None if there is none."""
+    content = json.loads(note.read_text()) if note.exists() else None
+    same = isinstance(content, dict) and content.get('mark') == mark
+    return content.get('result') if same else None
+
+
+def _note(note: Path, mark: str, result: Any) -> None:
+    write_json(note, dict(mark=mark, result=result))
+
+
+def _once(
+    note: Path, step: Callable[..., dict], spec: Mapping, work_dir: Path, mark: str
 ) -> dict[str, Any]:
-    """Train, or return what an earlier, complete training left."""
-    done = work_dir / 'trained.json'
-    note = work_dir / 'run.json'
-    if done.exists() and (content := json.loads(done.read_text()))['mark'] == mark:
-        return content['trained']
-    same = note.exists() and json.loads(note.read_text()) == mark
-    config = load_config(spec['config'], {**spec['options'], **spec['settings']})
-    data = stage_config(config, spec, protocol, 'final')
-    blocks = dict(
+    """Return what a step gave, noted so that it is not done again after a kill."""
+    result = _noted(note, mark)
+    if result is None:
+        result = step(spec, work_dir, mark)
+        _note(note, mark, result)
+    return result
+
+
+def _config(spec: Mapping[str, Any]) -> Config:
+    return load_config(spec['config'], {**spec['options'], **spec['settings']})
+
+
+def _train(spec: Mapping[str, Any], work_dir: Path, mark: str) -> dict[str, Any]:
+    protocol = get_protocol(spec['protocol'])
+    config = _config(spec)
+    data = protocol_config(config, spec, protocol, 'final')
+    about = dict(
         protocol=describe_config(config, protocol, 'final', list(spec['seeds'])),
         data=data,
         code=describe_code(),
     )
-    resume = same and protocol.selection == 'last'
-    if resume and _is_at_its_end(work_dir) and protocol.validates:
+    note = work_dir / 'run.json'
+    resume = protocol.selection == 'last' and _noted(note, mark) is not None
+    if resume and protocol.validates and _is_at_its_end(work_dir):
         resume = False  # the validation of the last epoch would be missing
     (work_dir / 'test.json').unlink(missing_ok=True)
     watch = MeasuringHook()
 
     def built(runner: Any) -> None:
-        write_json(note, mark)  # from here on no checkpoint of another run is there
+        # from here on no checkpoint of another run is there
+        _note(note, mark, 'begun')
         runner.register_hook(watch)
 
     runner = train(
         config, work_dir=work_dir, resume=resume, overwrite=not resume, built=built
     )
     measured = watch.measured()
-    now = datetime.datetime.now(datetime.timezone.utc)
     tuned, total = count_parameters(runner.model)
     chosen_by = spec['metric'] if protocol.selection == 'best-val' else None
     head = [p for n, p in runner.model.named_parameters() if _is_head(n)]
-    trained = dict(
-        blocks,
+    return dict(
+        about,
         tuned_parameters=tuned,
         head_parameters=sum(p.numel() for p in head if p.requires_grad),
         total_parameters=total,
         val=validated(runner, chosen_by) if protocol.validates else None,
-        measured=dict(
-            measured,
-            device=device_name(),
-            finished=now.isoformat('T', 'seconds'),
-        ),
+        measured=dict(measured, device=device_name(), finished=now()),
     )
-    write_json(done, dict(mark=mark, trained=trained))
-    return trained
 
 
 def _is_head(name: str) -> bool:
@@ -156,53 +156,33 @@ def _is_head(name: str) -> bool:
 
 def _is_at_its_end(work_dir: Path) -> bool:
     """Tell whether the last checkpoint is that of a finished training."""
-    from mmvpt.checkpoint import read_checkpoint
-    from mmvpt.engine.work_dir import last_checkpoint
-
     last = last_checkpoint(work_dir)
     if last is None:
         return False
     meta = read_checkpoint(last).get('meta', {})
-    config = Config.fromstring(meta['cfg'], '.py') if meta.get('cfg') else None
-    if config is None:
+    if not meta.get('cfg'):
         return True
-    length, unit = training_length(config)
+    length, unit = training_length(Config.fromstring(meta['cfg'], '.py'))
     return meta.get('epoch' if unit == 'epochs' else 'iter', length) >= length
 
 
-def _tested(
-    spec: Mapping[str, Any], work_dir: Path, mark: str
-) -> tuple[dict[str, float], int]:
-    """Read the test split once, but for kills; return the metrics and how often."""
-    done = work_dir / 'test.json'
-    if done.exists() and (content := json.loads(done.read_text()))['mark'] == mark:
-        return content['test'], content['reads']
-
-    config = load_config(spec['config'], {**spec['options'], **spec['settings']})
+def _test(spec: Mapping[str, Any], work_dir: Path, mark: str) -> dict[str, Any]:
+    """Read the test split once, but for kills; tell the metrics and how often."""
+    config = _config(spec)
     out = None
     if spec.get('predictions'):
         suffix = '' if config.get('default_scope') == 'mmseg' else '.pkl'
         out = work_dir / f'predictions{suffix}'
-    reads = _count_read(work_dir / 'test_reads.json', mark)
-    tested = test(config, _selected(work_dir, spec), work_dir=work_dir, out=out)
-    metrics = {k: float(v) for k, v in tested.items()}
-    write_json(done, dict(mark=mark, test=metrics, reads=reads))
-    return metrics, reads
-
-
-def _count_read(note: Path, mark: str) -> int:
-    """Note, before it starts, that a run is tested; return how often it was."""
-    reads = 1
-    if note.exists() and (content := json.loads(note.read_text()))['mark'] == mark:
-        reads += content['reads']
-    write_json(note, dict(mark=mark, reads=reads))
-    return reads
+    note = work_dir / 'test_reads.json'
+    reads = 1 + (_noted(note, mark) or 0)
+    checkpoint = _selected(work_dir, spec)
+    _note(note, mark, reads)
+    metrics = test(config, checkpoint, work_dir=work_dir, out=out)
+    return dict(test={k: float(v) for k, v in metrics.items()}, reads=reads)
 
 
 def _selected(work_dir: Path, spec: Mapping[str, Any]) -> Path:
     """Return the checkpoint that the protocol's rule selects."""
-    from mmvpt.engine.work_dir import last_checkpoint
-
     if get_protocol(spec['protocol']).selection == 'last':
         found = last_checkpoint(work_dir)
     else:
@@ -210,7 +190,7 @@ def _selected(work_dir: Path, spec: Mapping[str, Any]) -> Path:
             work_dir.glob('best_*.pth'), key=lambda p: p.stat().st_mtime, default=None
         )
     if found is None:
-        raise RuntimeError(f'{work_dir} holds no checkpoint to test')
+        raise UserError(f'{work_dir} holds no checkpoint to test')
     return found
 
 
@@ -229,3 +209,18 @@ def validated(runner: Any, metric: str | None = None) -> dict[str, float]:
     }
     which = -1 if metric is None else int(np.nanargmax(scalars[metric]))
     return {name: float(values[which]) for name, values in scalars.items()}
+
+
+def pretrain(spec: Mapping[str, Any]) -> dict[str, float]:
+    """Train a config that makes weights for others; it has no record of its own.
+
+    Args:
+        spec: ``config``, ``options`` and ``work_dir``.
+
+    Returns:
+        The last validation metrics.
+    """
+    work_dir = Path(spec['work_dir'])
+    with console(work_dir):
+        config = load_config(spec['config'], dict(spec['options']))
+        return validated(train(config, work_dir=work_dir, overwrite=True))

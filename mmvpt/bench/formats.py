@@ -34,12 +34,7 @@ _SCALED = (
 
 
 def latex(rows: Sequence[Sequence[str]], caption: str) -> str:
-    """Return rows as a LaTeX table, see ``LATEX_HEAD``.
-
-    Args:
-        rows: Rows of text, the first as its head.
-        caption: The caption.
-    """
+    """Return rows as a LaTeX table, see ``LATEX_HEAD``."""
     lines = [[_escaped(cell) for cell in row] for row in rows]
     many = len(rows[0]) > COLUMNS
     width = sum(max(map(len, column)) for column in zip(*rows))

@@ -124,11 +124,7 @@ def list_images(config: Config, before: Mapping[str, Any]) -> dict[str, list[Ima
 
 
 def summarize(parts: Mapping[str, list[Image]]) -> dict[str, dict[str, Any] | None]:
-    """Return number, digest and size of the images of each part.
-
-    Args:
-        parts: What ``list_images`` returned.
-    """
+    """Return number, digest and size of the images of each part."""
     return {name: _summary(images) for name, images in parts.items()}
 
 

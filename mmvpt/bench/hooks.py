@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from .memory import peak_memory, reset_peak_memory
+_PROCESS = Path('/proc/self')
 
 
 class ValidationHook(Hook):
@@ -45,22 +48,13 @@ class ValidationHook(Hook):
         return runner.epoch if self._by_epoch(runner) else runner.iter
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Count what was trained; a diverging run ends before its validation.
-
-        Args:
-            runner: The runner.
-        """
+        """Count what was trained; a diverging run ends before its validation."""
         self.cost = float(self._position(runner) + self._by_epoch(runner))
 
     def after_val_epoch(
         self, runner: Runner, metrics: dict[str, float] | None = None
     ) -> None:
-        """Keep the metric and compare it.
-
-        Args:
-            runner: The runner.
-            metrics: Those of the validation.
-        """
+        """Keep the metric and compare it."""
         metrics = metrics or {}
         self.seen = sorted(metrics)
         if self.metric not in metrics:
@@ -95,24 +89,37 @@ class MeasuringHook(Hook):
         )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Note what was measured.
-
-        Args:
-            runner: Not used.
-            checkpoint: What will be written, changed in place.
-        """
+        """Note what was measured."""
         checkpoint['meta']['measured'] = self.measured()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Go on from what was measured.
-
-        Args:
-            runner: Not used.
-            checkpoint: What was read.
-        """
+        """Go on from what was measured."""
         earlier = checkpoint['meta']['measured']
         self._seconds = earlier['seconds']
         self._peak = earlier['peak_memory'] or 0
+
+
+def reset_peak_memory() -> None:
+    """Forget the peak so far."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return
+    try:
+        (_PROCESS / 'clear_refs').write_text('5')  # resets VmHWM, see man proc
+    except OSError:
+        pass  # peak_memory() then covers the whole life of the process
+
+
+def peak_memory() -> int | None:
+    """Return the peak in bytes: of the GPU, else of the process; None if unknown."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    try:
+        status = (_PROCESS / 'status').read_text()
+    except OSError:
+        return None
+    peak = re.search(r'VmHWM:\s+(\d+) kB', status)
+    return int(peak.group(1)) * 1024 if peak else None
 
 
 class Calibrated(Exception):  # noqa: N818  (nothing is wrong)
@@ -138,13 +145,7 @@ class CalibrationHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
-        """Note when the first iteration starts.
-
-        Args:
-            runner: The runner.
-            batch_idx: Not used.
-            data_batch: Not used.
-        """
+        """Note when the first iteration starts."""
         if self.first is None:
             self.first = time.monotonic()
             self._times.append(self.first)
@@ -156,14 +157,7 @@ class CalibrationHook(Hook):
         data_batch: Any = None,
         outputs: dict | None = None,
     ) -> None:
-        """Note when an iteration ends.
-
-        Args:
-            runner: The runner.
-            batch_idx: Not used.
-            data_batch: Not used.
-            outputs: Not used.
-        """
+        """Note when an iteration ends."""
         self._times.append(time.monotonic())
         wanted = min(self.iterations + 2, runner.max_iters)
         if len(self._times) > wanted:

@@ -110,10 +110,6 @@ def group_bars(table: Table, path: Path) -> Path | None:
 
     Where no row has all tasks of a group, tasks stand for the groups.
 
-    Args:
-        table: The table.
-        path: The picture.
-
     Returns:
         The path, None if there are no rows.
     """
@@ -173,10 +169,6 @@ def _filled(i: int) -> dict:
 
 def search_history(records: Sequence[dict], path: Path) -> Path | None:
     """Plot the best validation so far against what was trained, one panel per task.
-
-    Args:
-        records: Records of searches.
-        path: The picture.
 
     Returns:
         The path, None if there is no search.

@@ -10,105 +10,130 @@ import re
 import signal
 import sys
 import threading
-import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from .console import reason
-from .quiet import find_function
+from mmvpt.errors import UserError
 
-#: How often a job's process may die before the job counts as failed.
-MAX_DEATHS = 5
+from .console import find_function, reason
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
     """A function, by name, and what it is called with."""
 
     function: str  # 'module:name'; gets spec and returns what pickle can hold
     spec: dict[str, Any]
-    source: Any = None  # who submitted it
     key: Any = None  # what it is to its source
-    deaths: int = 0
-    alone: bool = False  # nothing may run beside it
     name: str = ''  # for readers
+    source: Any = None  # who gave it to the scheduler
+    deaths: int = 0  # of processes that ran it
+    alone: bool = False  # nothing may run beside it
 
 
-@dataclass
-class Event:
-    """How a job ended."""
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Let processes that are started meanwhile have these variables."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
-    job: Job
-    #: 'done', 'failed', 'memory' when it ran out of it, 'died' when its process did
-    outcome: str
-    result: Any = None  # what the function returned, or a message
 
-
-@dataclass
 class _Worker:
-    process: Any
-    pipe: Connection
-    place: int  # of its device in the crew's list
-    job: Job | None = field(default=None)
+    """One process: an executor of its own, so that its death hits no other job."""
+
+    def __init__(self, context: Any, device: str | None) -> None:
+        self._context = context
+        self._variables = {
+            'OMP_NUM_THREADS': os.environ.get('OMP_NUM_THREADS', '1'),
+            **({} if device is None else {'CUDA_VISIBLE_DEVICES': str(device)}),
+        }
+        self._executor: ProcessPoolExecutor | None = None
+        self.process: Any = None
+
+    def submit(self, job: Job) -> futures.Future:
+        """Run a job; starts the process if there is none."""
+        try:
+            return self._submit(job)
+        except BrokenProcessPool:  # it died while it was idle
+            self.close()
+            return self._submit(job)
+
+    def _submit(self, job: Job) -> futures.Future:
+        if self._executor is not None:
+            return self._executor.submit(_run, job.function, job.spec)
+        self._executor = ProcessPoolExecutor(1, self._context, _start)
+        others = set(multiprocessing.active_children())
+        # Libraries read it when the process starts, before any initializer.
+        with _environment(self._variables):
+            future = self._executor.submit(_run, job.function, job.spec)
+        (self.process,) = set(multiprocessing.active_children()) - others
+        return future
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        if self._executor is not None:
+            self.process.kill()
+            self._executor.shutdown()
+            self._executor = None
 
 
-class Crew(AbstractContextManager):
+class Pool(AbstractContextManager):
     """A number of worker processes, each with a device of its own or shared.
 
     A worker imports what its first job needs and keeps it. It ends when this process
-    ends, however it ends. When a worker dies, its job is reported as 'died', and a new
-    worker takes its place.
+    ends, however it ends. When a worker dies, a new one takes its place and device.
 
     Args:
         workers: Number of processes.
-        devices: GPU numbers; a new worker sees the one that fewest others have. Several
-            workers may share one. None leaves the environment as it is.
+        devices: GPU numbers, over which workers are spread; several may share one. None
+            leaves the environment as it is.
+        context: How processes are started.
 
     Raises:
-        ValueError: If ``workers`` is below 1.
+        UserError: If ``workers`` is below 1.
     """
 
-    def __init__(self, workers: int, devices: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        workers: int,
+        devices: Sequence[str] | None = None,
+        context: str = 'spawn',
+    ) -> None:
         if workers < 1:
-            raise ValueError(f'--workers must be at least 1, got {workers}')
+            raise UserError(f'--workers must be at least 1, got {workers}')
         self.size = workers
-        self.devices = list(devices or [])
-        self._context = multiprocessing.get_context('spawn')
-        self._workers: list[_Worker] = []
+        #: Whether workers share a device.
+        self.shares = workers > max(1, len(set(devices or ())))
+        start = multiprocessing.get_context(context)
+        places = [
+            (devices or [None])[i % len(devices or [None])] for i in range(workers)
+        ]
+        self.workers = [_Worker(start, device) for device in places]
+        self._running: dict[futures.Future, tuple[_Worker, Job]] = {}
 
     def __exit__(self, *_: object) -> None:
-        for worker in self._workers:
-            worker.process.terminate()
-        for worker in self._workers:
-            worker.process.join(5)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-            worker.pipe.close()
-        self._workers.clear()
+        for worker in self.workers:
+            worker.close()
+        self._running.clear()
 
     @property
     def idle(self) -> int:
         """How many jobs could start now."""
-        return self.size - sum(worker.job is not None for worker in self._workers)
-
-    @property
-    def shares(self) -> bool:
-        """Whether workers share a device."""
-        return self.size > max(1, len(set(self.devices)))
+        return self.size - len(self._running)
 
     @property
     def running(self) -> list[Job]:
         """The jobs that run now."""
-        return [worker.job for worker in self._workers if worker.job is not None]
-
-    @property
-    def pids(self) -> list[int]:
-        """The worker processes."""
-        return [worker.process.pid for worker in self._workers]
+        return [job for _, job in self._running.values()]
 
     def submit(self, job: Job) -> None:
         """Give a job to an idle worker.
@@ -116,104 +141,53 @@ class Crew(AbstractContextManager):
         Raises:
             RuntimeError: If no worker is idle.
         """
-        if not self.idle:
+        busy = [worker for worker, _ in self._running.values()]
+        free = [worker for worker in self.workers if worker not in busy]
+        if not free:
             raise RuntimeError(f'all {self.size} workers are busy')
-        free = [worker for worker in self._workers if worker.job is None]
-        for worker in free:
-            if self._send(worker, job):
-                return
-            self._bury(worker)
-        worker = self._start()
-        if not self._send(worker, job):
-            raise RuntimeError('a worker process ended before it could start a job')
+        self._running[free[0].submit(job)] = free[0], job
 
-    @staticmethod
-    def _send(worker: _Worker, job: Job) -> bool:
-        try:
-            worker.pipe.send((job.function, job.spec))
-        except OSError:  # it died while it was idle
-            return False
-        worker.job = job
-        return True
+    def wait(self, timeout: float) -> Iterator[tuple[Job, str, Any]]:
+        """Yield how jobs have ended; waits until one has, or the time is over.
 
-    def _start(self) -> _Worker:
-        ours, theirs = self._context.Pipe()
-        taken = [worker.place for worker in self._workers]
-        place = min(range(len(self.devices)), key=taken.count, default=0)
-        environment = {'OMP_NUM_THREADS': os.environ.get('OMP_NUM_THREADS', '1')}
-        if self.devices:
-            environment['CUDA_VISIBLE_DEVICES'] = str(self.devices[place])
-        # Set here as well: libraries read it when the child is started.
-        saved = {name: os.environ.get(name) for name in environment}
-        os.environ.update(environment)
-        try:
-            process = self._context.Process(
-                target=_serve, args=(theirs, os.getpid(), list(sys.path)), daemon=False
-            )
-            process.start()
-        finally:
-            for name, value in saved.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
-        theirs.close()
-        worker = _Worker(process, ours, place)
-        self._workers.append(worker)
-        return worker
-
-    def _bury(self, worker: _Worker) -> None:
-        worker.process.join()
-        worker.pipe.close()
-        self._workers.remove(worker)
-
-    def wait(self, timeout: float) -> list[Event]:
-        """Return how jobs have ended; waits until one has, or the time is over.
-
-        Args:
-            timeout: Seconds.
+        Yields:
+            The job; 'done', 'failed', 'memory' when it ran out of it, or 'died' when
+            its process did; what the function returned, or a message.
         """
-        busy = {worker.pipe: worker for worker in self._workers if worker.job}
-        if not busy:
-            return []
-        events = []
-        for pipe in wait(list(busy), timeout):
-            worker = busy[pipe]
-            job, worker.job = worker.job, None
+        ended = futures.wait(self._running, timeout, futures.FIRST_COMPLETED).done
+        for future in ended:
+            worker, job = self._running.pop(future)
             try:
-                outcome, result = worker.pipe.recv()
-            except (EOFError, OSError):
-                self._bury(worker)
-                outcome, result = (
-                    'died',
-                    f'its process ended ({worker.process.exitcode})',
-                )
-                job.deaths += 1
-            events.append(Event(job, outcome, result))
-        return events
+                outcome, result, healthy = future.result()
+            except BrokenProcessPool:
+                worker.process.join()
+                code = worker.process.exitcode
+                outcome, result, healthy = 'died', f'its process ended ({code})', False
+            except Exception as error:  # what it returned cannot be sent
+                outcome, result, healthy = 'failed', reason(error), True
+            if not healthy:
+                worker.close()
+            yield job, outcome, result
 
 
-def _serve(pipe: Connection, parent: int, path: list[str]) -> None:
-    """Run jobs until the pipe is closed."""
+def _start() -> None:
+    """Prepare a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    sys.path[:] = path
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    while True:
-        try:
-            name, spec = pipe.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            answer = 'done', find_function(name)(spec)
-        except (Exception, SystemExit) as error:
-            answer = 'memory' if _lacked_memory(error) else 'failed', reason(error)
-        healthy = _free_gpu()
-        try:
-            pipe.send(answer)
-        except OSError:
-            return
-        if not healthy:
-            return  # the crew starts another process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _run(function: str, spec: dict[str, Any]) -> tuple[str, Any, bool]:
+    """Run a job in a worker; tell as well whether the process can go on."""
+    try:
+        answer = 'done', find_function(function)(spec)
+    except (Exception, SystemExit) as error:
+        answer = 'memory' if _lacked_memory(error) else 'failed', reason(error)
+    return (*answer, _free_gpu())
 
 
 def _lacked_memory(error: BaseException | None) -> bool:
@@ -243,10 +217,3 @@ def _free_gpu() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _end_with(parent: int) -> None:
-    """End this process when the parent has ended, even if it was killed."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)

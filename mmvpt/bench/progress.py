@@ -1,10 +1,16 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""What a session prints: steps, trials, its cost."""
+"""How far a session is, and what it will cost."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from rich.progress import Progress
+
+from mmvpt.display import progress_bar
 
 from .strategies import Outcome, curve
 
@@ -22,23 +28,37 @@ class Tally:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self.sources: list[Source] = []  # those whose jobs count
+        self._bar: Progress | None = None
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show a bar on a terminal while jobs run; lines appear above it."""
+        with progress_bar(self._sum('total'), 'trials and runs') as self._bar:
+            self.left()
+            yield
+
+    def _sum(self, name: str) -> int:
+        return sum(getattr(source, name) for source in self.sources)
 
     def left(self) -> str:
         """Return ', about 23 min left'; '' at the end, or if no time is known.
 
         A source of which no job has ended counts with the mean of all others.
         """
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=self._sum('done'))
         known = [s for source in self.sources for s in source.seconds]
-        total = 0.0
-        for source in self.sources:
-            if not source.over and known:
-                mean = _mean(source.seconds or known)
-                total += mean * (source.total - source.done)
+        total = sum(
+            statistics.fmean(source.seconds or known) * (source.total - source.done)
+            for source in self.sources
+            if known and not source.over
+        )
         return f', about {_duration(total / self.workers)} left' if total else ''
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def place(done: int, total: int) -> str:
+    """Return '[ 1/12]'."""
+    return f'[{done:{len(str(total))}}/{total}]'
 
 
 def show_settings(overrides: Mapping[str, Any]) -> str:
@@ -57,28 +77,24 @@ def _short(value: Any) -> str:
     return f'{value:.4g}' if isinstance(value, float) else str(value)
 
 
-def preview(
-    rows: Sequence[tuple[str, int, float | None]], workers: int
-) -> tuple[str, float]:
-    """Return what a session will cost, as text and in seconds.
+def preview(rows: Sequence[tuple[str, int, float | None]], workers: int) -> str:
+    """Return what a session will cost.
 
     Args:
         rows: Name, number of trainings and seconds of one, None if unknown.
         workers: How many run side by side.
     """
-    lines, total = [], 0.0
-    for name, count, seconds in rows:
-        if seconds is None:
-            lines.append(f'    {name}: {count} trainings, their length is unknown')
-            continue
-        total += count * seconds
-        lines.append(f'    {name}: {count} trainings of about {seconds:.0f} s')
-    total /= workers
+    lines = [
+        f'    {name}: {count} trainings'
+        + (', their length is unknown' if s is None else f' of about {s:.0f} s')
+        for name, count, s in rows
+    ]
+    total = sum(count * (seconds or 0) for _, count, seconds in rows) / workers
     lines.append(
         f'    about {_duration(total)} with {workers} workers, and more for validation '
         'and tests'
     )
-    return '\n'.join(lines), total
+    return '\n'.join(lines)
 
 
 def _duration(seconds: float) -> str:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,11 +27,8 @@ from . import (
 from .provenance import fingerprint
 from .space_keys import refuse_test_keys
 
-#: What a spec says of the run in its record.
-NAMES = ('suite', 'task', 'group', 'method', 'backbone', 'config', 'metric')
 
-
-def stage_config(
+def protocol_config(
     config: Config,
     spec: Mapping[str, Any],
     protocol: Protocol,
@@ -86,11 +82,7 @@ def _apply(
 
 
 def files_of_run(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe what a final run reads besides its config: weights and images.
-
-    Args:
-        spec: As for ``run_final``.
-    """
+    """Describe what a final run reads besides its config: weights and images."""
     config = load_config(spec['config'], {**spec['options'], **spec['settings']})
     before = _apply(config, spec, get_protocol(spec['protocol']), 'final')
     return dict(
@@ -105,11 +97,6 @@ def training_length(config: Config) -> tuple[int, str]:
     if loop.get('max_iters') and not loop.get('max_epochs'):
         return int(loop.max_iters), 'iterations'
     return int(loop.get('max_epochs') or 1), 'epochs'
-
-
-def plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options as JSON holds them."""
-    return json.loads(json.dumps(dict(options)))
 
 
 def config_digest(spec: Mapping[str, Any]) -> str:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from mmengine.config import Config, ConfigDict
 
+from mmvpt.errors import UserError
+
 SELECTIONS = ('last', 'best-val', 'best-test')
 
 
@@ -120,12 +122,12 @@ def get_protocol(name: str) -> Protocol:
     """Return a protocol by name.
 
     Raises:
-        ValueError: If there is none of that name.
+        UserError: If there is none of that name.
     """
     if name not in PROTOCOLS:
         close = difflib.get_close_matches(name, PROTOCOLS, n=1)
         hint = f' Did you mean {close[0]!r}?' if close else ''
-        raise ValueError(
+        raise UserError(
             f'unknown protocol {name!r}; there are {", ".join(PROTOCOLS)}.{hint}'
         )
     return PROTOCOLS[name]
@@ -134,11 +136,8 @@ def get_protocol(name: str) -> Protocol:
 def metric_of(config: Config) -> str:
     """Return the metric that selects: top-1 accuracy or mIoU.
 
-    Args:
-        config: The config.
-
     Raises:
-        ValueError: If the evaluators have neither.
+        UserError: If the evaluators have neither.
     """
     known = dict(Accuracy='accuracy/top1', IoUMetric='mIoU')
     found = []
@@ -150,7 +149,7 @@ def metric_of(config: Config) -> str:
         short = name.rpartition('.')[2]
         if short in known:
             return known[short]
-    raise ValueError(
+    raise UserError(
         f'no metric to select by: the evaluators are {found or "missing"}, known are '
         f'{", ".join(known)}. Name the metric in the suite (metric=...).'
     )
@@ -166,19 +165,19 @@ def apply_protocol(config: Config, protocol: Protocol, stage: str, metric: str) 
         metric: What the epoch is chosen by, where one is chosen.
 
     Raises:
-        ValueError: If the protocol does not fit: no search, no validation split, or a
+        UserError: If the protocol does not fit: no search, no validation split, or a
             data set whose splits are unknown.
     """
     if stage not in ('search', 'final'):
-        raise ValueError(f"stage must be 'search' or 'final', got {stage!r}")
+        raise UserError(f"stage must be 'search' or 'final', got {stage!r}")
     if stage == 'search' and not protocol.searches:
-        raise ValueError(
+        raise UserError(
             f'protocol {protocol.name!r} searches nothing. Choose one that does: '
             f'{", ".join(p.name for p in PROTOCOLS.values() if p.searches)}.'
         )
     for key in ('load_from', 'resume'):
         if config.get(key):
-            raise ValueError(
+            raise UserError(
                 f'{key} is set in the config: a recorded run starts from the weights '
                 'in init_cfg, so that it is known what has been seen. Remove it.'
             )
@@ -193,7 +192,7 @@ def apply_protocol(config: Config, protocol: Protocol, stage: str, metric: str) 
     if splits and not protocol.validates:  # else the splits are the config's
         config.train_dataloader.dataset.split = getattr(splits, part)
     elif part == 'both':
-        raise ValueError(
+        raise UserError(
             f'protocol {protocol.name!r} trains on train and val together, and of '
             f"data set {kind} it is not known what that is. Use protocol 'own'."
         )
@@ -203,7 +202,7 @@ def apply_protocol(config: Config, protocol: Protocol, stage: str, metric: str) 
         _select_on_test(config, test, metric)
     elif stage == 'search' or protocol.validates:
         if config.get('val_dataloader') is None:
-            raise ValueError(
+            raise UserError(
                 'no validation split: the config has no val_dataloader, and test data '
                 'may choose nothing. Give it one, or use a protocol that needs none '
                 "('single-recipe')."
@@ -211,7 +210,7 @@ def apply_protocol(config: Config, protocol: Protocol, stage: str, metric: str) 
         if stage == 'final' and protocol.selection == 'best-val':
             _save_best(config, metric)
         elif stage == 'final' and selects:
-            raise ValueError(
+            raise UserError(
                 'the checkpoint hook has save_best, but by protocol '
                 f'{protocol.name!r} the last epoch counts. Remove it, or use protocol '
                 "'own-best-val'."
@@ -241,7 +240,7 @@ def _final_part(protocol: Protocol, kind: str) -> str:
 def _select_on_test(config: Config, test: dict, metric: str) -> None:
     """Let the test data choose the epoch, as released code does."""
     if test['dataloader'] is None:
-        raise ValueError('the config has no test_dataloader to select on')
+        raise UserError('the config has no test_dataloader to select on')
     config.val_dataloader = copy.deepcopy(test['dataloader'])
     config.val_evaluator = copy.deepcopy(test['evaluator'])
     config.val_cfg = ConfigDict()

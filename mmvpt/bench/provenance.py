@@ -153,9 +153,6 @@ def _transforms(dataset: Mapping) -> Iterator[str]:
 def describe_checkpoint(config: Config) -> dict[str, str | None]:
     """Return name and sha256 of the pretrained weights.
 
-    Args:
-        config: The config.
-
     Returns:
         Both are None without such weights; the digest of a URL or a model of timm is
         ``UNKNOWN``, since they are fetched when the model is built.

@@ -3,29 +3,65 @@
 
 from __future__ import annotations
 
+import datetime
 import errno
 import json
 import math
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmvpt.errors import UserError
+from mmvpt.errors import FullDiskError, MissingFileError, UserError
+from mmvpt.files import write_whole
 
 from .protocols import PROTOCOLS
-from .schema import FORMAT, SCHEMAS, VERSION, problems
+from .schema import FORMAT, NAMES, SCHEMAS, VERSION, problems
 
 
 class InvalidRecordError(UserError):
     """A file is no record, or a record contradicts itself."""
 
 
-def validate(record: Any) -> None:
-    """Check form and content of a record.
+def record_head(kind: str, spec: Mapping[str, Any], mark: str) -> dict[str, Any]:
+    """Return the first fields of a record.
 
     Args:
-        record: Parsed JSON.
+        kind: 'run' or 'search'.
+        spec: Has the fields of ``NAMES``.
+        mark: The fingerprint.
+    """
+    head = dict(format=FORMAT, version=VERSION, kind=kind, fingerprint=mark)
+    return dict(head, **{name: spec[name] for name in NAMES})
+
+
+def plain(content: Any) -> Any:
+    """Return what JSON makes of something."""
+    return json.loads(json.dumps(content))
+
+
+def now() -> str:
+    """Return the time as records have it."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat('T', 'seconds')
+
+
+def kept_record(path: Path, mark: str) -> dict[str, Any] | None:
+    """Return the record of the same run or search; set aside what else has its name."""
+    if not path.exists():
+        return None
+    try:
+        record = read_record(path)
+        if record['fingerprint'] == mark:
+            return record
+    except InvalidRecordError as error:
+        print(f'{error}; it is done again', file=sys.stderr)
+    os.replace(path, path.with_suffix('.old'))
+    return None
+
+
+def validate(record: Any) -> None:
+    """Check form and content of a record.
 
     Raises:
         InvalidRecordError: If a field is missing, unknown or of the wrong type, or the
@@ -119,15 +155,11 @@ def comparable(record: Mapping[str, Any]) -> dict[str, Any]:
 def write_record(path: str | os.PathLike, record: dict[str, Any]) -> None:
     """Check a record and write it, whole or not at all.
 
-    Args:
-        path: The file; folders are made.
-        record: The record.
-
     Raises:
         InvalidRecordError: If the record is not valid; nothing is written.
         OSError: If it cannot be written; nothing is left behind.
     """
-    record = json.loads(json.dumps(record))
+    record = plain(record)
     try:
         validate(record)
     except InvalidRecordError as error:
@@ -136,29 +168,16 @@ def write_record(path: str | os.PathLike, record: dict[str, Any]) -> None:
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:
-    """Write JSON under a name of its own, then rename.
-
-    Args:
-        path: The file; folders are made.
-        content: What JSON can hold.
+    """Write JSON, whole or not at all.
 
     Raises:
         OSError: If it cannot be written; nothing is left behind.
     """
-    path = Path(path)
-    aside = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(aside, 'w', encoding='utf-8') as file:
-            file.write(json.dumps(content, indent=1) + '\n')
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
+        write_whole(path, (json.dumps(content, indent=1) + '\n').encode())
     except OSError as error:
-        aside.unlink(missing_ok=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OSError(
-                error.errno,
+            raise FullDiskError(
                 f'the disk is full: {path} was not written, and nothing is left of it. '
                 'Make room and run the command again; what is finished is kept.',
             ) from error
@@ -167,9 +186,6 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
 
 def read_record(path: str | os.PathLike) -> dict[str, Any]:
     """Read a record.
-
-    Args:
-        path: The file.
 
     Raises:
         InvalidRecordError: If it is cut off, not JSON, or no valid record.
@@ -198,7 +214,7 @@ def read_records(
         The valid records, and a notice for each file that is left out.
 
     Raises:
-        FileNotFoundError: If a path does not exist.
+        UserError: If a path does not exist.
     """
     records, notices = [], []
     for path in _files(paths):
@@ -212,7 +228,7 @@ def read_records(
 def _files(paths: Iterable[str | os.PathLike]) -> Iterator[Path]:
     for path in map(Path, paths):
         if not path.exists():
-            raise FileNotFoundError(f'{path} does not exist: no records to read there')
+            raise MissingFileError(f'{path} does not exist: no records to read there')
         if path.is_file():
             yield path
             continue

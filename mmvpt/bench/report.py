@@ -7,56 +7,46 @@ one table. Files that are no valid records are named and left out.
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmvpt.display import markdown, print_markdown
+from mmvpt.errors import UserError
+
 from . import formats, plots, read_records, tables
 from .collect import collect
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line.
+def report(
+    paths: Sequence[str | Path], out: str | Path | None = None, with_plots: bool = True
+) -> Path:
+    """Write tables and plots of records.
 
     Args:
-        argv: Arguments; those of the process by default.
-    """
-    parser = argparse.ArgumentParser('report.py', description=__doc__)
-    parser.add_argument(
-        'records', nargs='+', help='record files, or folders of a benchmark or search'
-    )
-    parser.add_argument('--out', help='folder [report/ in the first folder]')
-    parser.add_argument('--no-plots', action='store_true', help='tables alone')
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> Path:
-    """Write the report.
-
-    Args:
-        argv: Arguments; those of the process by default.
+        paths: Record files, or folders of a benchmark or search.
+        out: Folder; report/ in the first folder by default.
+        with_plots: False: tables alone.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: If there is not a single valid record.
+        UserError: If there is not a single valid record.
     """
-    args = parse_args(argv)
-    records, notices = read_records(args.records)
+    records, notices = read_records(paths)
     made, odd = collect(records)
     notices += odd
     for notice in notices:
         print(f'report.py: notice: {notice}', file=sys.stderr)
     searches = [record for record in records if record['kind'] == 'search']
     if not records:
-        raise ValueError(f'no valid record in {", ".join(args.records)}')
-    first = Path(args.records[0])
-    out = Path(args.out or (first if first.is_dir() else first.parent) / 'report')
+        raise UserError(f'no valid record in {", ".join(map(str, paths))}')
+    first = Path(paths[0])
+    out = Path(out or (first if first.is_dir() else first.parent) / 'report')
     out.mkdir(parents=True, exist_ok=True)
-    pictures = [] if args.no_plots else draw(made, searches, out)
+    pictures = draw(made, searches, out) if with_plots else []
     text = page(made, notices, pictures)
     (out / 'report.md').write_text(text, encoding='utf-8')
     (out / 'report.csv').write_text(formats.as_csv(made), encoding='utf-8')
@@ -64,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         formats.LATEX_HEAD + '\n'.join(_latex(table) for table in made),
         encoding='utf-8',
     )
-    print(text)
+    print_markdown(text)
     print(f'{out}: report.md, report.csv, report.tex, {len(pictures)} plots')
     return out
 
@@ -93,7 +83,7 @@ def page(
         parts.append('\n'.join(f'- Notice: {notice}' for notice in notices) + '\n')
     for table in made:
         parts.append(f'## {table.title}\n')
-        parts.append(tables.markdown(tables.cells(table)))
+        parts.append(markdown(tables.cells(table)))
         parts.append(_caption(table) + '\n')
         parts += [f'{line}\n' for line in _sources(table)]
     parts += [f'![{path.stem}]({path.name})\n' for path in pictures]

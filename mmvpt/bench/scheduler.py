@@ -1,33 +1,19 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Searches and runs give jobs to a crew, and hear how they ended."""
+"""Searches and final runs give jobs to the workers, and hear how they ended."""
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from mmvpt.errors import UserError
 
-from .pool import MAX_DEATHS, Crew, Event, Job
-from .progress import Tally, show_settings
-from .strategies import Outcome, Strategy
+from .pool import Job, Pool
 
-if TYPE_CHECKING:  # a session without a search needs no Optuna
-    from .store import Claim, StudyStore
-
-
-class StorageError(UserError, RuntimeError):
-    """The storage of a search cannot be reached, is full, or holds another search."""
-
-
-class OtherSearchError(StorageError):
-    """The storage holds a search of that name, but not this one."""
-
-
-BEAT = 10.0  # seconds between signs of life, and between looks for those of others
+#: How often a job's process may die before the job counts as failed.
+MAX_DEATHS = 5
 
 
 class Source(ABC):
@@ -48,219 +34,154 @@ class Source(ABC):
         """Return a job that can start now, or None."""
 
     @abstractmethod
-    def ended(self, event: Event) -> None:
-        """Hear how a job ended."""
+    def succeeded(self, job: Job, result: Any) -> None:
+        """Hear what a job returned."""
+
+    @abstractmethod
+    def failed(self, job: Job, why: str) -> None:
+        """Hear why a job failed."""
 
     def tick(self) -> None:  # noqa: B027  (nothing, by default)
         """Do what is to be done from time to time."""
+
+    def close(self) -> None:  # noqa: B027
+        """Give up what runs: the session ends."""
 
     def say(self, line: str) -> None:  # noqa: B027
         """Print a line."""
 
 
-def drive(crew: Crew, sources: Sequence[Source], poll: float = 1.0) -> None:
+def run(pool: Pool, sources: Sequence[Source], poll: float = 1.0) -> None:
     """Run the jobs of all sources, those of the first source first.
 
-    A job that ran out of memory, or whose processes died twice, is put aside until
-    nothing else can run, and then runs with nothing beside it.
+    A job whose process died is tried again. One that ran out of memory, or whose
+    processes died twice, waits until nothing else can run, and then runs alone.
 
     Args:
-        crew: The workers.
+        pool: The workers.
         sources: What has jobs.
-        poll: Seconds between looks for work that others leave.
+        poll: Seconds between looks for work that other sessions leave.
     """
-    aside: list[Job] = []
-    while True:
+    again: list[Job] = []
+    try:
+        while True:
+            for source in sources:
+                source.tick()
+            while (job := _next(pool, sources, again)) is not None:
+                pool.submit(job)
+            if not pool.running:
+                if all(source.over for source in sources):
+                    return
+                time.sleep(poll)  # other sessions have the trials that we wait for
+            for job, outcome, result in pool.wait(poll):
+                if outcome == 'done':
+                    job.source.succeeded(job, result)
+                elif _deserves_another(job, outcome, result, pool.shares):
+                    again.append(job)
+                else:
+                    job.source.failed(job, _worded(outcome, result))
+    finally:
         for source in sources:
-            source.tick()
-        if not any(job.alone for job in crew.running):
-            _fill(crew, sources, aside)
-        if not crew.running and aside:
-            crew.submit(aside.pop(0))
-        if not crew.running:
-            if all(source.over for source in sources):
-                return
-            time.sleep(poll)  # others have the trials that we wait for
-        for event in crew.wait(poll):
-            job = event.job
-            if event.outcome == 'memory' and crew.shares and not job.alone:
-                job.alone = True
-                aside.append(job)
-                job.source.say(
-                    f'{job.name}: out of memory; it is tried again with nothing beside '
-                    'it (fewer --workers may be faster)'
-                )
-            else:
-                job.source.ended(_judged(event))
+            source.close()
 
 
-def _fill(crew: Crew, sources: Sequence[Source], aside: list[Job]) -> None:
-    """Start what can run side by side."""
+def _next(pool: Pool, sources: Sequence[Source], again: list[Job]) -> Job | None:
+    """Return a job that can start now."""
+    if not pool.idle or any(job.alone for job in pool.running):
+        return None
+    for job in again:
+        if not job.alone:
+            again.remove(job)
+            return job
     for source in sources:
-        while crew.idle and not source.over:
-            job = source.next_job()
-            if job is None:
-                break
+        job = source.next_job()
+        if job is not None:
             job.source = source
-            if job.alone:
-                aside.append(job)
-            else:
-                crew.submit(job)
+            return job
+    return again.pop(0) if again and not pool.running else None
 
 
-def _judged(event: Event) -> Event:
-    """Return how a job ended; one that lacks memory even when alone has failed."""
-    if event.outcome != 'memory':
-        return event
-    advice = (
-        'It ran out of memory with nothing of this session beside it. Take a smaller '
-        'train_dataloader.batch_size or a device with more memory, and leave settings '
-        'that do not fit out of the space.'
-    )
-    return Event(event.job, 'failed', f'{event.result}\n{advice}')
+def _deserves_another(job: Job, outcome: str, why: str, shares: bool) -> bool:
+    """Decide whether a job is tried again, and whether alone."""
+    if outcome == 'memory' and shares and not job.alone:
+        job.alone = True
+        job.source.say(
+            f'{job.name}: out of memory; it is tried again with nothing beside it '
+            '(fewer --workers may be faster)'
+        )
+        return True
+    if outcome != 'died':
+        return False
+    job.deaths += 1
+    job.alone = job.deaths > 1
+    if job.deaths < MAX_DEATHS:
+        job.source.say(f'{job.name}: {why}; it is tried again')
+    return job.deaths < MAX_DEATHS
 
 
-class Search(Source):
-    """A search whose trials lie in a storage.
+def _worded(outcome: str, why: str) -> str:
+    if outcome == 'died':
+        return f'{why}, {MAX_DEATHS} times in a row; is there enough memory?'
+    if outcome == 'memory':
+        return (
+            f'{why}\nIt ran out of memory with nothing of this session beside it. Take '
+            'a smaller train_dataloader.batch_size or a device with more memory, and '
+            'leave settings that do not fit out of the space.'
+        )
+    return why
 
-    Args:
-        store: The storage.
-        strategy: Decides on the trials.
-        function: What runs a trial, 'module:name'. It gets ``spec`` with ``slot``,
-            ``overrides`` and ``thresholds`` and returns the fields of an ``Outcome``.
-        spec: What all trials share.
-        say: Called with a line for each trial that ended.
-        tally: Counts what is left of the session.
-    """
 
-    def __init__(
-        self,
-        store: StudyStore,
-        strategy: Strategy,
-        function: str,
-        spec: Mapping[str, Any],
-        say: Callable[[str], None] = print,
-        tally: Tally | None = None,
-    ) -> None:
-        self.store, self.strategy = store, strategy
-        self.function, self.spec, self.say = function, dict(spec), say
-        self.tally = tally or Tally(1)
-        self.tally.sources.append(self)
-        self.failures: list[str] = []
-        self.outcomes: dict[int, Outcome] = {}
-        self.seconds: list[float] = []
-        self._claims: dict[int, Claim] = {}
-        self._deaths: dict[int, int] = {}
-        self._complete = False
-        self._beaten = time.monotonic()
-        self.store.reap()
-        self._look()
+class Batch(Source):
+    """Some jobs whose results are all needed."""
 
-    def _look(self) -> None:
-        """Read what others have finished."""
-        self.outcomes = self.store.outcomes()
-        plan = self.strategy.plan(self.outcomes)
-        self.store.check_settings(self.strategy.planned)
-        self._complete = plan is None
-
-    @contextmanager
-    def _failing(self) -> Iterator[None]:
-        """Let the search fail when its storage does, and nothing else."""
-        try:
-            yield
-        except StorageError as error:
-            if str(error) not in self.failures:
-                self.failures.append(str(error))
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.results: dict[Any, Any] = {}
+        self.failed_for: dict[Any, str] = {}  # why, by key
+        self.total = len(jobs)
+        self._waiting = list(jobs)
 
     @property
-    def total(self) -> int:
-        """Number of trials."""
-        return self.strategy.total
+    def failures(self) -> list[str]:
+        """Why jobs failed."""
+        return list(self.failed_for.values())
 
     @property
     def done(self) -> int:
-        """Number of trials that have ended, here or elsewhere."""
-        return len(self.outcomes)
+        """Number of jobs that have ended."""
+        return len(self.results) + len(self.failed_for)
 
     @property
     def over(self) -> bool:
-        """Whether the search is complete, or has failed."""
-        return self._complete or (bool(self.failures) and not self._claims)
-
-    def tick(self) -> None:
-        """Renew leases, and look for dead owners."""
-        due = self._beaten + min(BEAT, self.store.grace / 4)
-        if not self.over and time.monotonic() > due:
-            self._beaten = time.monotonic()
-            with self._failing():
-                self.store.beat(list(self._claims.values()))
-                self.store.reap()
+        """Whether all jobs have ended."""
+        return self.done == self.total
 
     def next_job(self) -> Job | None:
-        """Claim a trial."""
-        claim = None
-        if not self._complete and not self.failures:
-            with self._failing():
-                self._look()
-                plan = self.strategy.plan(self.outcomes)
-                claim = self.store.claim(plan) if plan else None
-        if claim is None:
-            return None
-        planned = claim.planned
-        self._claims[claim.trial_id] = claim
-        spec = dict(
-            self.spec,
-            slot=planned.slot,
-            attempt=claim.attempt,
-            overrides=self.strategy.space.overrides(planned.point),
-            thresholds=dict(planned.thresholds),
-        )
-        return Job(
-            self.function,
-            spec,
-            key=claim.trial_id,
-            alone=self._deaths.get(planned.slot, 0) > 1,
-            name=f'trial {planned.slot}',
-        )
+        """Return the next job."""
+        return self._waiting.pop(0) if self._waiting else None
 
-    def ended(self, event: Event) -> None:
-        """Record a trial, or give it up."""
-        claim = self._claims.pop(event.job.key)
-        with self._failing():
-            self._record(claim, event)
+    def succeeded(self, job: Job, result: Any) -> None:
+        """Keep a result."""
+        self.results[job.key] = result
 
-    def _record(self, claim: Claim, event: Event) -> None:
-        slot = claim.planned.slot
-        if event.outcome == 'done':
-            result = dict(event.result)
-            self.seconds.append(result.pop('seconds', 0.0))
-            outcome = Outcome(**result)
-            counts = self.store.finish(claim, outcome)
-            self._look()
-            if counts:
-                self.say(self._line(claim, outcome))
-            return
-        self.store.fail(claim, str(event.result))
-        if event.outcome == 'failed':
-            self.failures.append(f'trial {slot}: {event.result}')
-            return
-        self._deaths[slot] = self._deaths.get(slot, 0) + 1
-        if self._deaths[slot] >= MAX_DEATHS:
-            self.failures.append(
-                f'trial {slot}: {event.result}, {MAX_DEATHS} times in a row; is there '
-                'enough memory?'
-            )
-        else:
-            self.say(f'trial {slot}: {event.result}; it is tried again')
+    def failed(self, job: Job, why: str) -> None:
+        """Keep the reason."""
+        self.failed_for[job.key] = why
 
-    def _line(self, claim: Claim, outcome: Outcome) -> str:
-        done, total = len(self.outcomes), self.strategy.total
-        settings = show_settings(self.strategy.space.overrides(claim.planned.point))
-        value = 'diverged' if outcome.state == 'diverged' else outcome.state
-        if outcome.value is not None:
-            value = f'{outcome.value:.2f}'
-        best = self.strategy.best(self.outcomes)
-        line = f'[{done:{len(str(total))}}/{total}] {settings or "as it is"}: {value}'
-        if best is not None:
-            line += f', best {self.outcomes[best.slot].value:.2f}'
-        return line + self.tally.left()
+
+def gather(pool: Pool, jobs: Sequence[Job]) -> Batch:
+    """Run jobs, each with a key of its own, to their ends."""
+    batch = Batch(jobs)
+    run(pool, [batch])
+    return batch
+
+
+def result_of(pool: Pool, function: str, spec: dict[str, Any]) -> Any:
+    """Run a job and return its result.
+
+    Raises:
+        UserError: If it failed.
+    """
+    batch = gather(pool, [Job(function, spec)])
+    if batch.failures:
+        raise UserError(batch.failures[0])
+    return batch.results[None]

@@ -1,205 +1,176 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""The form of records, as a subset of JSON Schema, and its check."""
+"""The form of records, and its check.
+
+A form is a type; None; a range of integers; a set of values; a tuple of forms of which
+one fits; ``[form]`` for a list; ``{str: form}`` for an object with any fields; or the
+fields of an object, where those with '?' may be absent.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 FORMAT = 'mmvpt-record'
 #: Raised when a field changes its meaning or a required one is added; records from
 #: before a field was added lack it, so that it is optional.
 VERSION = 1
+#: Fields that say which run it is.
+NAMES = ('suite', 'task', 'group', 'method', 'backbone', 'config', 'metric')
 
-_TEXT = {'type': 'string'}
-_NUMBER = {'type': 'number'}
-_COUNT = {'type': 'integer', 'minimum': 0}
-_DIGEST = {'type': ['string', 'null']}
-_SIZE = {'type': ['integer', 'null']}
-_INTEGERS = {'type': 'array', 'items': {'type': 'integer'}}
-_OPEN = {'type': 'object'}
-_METRICS = {'type': ['object', 'null'], 'values': _NUMBER}
-
-
-def _fields(required: dict[str, Any], **optional: Any) -> dict[str, Any]:
-    """Return the schema of an object with these fields and no others."""
-    return {
-        'type': 'object',
-        'required': list(required),
-        'properties': {**required, **optional},
-        'additionalProperties': False,
-    }
-
-
-_PART = {
-    **_fields(
-        {'images': {'type': 'integer', 'minimum': 1}, 'sha256': _TEXT},
-        bytes=_COUNT,  # of all image files and label maps
-    ),
-    'type': ['object', 'null'],
+_COUNT = range(2**63)
+_METRICS = ({str: float}, None)
+_PART = (
+    {
+        'images': range(1, 2**63),
+        'sha256': str,
+        'bytes?': _COUNT,  # of all image files and label maps
+    },
+    None,
+)
+_PROTOCOL = {
+    'name': str,
+    'summary': str,
+    'leak_free': bool,
+    'label': {'', 'test-selected'},
+    'selection': {'last', 'best-val', 'best-test'},
+    'train_split': (str, None),
+    'search_splits': ([str], None),
+    'seeds': [int],  # of the session that made the record
+    'protocol_seeds?': [int],  # those that the protocol asks for
+    'test_reads': {'once', 'every epoch', 'never'},
+    # sha256: 'unknown' if fetched from a URL or by timm
+    'checkpoint': {'name': (str, None), 'sha256': (str, None)},
+    'normalisation': dict,
+    'transforms': {str: list},
+    'train_batch?': {
+        'images_per_step': (int, None),  # None: the loop has steps of its own
+        'batch_size': (int, None),  # of one process
+        'world_size': _COUNT,
+        'accumulation': _COUNT,
+    },
 }
-_PROTOCOL = _fields(
-    {
-        'name': _TEXT,
-        'summary': _TEXT,
-        'leak_free': {'type': 'boolean'},
-        'label': {'enum': ['', 'test-selected']},
-        'selection': {'enum': ['last', 'best-val', 'best-test']},
-        'train_split': {'type': ['string', 'null']},
-        'search_splits': {'type': ['array', 'null'], 'items': _TEXT},
-        'seeds': _INTEGERS,  # of the session that made the record
-        'test_reads': {'enum': ['once', 'every epoch', 'never']},
-        'checkpoint': _fields(  # sha256: 'unknown' if fetched from a URL or by timm
-            {'name': {'type': ['string', 'null']}, 'sha256': _DIGEST}
-        ),
-        'normalisation': _OPEN,
-        'transforms': {'type': 'object', 'values': {'type': 'array'}},
-    },
-    protocol_seeds=_INTEGERS,  # those that the protocol asks for
-    train_batch=_fields(
-        {
-            'images_per_step': _SIZE,  # null: the loop has steps of its own
-            'batch_size': _SIZE,  # of one process
-            'world_size': _COUNT,
-            'accumulation': _COUNT,
-        }
-    ),
-)
-_DATA = _fields(
-    {
-        'train': _PART,
-        'val': _PART,
-        'test': _PART,
-        'overlaps': {'type': 'object', 'values': _COUNT},
-        'duplicates': _COUNT,
-        'accepted_duplicates': _COUNT,
-    }
-)
-_CODE = _fields(
-    {
-        'version': _TEXT,
-        'commit': {'type': ['string', 'null']},
-        'modified': {'type': ['boolean', 'null']},
-        'packages': {'type': 'object', 'values': _TEXT},
-    }
-)
+_DATA = {
+    'train': _PART,
+    'val': _PART,
+    'test': _PART,
+    'overlaps': {str: _COUNT},
+    'duplicates': _COUNT,
+    'accepted_duplicates': _COUNT,
+}
+_CODE = {
+    'version': str,
+    'commit': (str, None),
+    'modified': (bool, None),
+    'packages': {str: str},
+}
 #: What differs from one execution to the next of the same run.
-_MEASURED = _fields(
-    {
-        # of a run: its training, in all its parts if it was resumed; of a search: the
-        # session that completed it
-        'seconds': _NUMBER,
-        # bytes; null for a search, whose trials run in several processes
-        'peak_memory': _SIZE,
-        'device': _TEXT,
-        'finished': _TEXT,
-    },
+_MEASURED = {
+    # of a run: its training, in all its parts if it was resumed; of a search: the
+    # session that completed it
+    'seconds': float,
+    # bytes; None for a search, whose trials run in several processes
+    'peak_memory': (int, None),
+    'device': str,
+    'finished': str,
     # how often the test at the end was started: more than once if a kill came between
     # the test and the file that keeps its result
-    test_reads=_COUNT,
-)
+    'test_reads?': _COUNT,
+}
 _HEAD = {
-    'format': {'enum': [FORMAT]},
-    'version': {'enum': [VERSION]},
-    'suite': _TEXT,
-    'task': _TEXT,
-    'group': _TEXT,
-    'method': _TEXT,
-    'backbone': _TEXT,
-    'config': _TEXT,
-    'metric': _TEXT,
+    'format': {FORMAT},
+    'version': {VERSION},
+    **dict.fromkeys(NAMES, str),
+    'fingerprint': str,  # of config, overrides, protocol, seed, checkpoint and data
     'protocol': _PROTOCOL,
     'data': _DATA,
     'code': _CODE,
     'measured': _MEASURED,
+    'overrides': dict,
 }
-_TRIAL = _fields(
-    {
-        'slot': _COUNT,
-        'overrides': _OPEN,
-        'state': {'enum': ['complete', 'pruned', 'diverged']},
-        'value': {'type': ['number', 'null']},
-        'steps': {'type': 'object', 'values': _NUMBER},  # validations on the way
-        'cost': _NUMBER,  # epochs or iterations trained
-    }
-)
-SCHEMAS = {
-    'run': _fields(
-        {
-            'kind': {'enum': ['run']},
-            **_HEAD,
-            'seed': {'type': 'integer'},
-            # of config, overrides, protocol, seed, checkpoint and data
-            'fingerprint': _TEXT,
-            'overrides': _OPEN,
-            'settings': _OPEN,  # those of the overrides that a search has chosen
-            'metrics': _fields({'val': _METRICS, 'test': _METRICS}),
-            'tuned_parameters': _COUNT,
-            'head_parameters': _COUNT,
-            'total_parameters': _COUNT,
-        }
-    ),
-    'search': _fields(
-        {
-            'kind': {'enum': ['search']},
-            **_HEAD,
-            'fingerprint': _TEXT,
-            'overrides': _OPEN,
-            'space': _OPEN,
-            'strategy': _OPEN,
-            'trials': {'type': 'array', 'items': _TRIAL},
-            'best': _TRIAL,
-        }
-    ),
+_TRIAL = {
+    'slot': _COUNT,
+    'overrides': dict,
+    'state': {'complete', 'pruned', 'diverged'},
+    'value': (float, None),
+    'steps': {str: float},  # validations on the way
+    'cost': float,  # epochs or iterations trained
 }
-
-_TYPES: dict[str, tuple[type, ...]] = {
-    'object': (dict,),
-    'array': (list,),
-    'string': (str,),
-    'number': (int, float),
-    'integer': (int,),
-    'boolean': (bool,),
-    'null': (type(None),),
+SCHEMAS: dict[str, dict[str, Any]] = {
+    'run': {
+        **_HEAD,
+        'kind': {'run'},
+        'seed': int,
+        'settings': dict,  # those of the overrides that a search has chosen
+        'metrics': {'val': _METRICS, 'test': _METRICS},
+        'tuned_parameters': _COUNT,
+        'head_parameters': _COUNT,
+        'total_parameters': _COUNT,
+    },
+    'search': {
+        **_HEAD,
+        'kind': {'search'},
+        'space': dict,
+        'strategy': dict,
+        'trials': [_TRIAL],
+        'best': _TRIAL,
+    },
+}
+_TYPES = {
+    str: 'string',
+    float: 'number',
+    int: 'integer',
+    bool: 'boolean',
+    type(None): 'null',
+    dict: 'object',
+    list: 'array',
 }
 
 
-def problems(
-    value: Any, schema: dict[str, Any], place: str = 'record'
-) -> Iterator[str]:
+def problems(value: Any, form: Any, place: str = 'record') -> Iterator[str]:
     """Yield what does not fit.
 
     Args:
         value: Parsed JSON.
-        schema: ``type``, ``enum``, ``minimum``, ``required``, ``properties``,
-            ``additionalProperties`` and ``items`` as in JSON Schema; ``values`` is the
-            schema of all values of an object.
+        form: See the head of this file.
         place: Where the value stands, for the message.
     """
-    types = schema.get('type')
-    if types is not None:
-        names = [types] if isinstance(types, str) else types
-        allowed = tuple(t for name in names for t in _TYPES[name])
-        is_bool = isinstance(value, bool) and bool not in allowed
-        if not isinstance(value, allowed) or is_bool:
-            yield f'{place} is {type(value).__name__}, expected {" or ".join(names)}'
-            return
-    if 'enum' in schema and value not in schema['enum']:
-        yield f'{place} is {value!r}, expected one of {schema["enum"]}'
-    if 'minimum' in schema and value < schema['minimum']:
-        yield f'{place} is {value}, expected at least {schema["minimum"]}'
-    if isinstance(value, dict):
-        known = schema.get('properties', {})
-        for name in schema.get('required', ()):
-            if name not in value:
-                yield f'{place}.{name} is missing'
-        for name, item in value.items():
-            if name in known:
-                yield from problems(item, known[name], f'{place}.{name}')
-            elif schema.get('additionalProperties') is False:
-                yield f'{place}.{name} is unknown'
-            elif 'values' in schema:
-                yield from problems(item, schema['values'], f'{place}.{name}')
-    elif isinstance(value, list) and 'items' in schema:
+    if isinstance(form, set):
+        if not isinstance(value, (str, int)) or value not in form:
+            yield f'{place} is {value!r}, expected one of {sorted(form)}'
+        return
+    forms = {_type(f): f for f in (form if isinstance(form, tuple) else (form,))}
+    kind = type(value)
+    if kind not in forms and not (kind is int and float in forms):
+        names = ' or '.join(_TYPES[known] for known in forms)
+        yield f'{place} is {kind.__name__}, expected {names}'
+        return
+    form = forms.get(kind)
+    if isinstance(form, range) and value < form.start:
+        yield f'{place} is {value}, expected at least {form.start}'
+    elif isinstance(form, list):
         for i, item in enumerate(value):
-            yield from problems(item, schema['items'], f'{place}.{i}')
+            yield from problems(item, form[0], f'{place}.{i}')
+    elif isinstance(form, dict):
+        yield from _field_problems(value, form, place)
+
+
+def _type(form: Any) -> type:
+    """Return the type of what a form describes."""
+    if isinstance(form, range):
+        return int
+    return form if isinstance(form, type) else type(form)
+
+
+def _field_problems(
+    value: Mapping[str, Any], form: Mapping[Any, Any], place: str
+) -> Iterator[str]:
+    known = {str(name).rstrip('?'): f for name, f in form.items()}
+    for name in form:
+        if isinstance(name, str) and not name.endswith('?') and name not in value:
+            yield f'{place}.{name} is missing'
+    for name, item in value.items():
+        if str in form or name in known:
+            yield from problems(item, form.get(str, known.get(name)), f'{place}.{name}')
+        else:
+            yield f'{place}.{name} is unknown'

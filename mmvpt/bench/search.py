@@ -1,154 +1,228 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Search hyper-parameters on the validation split.
-
-Trials lie in a database, by default a file. The same command, on this or another
-machine, joins the search; run again after an interruption, it continues it. The best
-settings are written as a config, the search as a record. Test data is not read.
-"""
+"""A search of the hyper-parameters of one config, and the record of a search."""
 
 from __future__ import annotations
 
-import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from mmvpt.engine import run as launch
-from mmvpt.engine.config_file import OptionAction
+from mmvpt.engine.run import load_config
+from mmvpt.errors import UserError
 
-from . import PROTOCOLS, get_protocol, progress
-from . import study as session
-from .jobs import result_of
-from .pool import Crew
-from .programs import detail, say
-from .scheduler import drive
+from . import get_protocol, progress, write_record
+from .console import detail, say
+from .pool import Pool
+from .provenance import fingerprint
+from .records import kept_record, now, plain, record_head
+from .scheduler import result_of, run
+from .settings import Settings, record_path, search_spec
 from .space import Space, read_space
+from .strategies import Strategy, make_strategy
 from .suites import Cell
 
+if TYPE_CHECKING:  # a session without a search needs no Optuna
+    from .study import Search
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line.
-
-    Args:
-        argv: Arguments; those of the process by default.
-    """
-    parser = argparse.ArgumentParser('search.py', description=__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--space', help='what varies, e.g. configs/search/vpt_grid.py')
-    session.add_search_arguments(parser, 'grid')
-    parser.add_argument(
-        '--protocol',
-        default='vpt',
-        choices=[p.name for p in PROTOCOLS.values() if p.searches],
-        help='which images train and which choose [vpt]',
-    )
-    parser.add_argument('--metric', help='what is maximised [by the evaluator]')
-    parser.add_argument('--study', help='name of the search in the storage')
-    parser.add_argument('--out', help='folder [work_dirs/search/<config>]')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE'
-    )
-    args = parser.parse_args(argv)
-    if args.strategy != 'fixed' and not args.space:
-        parser.error(
-            '--space is needed, unless --strategy fixed tries the config alone'
-        )
-    return args
+TRIALS = 'mmvpt.bench.trials'
 
 
-def main(argv: Sequence[str] | None = None) -> dict | None:
-    """Search.
+def search(
+    config: str,
+    *,
+    space: str | None = None,
+    protocol: str = 'vpt',
+    metric: str | None = None,
+    out: str | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+    workers: int = 2,
+    devices: Sequence[str] | None = None,
+    preview: bool = False,
+    **how: Any,
+) -> dict | None:
+    """Search hyper-parameters on the validation split.
 
     Args:
-        argv: Arguments; those of the process by default.
+        config: Config file.
+        space: File that says what varies; None only for the strategy 'fixed'.
+        protocol: Which images train and which choose.
+        metric: What is maximised; by default that of the evaluator.
+        out: Folder; work_dirs/search/<config> by default.
+        cfg_options: Changes to the config, by dotted key.
+        workers: Number of processes.
+        devices: GPU numbers over which they are spread.
+        preview: Estimate the cost and stop there.
+        **how: Fields of :class:`Settings`, such as ``strategy`` and ``storage``.
 
     Returns:
-        The record of the search, None after --preview.
+        The record of the search, None after a preview.
 
     Raises:
-        RuntimeError: If a trial failed.
+        UserError: If a trial failed, or something does not fit.
     """
-    args = parse_args(argv)
-    out = Path(args.out or f'work_dirs/search/{Path(args.config).stem}')
-    launch.load_config(args.config, args.cfg_options)  # mistakes before anything else
-    space = read_space(args.space) if args.space else Space({})
-    method, _, rest = Path(args.config).stem.partition('_')
-    backbone, _, task = rest.rpartition('_')
-    cell = Cell(
-        'search',
-        task or method,
-        '',
-        method,
-        backbone,
-        args.config,
-        args.cfg_options or {},
-        space,
-        args.metric,
-    )
-    settings = session.Settings(
-        get_protocol(args.protocol),
-        out,
-        (args.search_seed,),
-        args.storage or f'sqlite:///{out}/search.db',
-        args.strategy,
-        args.trials,
-        args.batch,
-        args.search_seed,
-        args.accept_duplicates,
-        args.study,
-    )
+    folder = Path(out or f'work_dirs/search/{Path(config).stem}')
+    load_config(config, dict(cfg_options or {}))  # mistakes before anything else
+    varied = read_space(space) if space else Space({})
+    cell = _cell(config, cfg_options or {}, varied, metric)
+    seed = how.get('search_seed', 0)
+    settings = Settings(get_protocol(protocol), folder, (seed,), **how)
     start = time.monotonic()
-    with Crew(args.workers, args.devices) as crew:
-        spec = session.search_spec(cell, settings, space)
-        say(f'Looking at the data of {args.config}')
-        inspected = result_of(crew, f'{session.TRIALS}:inspect_search', spec)
-        tally = progress.Tally(crew.size)
-        search = session.make_search(cell, settings, inspected, detail, tally)
-        left = search.total - search.done
-        if left and not search.over:
+    with Pool(workers, devices) as pool:
+        spec = search_spec(cell, settings, varied)
+        say(f'Looking at the data of {config}')
+        inspected = result_of(pool, f'{TRIALS}:inspect_search', spec)
+        tally = progress.Tally(pool.size)
+        found = make_search(cell, settings, inspected, detail, tally)
+        left = found.total - found.done
+        if left and not found.over:
             say('Timing a few iterations')
-            timed = result_of(crew, f'{session.TRIALS}:calibrate', spec)
-            seconds = timed and timed['start'] + timed['training']
-            rows = [(search.strategy.name, left, seconds)]
-            text, _ = progress.preview(rows, crew.size)
-            print(text, flush=True)
-        if args.preview:
+            seconds = result_of(pool, f'{TRIALS}:calibrate', spec)
+            rows = [(found.strategy.name, left, seconds)]
+            print(progress.preview(rows, pool.size), flush=True)
+        if preview:
             return None
-        say(f'{search.total} trials, {search.done} are done')
-        drive(crew, [search])
-    if search.failures:
-        raise RuntimeError(
-            '\n'.join(search.failures)
+        say(f'{found.total} trials, {found.done} are done')
+        with tally.shown():
+            run(pool, [found])
+    if found.failures:
+        raise UserError(
+            '\n'.join(found.failures)
             + '\nRun the command again to try what failed once more.'
         )
-    record = session.write_search(
-        session.record_path(settings, cell, 'search'),
-        cell,
-        search,
-        inspected,
-        time.monotonic() - start,
-    )
-    best = write_config(out / 'best.py', args.config, record)
+    path = record_path(settings, cell, 'search')
+    record = write_search(path, cell, found, inspected, time.monotonic() - start)
+    best = write_config(folder / 'best.py', config, record)
     say(
         f'best {record["metric"]} on validation {record["best"]["value"]:.2f}: '
         f'{progress.show_settings(record["best"]["overrides"]) or "as it is"}'
     )
-    curve = progress.show_curve(search.outcomes)
+    curve = progress.show_curve(found.outcomes)
     detail(f'best so far, by {inspected["unit"]} trained: {curve}')
     detail(f'config: {best}')
     return record
 
 
-def write_config(path: Path, config: str, record: dict) -> Path:
-    """Write the best settings as a config and return its path.
+def _cell(
+    config: str, options: Mapping[str, Any], space: Space, metric: str | None
+) -> Cell:
+    method, _, rest = Path(config).stem.partition('_')
+    backbone, _, task = rest.rpartition('_')
+    names = ('search', task or method, '', method, backbone, config)
+    return Cell(*names, options, space, metric)
+
+
+def make_search(
+    cell: Cell,
+    settings: Settings,
+    inspected: Mapping[str, Any],
+    line: Callable[[str], None],
+    tally: progress.Tally,
+) -> Search:
+    """Join or start the search of a cell.
 
     Args:
-        path: Where to.
-        config: The config that was searched.
-        record: The record of the search.
+        cell: The cell.
+        settings: What the command line says.
+        inspected: What ``inspect_search`` returned.
+        line: Prints a line.
+        tally: Counts what is left of the session.
     """
-    loaded = launch.load_config(
-        config, {**record['overrides'], **record['best']['overrides']}
+    from .storage import Storage
+    from .study import Search, Study
+
+    space = cell.space or Space({})
+    strategy = make_strategy(
+        cell.strategy or settings.strategy,
+        space,
+        settings.search_seed,
+        settings.trials,
+        settings.batch,
+        inspected['length'],
     )
-    loaded.dump(str(path))
+    spec = search_spec(cell, settings, space)
+    del spec['keys']
+    spec['interval'] = getattr(strategy, 'interval', None)
+    parts = (cell.suite, settings.protocol.name, cell.task, cell.name, strategy.name)
+    name = settings.study or '/'.join(parts)
+    study = Study(
+        Storage.at(settings.storage), name, _mark(spec, strategy, inspected), strategy
+    )
+    function = f'{TRIALS}:run_trial'
+    return Search(
+        study, function, spec, lambda text: line(f'{cell.label}: {text}'), tally
+    )
+
+
+def _mark(spec: Mapping, strategy: Strategy, inspected: Mapping) -> str:
+    names = ('config', 'options', 'protocol', 'seed', 'metric', 'interval')
+    return fingerprint(
+        {name: spec[name] for name in names},
+        strategy.describe(),
+        strategy.space.describe(),
+        inspected['data'],
+        inspected['digest'],
+    )
+
+
+def write_search(
+    path: Path, cell: Cell, search: Search, inspected: Mapping[str, Any], seconds: float
+) -> dict[str, Any]:
+    """Write the record of a complete search and return it.
+
+    A record of the same trials is kept: it tells what they cost, and with which code.
+
+    Args:
+        path: The file.
+        cell: What was searched.
+        search: The search.
+        inspected: What ``inspect_search`` returned.
+        seconds: Length of the session.
+
+    Raises:
+        UserError: If every trial diverged.
+    """
+    strategy, outcomes = search.strategy, search.outcomes
+    trials = [
+        dict(
+            vars(outcomes[planned.slot]),
+            slot=planned.slot,
+            overrides=strategy.space.overrides(planned.point),
+        )
+        for planned in strategy.planned
+    ]
+    trials = plain(trials)
+    best = strategy.best(outcomes)
+    if best is None:
+        raise UserError(
+            f'{cell.label}: none of {len(trials)} trials came to its end '
+            'with a finite loss. Search smaller learning rates.'
+        )
+    mark = _mark(search.spec, strategy, inspected)
+    earlier = kept_record(path, mark)
+    if earlier is not None and earlier['trials'] == trials:
+        return earlier
+    record = dict(
+        record_head('search', search.spec, mark),
+        overrides=plain(search.spec['options']),
+        space=strategy.space.describe(),
+        strategy=plain(strategy.describe()),
+        trials=trials,
+        best=trials[best.slot],
+        **{name: inspected[name] for name in ('protocol', 'data', 'code')},
+        measured=dict(
+            seconds=seconds,
+            peak_memory=None,
+            device=inspected['device'],
+            finished=now(),
+        ),
+    )
+    write_record(path, record)
+    return record
+
+
+def write_config(path: Path, config: str, record: dict) -> Path:
+    """Write the best settings as a config and return its path."""
+    options = {**record['overrides'], **record['best']['overrides']}
+    load_config(config, options).dump(str(path))
     return path

@@ -13,6 +13,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmvpt.errors import MissingFileError, UserError
+
 Point = tuple[float, ...]  # index of a value, or a number, for each dimension
 
 
@@ -61,7 +63,7 @@ class Space:
             first, ``{name: value}``; the middle of each list by default.
 
     Raises:
-        ValueError: If a dimension is empty, malformed, or the start is not in it.
+        UserError: If a dimension is empty, malformed, or the start is not in it.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class Space:
         self.dimensions = [_dimension(name, d) for name, d in definition.items()]
         unknown = set(start or {}) - {d.name for d in self.dimensions}
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f'start names {sorted(unknown)}, but the space has '
                 f'{[d.name for d in self.dimensions]}'
             )
@@ -95,11 +97,11 @@ class Space:
         """Yield all points, the last dimension fastest.
 
         Raises:
-            ValueError: If there is a range.
+            UserError: If there is a range.
         """
         if not self.is_finite:
             ranges = [d.name for d in self.dimensions if not d.is_list]
-            raise ValueError(
+            raise UserError(
                 f'a grid needs lists of values, but {", ".join(ranges)} is a range. '
                 'List values, or search with tpe or asha.'
             )
@@ -124,21 +126,21 @@ class Space:
 def _dimension(name: str, definition: Any) -> Dimension:
     if isinstance(definition, Mapping):
         if set(definition) - {'low', 'high', 'log'} or 'low' not in definition:
-            raise ValueError(
+            raise UserError(
                 f'{name}: a range is dict(low=..., high=..., log=False), got '
                 f'{dict(definition)}'
             )
         low, high = float(definition['low']), float(definition['high'])
         log = bool(definition.get('log', False))
         if not low < high or (log and low <= 0):
-            raise ValueError(f'{name}: {low} to {high} (log={log}) is no range')
+            raise UserError(f'{name}: {low} to {high} (log={log}) is no range')
         return Dimension(name, low=low, high=high, log=log)
     if isinstance(definition, str) or not isinstance(definition, Sequence):
-        raise ValueError(
+        raise UserError(
             f'{name}: expected a list of values or a range, got {definition!r}'
         )
     if not definition:
-        raise ValueError(f'{name}: the list of values is empty')
+        raise UserError(f'{name}: the list of values is empty')
     return Dimension(name, values=tuple(definition))
 
 
@@ -153,10 +155,10 @@ def _middle(dimension: Dimension) -> float:
 def _locate(dimension: Dimension, value: Any) -> float:
     if not dimension.is_list:
         if not dimension.low <= value <= dimension.high:
-            raise ValueError(f'start: {dimension.name}={value} is outside of its range')
+            raise UserError(f'start: {dimension.name}={value} is outside of its range')
         return float(value)
     if value not in dimension.values:
-        raise ValueError(
+        raise UserError(
             f'start: {dimension.name}={value!r} is none of {list(dimension.values)}'
         )
     return dimension.values.index(value)
@@ -165,19 +167,15 @@ def _locate(dimension: Dimension, value: Any) -> float:
 def read_space(path: str | Path) -> Space:
     """Read a space file: a Python file with ``space`` and perhaps ``start``.
 
-    Args:
-        path: The file.
-
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it has no ``space``, or the space is malformed.
+        UserError: If there is none, it has no ``space``, or the space is malformed.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f'space file {path} does not exist')
+        raise MissingFileError(f'space file {path} does not exist')
     config = Config.fromfile(str(path)).to_dict()
     if not config.get('space'):
-        raise ValueError(f'{path} has no space = {{...}}')
+        raise UserError(f'{path} has no space = {{...}}')
     try:
         return Space(config['space'], config.get('start'))
-    except ValueError as error:
-        raise ValueError(f'{path}: {error}') from error
+    except UserError as error:
+        raise UserError(f'{path}: {error}') from error

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import OPTIMIZERS, DefaultScope, Registry
 
 from mmvpt import registry as ours
+from mmvpt.errors import UserError
 
 from . import LeakError
 
@@ -26,12 +27,8 @@ def check_keys(config: Config, keys: Iterable[str]) -> None:
     ``type``) takes an argument of that name, or if the space itself makes the place, by
     setting its ``type``.
 
-    Args:
-        config: The config.
-        keys: Dotted keys.
-
     Raises:
-        ValueError: If a key does not fit, with what is there instead, or changes the
+        UserError: If a key does not fit, with what is there instead, or changes the
             test.
     """
     scope = config.get('default_scope') or 'mmengine'
@@ -46,9 +43,6 @@ def check_keys(config: Config, keys: Iterable[str]) -> None:
 
 def refuse_test_keys(keys: Iterable[str]) -> None:
     """Refuse settings that change what is tested, or how.
-
-    Args:
-        keys: Dotted keys.
 
     Raises:
         LeakError: If there is one, since the guard compares with the test images of
@@ -69,14 +63,14 @@ def _check(config: Config, key: str) -> None:
         place = '.'.join(parts[:i]) or 'the config'
         if isinstance(here, (list, tuple)):
             if not part.isdigit() or int(part) >= len(here):
-                raise ValueError(
+                raise UserError(
                     f'space key {key!r}: {place} is a list of {len(here)}, {part!r} is '
                     'no number of an item'
                 )
             here = here[int(part)]
             continue
         if not isinstance(here, Mapping):
-            raise ValueError(f'space key {key!r}: {place} is {here!r}, not a dict')
+            raise UserError(f'space key {key!r}: {place} is {here!r}, not a dict')
         if part in here:
             here = here[part]
             continue
@@ -85,7 +79,7 @@ def _check(config: Config, key: str) -> None:
             return
         close = difflib.get_close_matches(part, allowed, n=1)
         hint = f'did you mean {close[0]!r}? ' if close else ''
-        raise ValueError(
+        raise UserError(
             f'space key {key!r}: {place} has no {part!r}; {hint}it has '
             f'{", ".join(sorted(set(map(str, allowed))))}'
         )

@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 
+from mmvpt.errors import UserError
+
 from .space import Dimension, Point, Space
 
 
@@ -191,7 +193,7 @@ class TPE(Strategy):
         startup: Trials that are drawn at random first, after the start of the space.
 
     Raises:
-        ValueError: If a number is below 1.
+        UserError: If a number is below 1.
     """
 
     name = 'tpe'
@@ -206,7 +208,7 @@ class TPE(Strategy):
     ) -> None:
         super().__init__(space, seed)
         if trials < 1 or batch < 1:
-            raise ValueError(f'trials and batch must be at least 1: {trials}, {batch}')
+            raise UserError(f'trials and batch must be at least 1: {trials}, {batch}')
         self.batch = batch
         self.trials = int(min(trials, space.size))
         self.startup = max(batch, self.trials // 3) if startup is None else startup
@@ -246,7 +248,7 @@ class TPE(Strategy):
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        distributions = {d.name: _distribution(d) for d in self.space.dimensions}
+        named = distributions(self.space)
         state = np.random.SeedSequence([self.seed, slot, attempt]).generate_state(1)
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
@@ -255,8 +257,8 @@ class TPE(Strategy):
             )
             study = optuna.create_study(direction='maximize', sampler=sampler)
             for point, outcome in [*earlier, *((point, None) for point in pending)]:
-                study.add_trial(_frozen(distributions, point, outcome))
-            params = study.ask(distributions).params
+                study.add_trial(_frozen(named, point, outcome))
+            params = study.ask(named).params
         return tuple(params[d.name] for d in self.space.dimensions)
 
 
@@ -276,7 +278,7 @@ class ASHA(TPE):
         **kwargs: As in :class:`TPE`.
 
     Raises:
-        ValueError: If ``eta`` is below 2 or the training too short for a rung.
+        UserError: If ``eta`` is below 2 or the training too short for a rung.
     """
 
     name = 'asha'
@@ -284,13 +286,13 @@ class ASHA(TPE):
     def __init__(self, space: Space, length: int, eta: int = 3, **kwargs) -> None:
         super().__init__(space, **kwargs)
         if eta < 2:
-            raise ValueError(f'eta must be at least 2, got {eta}')
+            raise UserError(f'eta must be at least 2, got {eta}')
         self.eta = eta
         self.interval = max(1, length // eta**2)
         rungs = (self.interval, self.interval * eta)
         self.rungs = [step for step in rungs if step < length]
         if not self.rungs:
-            raise ValueError(
+            raise UserError(
                 f'a training of {length} steps has no room to stop a trial on the way. '
                 'Search with tpe.'
             )
@@ -312,26 +314,27 @@ class ASHA(TPE):
 STRATEGIES = {s.name: s for s in (Grid, TPE, ASHA, Coordinate, Fixed)}
 
 
+def distributions(space: Space) -> dict:
+    """Return Optuna's description of a space; list items go by their number."""
+    return {d.name: _distribution(d) for d in space.dimensions}
+
+
 def _distribution(dimension: Dimension):
-    """Return Optuna's description of a dimension."""
-    from optuna import distributions
+    from optuna import distributions as kinds
 
     if not dimension.is_list:
-        return distributions.FloatDistribution(
-            dimension.low, dimension.high, log=dimension.log
-        )
+        return kinds.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
     count = len(dimension.values)
     if any(isinstance(value, (str, bool)) for value in dimension.values):
-        return distributions.CategoricalDistribution(list(range(count)))
-    return distributions.IntDistribution(0, count - 1)  # lists are ordered
+        return kinds.CategoricalDistribution(list(range(count)))
+    return kinds.IntDistribution(0, count - 1)  # lists are ordered
 
 
-def _frozen(distributions: dict, point: Point, outcome: Outcome | None):
+def _frozen(named: dict, point: Point, outcome: Outcome | None):
     """Return a trial for Optuna; one that has not ended counts as running."""
     from optuna.trial import TrialState, create_trial
 
-    params = dict(zip(distributions, point))
-    common = dict(params=params, distributions=distributions)
+    common = dict(params=dict(zip(named, point)), distributions=named)
     if outcome is None:
         return create_trial(state=TrialState.RUNNING, **common)
     if outcome.state == 'complete':
@@ -362,12 +365,10 @@ def make_strategy(
         eta: One in so many trials goes on, for asha.
 
     Raises:
-        ValueError: If there is none of that name, or it does not fit the space.
+        UserError: If there is none of that name, or it does not fit the space.
     """
     if name not in STRATEGIES:
-        raise ValueError(
-            f'unknown strategy {name!r}; there are {", ".join(STRATEGIES)}'
-        )
+        raise UserError(f'unknown strategy {name!r}; there are {", ".join(STRATEGIES)}')
     if name == 'tpe' or (name == 'asha' and length < 2):  # nowhere to stop a trial
         return TPE(space, seed, trials, batch)
     if name == 'asha':

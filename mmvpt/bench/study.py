@@ -1,252 +1,321 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""What the search and the benchmark share: options, specs, searches."""
+"""A search as an Optuna study: rounds are enqueued, workers ask and tell.
+
+A trial has a *slot*, its number in the search; what is tried there is decided by the
+strategy. Whoever looks at the study and finds a round without its trials enqueues them,
+so that the end of a session, at any moment, leaves nothing that others cannot go on
+with. A slot has several trials if sessions ended that ran it; one of them completes.
+"""
 
 from __future__ import annotations
 
-import argparse
-import datetime
+import math
 import os
-from collections.abc import Callable, Mapping
+import socket
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from mmvpt.engine.run import load_config
+from .pool import Job
+from .progress import Tally, place, show_settings
+from .scheduler import Source
+from .settings import OtherSearchError, StorageError
+from .storage import Storage, optuna
+from .strategies import Outcome, Planned, Strategy, distributions
 
-from . import Protocol, metric_of, write_record
-from .kept import kept_record
-from .progress import Tally
-from .protocol_config import NAMES, plain
-from .provenance import fingerprint
-from .scheduler import Search
-from .schema import FORMAT, VERSION
-from .space import Space
-from .strategies import STRATEGIES, Strategy, make_strategy
-from .suites import Cell
-
-TRIALS = 'mmvpt.bench.trials'
+TrialState = optuna.trial.TrialState
+_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass
-class Settings:
-    """What the command line says of a session."""
+class Claim:
+    """A trial that this process runs."""
 
-    protocol: Protocol
-    out: Path
-    seeds: tuple[int, ...]
-    storage: str = ''
-    strategy: str = 'tpe'
-    trials: int = 24
-    batch: int = 4
-    search_seed: int = 0
-    accepted_duplicates: int = 0
-    study: str | None = None
-    grace: float = 90.0
+    trial: optuna.Trial
+    planned: Planned
+    attempt: int = 0  # how often the slot has been given up before
 
 
-def cell_spec(cell: Cell, settings: Settings) -> dict[str, Any]:
-    """Return what all jobs of a cell share."""
-    metric = cell.metric
-    if metric is None:
-        metric = metric_of(load_config(cell.config))
-    about = {**vars(cell), 'metric': metric}
-    return dict(
-        {name: about[name] for name in NAMES},
-        protocol=settings.protocol.name,
-        seeds=list(settings.seeds),
-        accepted_duplicates=settings.accepted_duplicates,
-    )
-
-
-def search_spec(cell: Cell, settings: Settings, space: Space) -> dict[str, Any]:
-    """Return what all trials of a cell share."""
-    seed = settings.search_seed
-    draws = [cell.seeded(seed) for seed in settings.seeds]
-    return dict(
-        cell_spec(cell, settings),
-        options=draws[0],
-        draws=[draw for i, draw in enumerate(draws) if draw not in draws[:i]],
-        seed=seed,
-        work_dir=str(
-            settings.out / 'search' / settings.protocol.name / cell.task / cell.name
-        ),
-        overrides=space.overrides(space.start),
-        thresholds={},
-        interval=None,
-        keys=sorted(key for d in space.dimensions for key in d.keys()),
-    )
-
-
-def make_search(
-    cell: Cell,
-    settings: Settings,
-    inspected: Mapping[str, Any],
-    say: Callable[[str], None],
-    tally: Tally,
-) -> Search:
-    """Join or start the search of a cell.
+class Study:
+    """One search in a storage.
 
     Args:
-        cell: The cell; it has a space.
-        settings: The session.
-        inspected: What ``inspect_search`` returned.
-        say: Prints a line.
-        tally: Counts what is left of the session.
-    """
-    from .store import StudyStore
-
-    space = cell.space or Space({})
-    strategy = make_strategy(
-        cell.strategy or settings.strategy,
-        space,
-        settings.search_seed,
-        settings.trials,
-        settings.batch,
-        inspected['length'],
-    )
-    spec = search_spec(cell, settings, space)
-    spec['interval'] = getattr(strategy, 'interval', None)
-    mark = _mark(spec, strategy, inspected)
-    parts = (cell.suite, settings.protocol.name, cell.task, cell.name, strategy.name)
-    name = settings.study or '/'.join(parts)
-    store = StudyStore(settings.storage, name, mark, settings.grace)
-    spec.pop('keys')
-    return Search(
-        store,
-        strategy,
-        f'{TRIALS}:run_trial',
-        spec,
-        lambda line: say(f'{cell.task}, {cell.method}: {line}'),
-        tally,
-    )
-
-
-def _mark(spec: Mapping, strategy: Strategy, inspected: Mapping) -> str:
-    names = ('config', 'options', 'protocol', 'seed', 'metric', 'interval')
-    return fingerprint(
-        {name: spec[name] for name in names},
-        strategy.describe(),
-        strategy.space.describe(),
-        inspected['data'],
-        inspected['digest'],
-    )
-
-
-def write_search(
-    path: Path, cell: Cell, search: Search, inspected: Mapping[str, Any], seconds: float
-) -> dict[str, Any]:
-    """Write the record of a complete search and return it.
-
-    A record of the same trials is kept: it tells what they cost, and with which code.
-
-    Args:
-        path: The file.
-        cell: What was searched.
-        search: The search.
-        inspected: What ``inspect_search`` returned.
-        seconds: Length of the session.
+        storage: The storage.
+        name: The study's name.
+        fingerprint: Digest of config, space, strategy and protocol. A study under this
+            name that has another one is refused.
+        strategy: Decides on the rounds.
 
     Raises:
-        RuntimeError: If every trial diverged.
+        StorageError: If the storage cannot be reached or holds another search.
     """
-    strategy, outcomes = search.strategy, search.outcomes
-    trials = {}
-    for planned in strategy.planned:
-        outcome = outcomes[planned.slot]
-        trials[planned.slot] = dict(
+
+    def __init__(
+        self, storage: Storage, name: str, fingerprint: str, strategy: Strategy
+    ) -> None:
+        self.storage, self.name, self.strategy = storage, name, strategy
+        self.owner = f'{socket.gethostname()}/{os.getpid()}'
+        self.outcomes: dict[int, Outcome] = {}
+        self.complete = False
+        self._study = storage.attempt(self._join, fingerprint)
+        self.look()
+
+    def _join(self, fingerprint: str) -> optuna.Study:
+        study = optuna.create_study(
+            storage=self.storage.backend,
+            sampler=optuna.samplers.RandomSampler(),  # draws nothing: all is enqueued
+            study_name=self.name,
+            direction='maximize',
+            load_if_exists=True,
+        )
+        earlier = study.user_attrs.get('fingerprint')
+        if earlier is None:
+            study.set_user_attr('fingerprint', fingerprint)
+        elif earlier != fingerprint:
+            raise OtherSearchError(
+                f'{self.storage.name} holds a study {self.name!r} of another search: '
+                "config, space, strategy, seed, protocol, data or Optuna's version "
+                'differ. Choose another --study or --storage.'
+            )
+        return study
+
+    def look(self) -> None:
+        """Read what has ended, give up what is dead, enqueue what is missing.
+
+        Raises:
+            OtherSearchError: If something else was tried than what is planned.
+        """
+        self.storage.attempt(self._look)
+
+    def _look(self) -> list[optuna.trial.FrozenTrial]:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
+            optuna.storages.fail_stale_trials(self._study)
+        trials = self._study.get_trials(deepcopy=False)
+        for trial in trials:
+            # its session ended before it could show life: nobody else claims now
+            if trial.state == TrialState.RUNNING and not _has_owner(trial):
+                self._study.tell(trial.number, state=TrialState.FAIL)
+        trials = self._study.get_trials(deepcopy=False)
+        known = {t.user_attrs['slot']: t for t in trials if t.state != TrialState.FAIL}
+        self.outcomes = {s: _outcome(t) for s, t in known.items() if t.state in _DONE}
+        plan = self.strategy.plan(self.outcomes)
+        self.complete = plan is None
+        for planned in self.strategy.planned:
+            if planned.slot in known:
+                self._check_point(known[planned.slot], planned)
+            else:
+                params = dict(zip(distributions(self.strategy.space), planned.point))
+                about = dict(slot=planned.slot, point=list(planned.point))
+                self._study.enqueue_trial(params, about)
+        return trials
+
+    def _check_point(self, trial: optuna.trial.FrozenTrial, planned: Planned) -> None:
+        stored = trial.user_attrs['point']
+        same = len(stored) == len(planned.point) and all(
+            # machines may differ in the last digit
+            math.isclose(a, b, rel_tol=1e-9)
+            for a, b in zip(stored, planned.point)
+        )
+        if not same:
+            raise OtherSearchError(
+                f'{self.storage.name}, study {self.name!r}: trial {planned.slot} was '
+                f'run with the point {stored}, but the search plans '
+                f'{list(planned.point)} here. Use the same versions of mmvpt, Optuna '
+                'and NumPy everywhere, or choose another --study.'
+            )
+
+    def claim(self) -> Claim | None:
+        """Take the next trial that nobody has, None if there is none now."""
+        return self.storage.attempt(self._claim)
+
+    def _claim(self) -> Claim | None:
+        trials = self._look()
+        if not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of a heart-beat without optimize()
+            trial = self._study.ask(distributions(self.strategy.space))
+        self.storage.backend.record_heartbeat(trial._trial_id)
+        trial.set_user_attr('owner', f'{trial.number} {self.owner}')
+        slot = trial.user_attrs['slot']
+        failed = [t for t in trials if t.state == TrialState.FAIL]
+        attempt = sum(t.user_attrs['slot'] == slot for t in failed)
+        return Claim(trial, self.strategy.planned[slot], attempt)
+
+    def beat(self, claims: Sequence[Claim]) -> None:
+        """Show that trials of this process are alive."""
+        self.storage.attempt(self._beat, claims)
+
+    def _beat(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            self.storage.backend.record_heartbeat(claim.trial._trial_id)
+
+    def finish(self, claim: Claim, outcome: Outcome) -> bool:
+        """Record how a trial ended.
+
+        Returns:
+            False if the trial had been given up by others; then it does not count.
+        """
+        return self.storage.attempt(self._finish, claim.trial, outcome)
+
+    def _finish(self, trial: optuna.Trial, outcome: Outcome) -> bool:
+        counts = self._is_running(trial)
+        if counts:
+            for step, value in outcome.steps.items():
+                trial.report(float(value), int(step))
+            trial.set_user_attr('state', outcome.state)
+            trial.set_user_attr('cost', outcome.cost)
+            complete = outcome.state == 'complete'
+            state = TrialState.COMPLETE if complete else TrialState.PRUNED
+            self._study.tell(trial, outcome.value if complete else None, state)
+        self._look()
+        return counts
+
+    def _is_running(self, trial: optuna.Trial) -> bool:
+        stored = self.storage.backend.get_trial(trial._trial_id)
+        return stored.state == TrialState.RUNNING
+
+    def give_up(self, claim: Claim, why: str) -> None:
+        """Leave a trial of this process to others."""
+        self.storage.attempt(self._give_up, claim.trial, why)
+
+    def _give_up(self, trial: optuna.Trial, why: str) -> None:
+        if self._is_running(trial):
+            trial.set_user_attr('given_up', why[:500])
+            self._study.tell(trial, state=TrialState.FAIL)
+
+
+def _has_owner(trial: optuna.trial.FrozenTrial) -> bool:
+    """Tell whether its owner has shown life; Optuna's copies have those of others."""
+    return trial.user_attrs.get('owner', '').startswith(f'{trial.number} ')
+
+
+def _outcome(trial: optuna.trial.FrozenTrial) -> Outcome:
+    return Outcome(
+        trial.user_attrs['state'],
+        trial.value if trial.state == TrialState.COMPLETE else None,
+        dict(sorted(trial.intermediate_values.items())),
+        trial.user_attrs['cost'],
+    )
+
+
+class Search(Source):
+    """The trials of a study as jobs.
+
+    Args:
+        study: The study.
+        function: What runs a trial, 'module:name'. It gets ``spec`` with ``slot``,
+            ``attempt``, ``overrides`` and ``thresholds`` and returns the fields of an
+            ``Outcome`` and ``seconds``.
+        spec: What all trials share.
+        say: Called with a line for each trial that ended.
+        tally: Counts what is left of the session.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        function: str,
+        spec: Mapping[str, Any],
+        say: Callable[[str], None] = print,
+        tally: Tally | None = None,
+    ) -> None:
+        self.study, self.strategy = study, study.strategy
+        self.function, self.spec, self.say = function, dict(spec), say
+        self.tally = tally or Tally(1)
+        self.tally.sources.append(self)
+        self.failures: list[str] = []
+        self.seconds: list[float] = []
+        self._claims: dict[Job, Claim] = {}
+        self._beaten = time.monotonic()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Let the search fail when its storage does, and nothing else."""
+        try:
+            yield
+        except StorageError as error:
+            if str(error) not in self.failures:
+                self.failures.append(str(error))
+
+    @property
+    def outcomes(self) -> dict[int, Outcome]:
+        """How trials have ended, here or elsewhere, by slot."""
+        return self.study.outcomes
+
+    @property
+    def total(self) -> int:
+        """Number of trials."""
+        return self.strategy.total
+
+    @property
+    def done(self) -> int:
+        """Number of trials that have ended."""
+        return len(self.outcomes)
+
+    @property
+    def over(self) -> bool:
+        """Whether the search is complete, or has failed."""
+        return self.study.complete or (bool(self.failures) and not self._claims)
+
+    def tick(self) -> None:
+        """Show life."""
+        due = self._beaten + self.study.storage.beat
+        if self._claims and time.monotonic() > due:
+            self._beaten = time.monotonic()
+            with self._failing():
+                self.study.beat(list(self._claims.values()))
+
+    def next_job(self) -> Job | None:
+        """Claim a trial."""
+        claim = None
+        if not self.study.complete and not self.failures:
+            with self._failing():
+                claim = self.study.claim()
+        if claim is None:
+            return None
+        planned = claim.planned
+        spec = dict(
+            self.spec,
             slot=planned.slot,
-            overrides=plain(strategy.space.overrides(planned.point)),
-            state=outcome.state,
-            value=outcome.value,
-            steps={str(step): value for step, value in outcome.steps.items()},
-            cost=outcome.cost,
+            attempt=claim.attempt,
+            overrides=self.strategy.space.overrides(planned.point),
+            thresholds=dict(planned.thresholds),
         )
-    best = strategy.best(outcomes)
-    if best is None:
-        raise RuntimeError(
-            f'{cell.task}, {cell.method}: none of {len(trials)} trials came to its end '
-            'with a finite loss. Search smaller learning rates.'
-        )
-    spec, now = search.spec, datetime.datetime.now(datetime.timezone.utc)
-    mark = _mark(spec, strategy, inspected)
-    earlier = kept_record(path, mark)
-    if earlier is not None and earlier['trials'] == list(trials.values()):
-        return earlier
-    record = dict(
-        format=FORMAT,
-        version=VERSION,
-        kind='search',
-        **{name: spec[name] for name in NAMES},
-        fingerprint=mark,
-        overrides=plain(spec['options']),
-        space=strategy.space.describe(),
-        strategy=plain(strategy.describe()),
-        trials=list(trials.values()),
-        best=trials[best.slot],
-        protocol=inspected['protocol'],
-        data=inspected['data'],
-        code=inspected['code'],
-        measured=dict(
-            seconds=seconds,
-            peak_memory=None,
-            device=inspected['device'],
-            finished=now.isoformat('T', 'seconds'),
-        ),
-    )
-    write_record(path, record)
-    return record
+        job = Job(self.function, spec, name=f'trial {planned.slot}')
+        self._claims[job] = claim
+        return job
 
+    def succeeded(self, job: Job, result: Mapping[str, Any]) -> None:
+        """Record a trial."""
+        claim = self._claims.pop(job)
+        outcome = Outcome(**{k: v for k, v in result.items() if k != 'seconds'})
+        self.seconds.append(result['seconds'])
+        with self._failing():
+            if self.study.finish(claim, outcome):
+                self.say(self._line(claim.planned, outcome))
 
-def record_path(settings: Settings, cell: Cell, what: str) -> Path:
-    """Return the path of a record of a cell."""
-    folder = settings.out / 'records' / cell.suite / settings.protocol.name / cell.task
-    return folder / f'{cell.name}_{what}.json'
+    def failed(self, job: Job, why: str) -> None:
+        """Give a trial up, and the search."""
+        self.failures.append(f'{job.name}: {why}')
+        with self._failing():
+            self.study.give_up(self._claims.pop(job), why)
 
+    def close(self) -> None:
+        """Leave what runs to others, at once."""
+        with self._failing():
+            while self._claims:
+                self.study.give_up(self._claims.popitem()[1], 'its session ended')
 
-def run_folder(settings: Settings, cell: Cell, seed: int) -> Path:
-    """Return the folder of a final run."""
-    if cell.folder is not None:
-        return settings.out / cell.folder / f'seed{seed}'
-    folder = settings.out / 'runs' / settings.protocol.name / cell.task
-    return folder / f'{cell.name}_seed{seed}'
-
-
-def add_search_arguments(parser: argparse.ArgumentParser, strategy: str) -> None:
-    """Add the options that search and benchmark share."""
-    parser.add_argument(
-        '--strategy', choices=list(STRATEGIES), default=strategy, help=f'[{strategy}]'
-    )
-    parser.add_argument('--trials', type=int, default=24, help='of tpe and asha [24]')
-    parser.add_argument(
-        '--batch',
-        type=int,
-        default=4,
-        help='trials of tpe and asha that are drawn together and can run side by side; '
-        'the result depends on it, not on --workers [4]',
-    )
-    parser.add_argument(
-        '--storage',
-        help='database of the searches: sqlite:///PATH, postgresql://USER@HOST/NAME, '
-        'mysql+pymysql://... [a file in --out]',
-    )
-    parser.add_argument('--search-seed', type=int, default=0, help='of trials [0]')
-    parser.add_argument(
-        '--accept-duplicates',
-        type=int,
-        default=0,
-        metavar='N',
-        help='so many training images may be copies of test images; recorded [0]',
-    )
-    parser.add_argument(
-        '--workers', type=int, default=min(2, os.cpu_count() or 1), help='processes'
-    )
-    parser.add_argument(
-        '--devices',
-        nargs='+',
-        metavar='GPU',
-        help='GPU numbers; workers are spread over them, several share one if there '
-        'are more workers than devices',
-    )
-    parser.add_argument(
-        '--preview', action='store_true', help='estimate the cost and stop there'
-    )
+    def _line(self, planned: Planned, outcome: Outcome) -> str:
+        settings = show_settings(self.strategy.space.overrides(planned.point))
+        value = outcome.state if outcome.value is None else f'{outcome.value:.2f}'
+        best = self.strategy.best(self.outcomes)
+        line = f'{place(self.done, self.total)} {settings or "as it is"}: {value}'
+        if best is not None:
+            line += f', best {self.outcomes[best.slot].value:.2f}'
+        return line + self.tally.left()

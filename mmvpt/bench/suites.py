@@ -13,12 +13,13 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmvpt.errors import MissingFileError, UserError
 from mmvpt.files import ROOT
 from mmvpt.zoo import baselines, davpt, gatedvpt, own, vapt, vpt
 from mmvpt.zoo.tables import TASKS, Task, file_name
 
 from . import PROTOCOLS, Protocol
-from .programs import say
+from .console import say
 from .space import Space, read_space
 
 FILES = 'configs/suites'
@@ -85,19 +86,20 @@ class Cell:
         parts = [part for part in (self.method, self.backbone) if part]
         return re.sub(r'[^\w.+-]+', '-', '_'.join(parts))
 
+    @property
+    def label(self) -> str:
+        """What lines about the cell begin with."""
+        return f'{self.task}, {self.method}'
+
     def is_searched(self, asked: bool, protocol: Protocol) -> bool:
         """Return whether its settings are searched.
 
-        Args:
-            asked: Whether the session searches.
-            protocol: The protocol of the session.
-
         Raises:
-            ValueError: If it cannot do without a search, and the protocol has none.
+            UserError: If it cannot do without a search, and the protocol has none.
         """
         if self.strategy is not None and not protocol.searches:
             searching = [p.name for p in PROTOCOLS.values() if p.searches]
-            raise ValueError(
+            raise UserError(
                 f'{self.method} chooses its settings by a search on the validation '
                 f'split, but protocol {protocol.name!r} searches nothing. Leave the '
                 f'method out, or use one of {", ".join(searching)}.'
@@ -147,8 +149,7 @@ def load_suite(
             are always searched.
 
     Raises:
-        ValueError: If suite, method, backbone or task is unknown, with what there is.
-        FileNotFoundError: If the file does not exist.
+        UserError: If suite, method, backbone or task is unknown, with what there is.
     """
     if name in ZOO or name in SEGMENTATION:
         suite = _zoo_suite(name, methods, backbone)
@@ -167,7 +168,7 @@ def _with_space(cells: Mapping[Any, Cell], path: str) -> dict[Any, Cell]:
     """Return the cells with another space."""
     if all(cell.strategy for cell in cells.values()):
         methods = sorted({cell.method for cell in cells.values()})
-        raise ValueError(
+        raise UserError(
             f'--space {path} changes nothing: {", ".join(methods)} is searched in a '
             'space of its own. Leave out --space.'
         )
@@ -183,14 +184,14 @@ def _known(what: str, given: Sequence[str], known: Sequence[str]) -> None:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f' Did you mean {close[0]!r}?' if close else ''
-            raise ValueError(
+            raise UserError(
                 f'unknown {what} {name!r}; there are {", ".join(known)}.{hint}'
             )
 
 
 def _zoo_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suite:
     if backbone is None:
-        raise ValueError(f'suite {name!r} needs --backbone, such as vit-b_in21k')
+        raise UserError(f'suite {name!r} needs --backbone, such as vit-b_in21k')
     if name in SEGMENTATION:
         return _segmentation_suite(name, methods, backbone)
     every = list(methods) == ['all']
@@ -209,7 +210,7 @@ def _zoo_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suite
         for task in tasks:
             found = _zoo_config(method, plain, task)
             if found is None:
-                raise ValueError(_no_config(method, plain, task))
+                raise UserError(_no_config(method, plain, task))
             cells[method, task.name] = Cell(
                 *(name.split('-')[0], task.name, task.group, method, plain, *found),
                 space=space,
@@ -222,7 +223,7 @@ def _fitting(have: Mapping[str, bool], suite: str, backbone: str) -> list[str]:
     """Return those of all methods that have configs for a backbone; name the others."""
     methods = [method for method, fits in have.items() if fits]
     if not methods:
-        raise ValueError(f'no method of {suite} has a config for backbone {backbone!r}')
+        raise UserError(f'no method of {suite} has a config for backbone {backbone!r}')
     if len(methods) < len(have):
         others = [method for method in have if method not in methods]
         say(f'Left out, for want of a config for {backbone}: {", ".join(others)}')
@@ -273,7 +274,7 @@ def _segmentation_suite(name: str, methods: Sequence[str], backbone: str) -> Sui
     cells = {}
     for method in methods:
         if len(fitting[method]) != 1:
-            raise ValueError(
+            raise UserError(
                 f'{len(fitting[method])} configs of {method} on {name} fit backbone '
                 f'{backbone!r}; it has {", ".join(found[method])}'
             )
@@ -300,18 +301,18 @@ def _file_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suit
     path = Path(name) if name.endswith('.py') else ROOT / FILES / f'{name}.py'
     if not path.is_file():
         if name.endswith('.py'):
-            raise FileNotFoundError(f'suite file {name} does not exist')
+            raise MissingFileError(f'suite file {name} does not exist')
         _known('suite', [name], names())
     config = Config.fromfile(str(path)).to_dict()
     if not config.get('methods') or not config.get('tasks'):
-        raise ValueError(f'{path} is no suite: it needs methods and tasks')
+        raise UserError(f'{path} is no suite: it needs methods and tasks')
     known = list(config['methods'])
     chosen = known if list(methods) == ['all'] else list(methods)
     _known('method', chosen, known)
     tasks = config['tasks']
     stated = config.get('backbone', '')
     if backbone not in (None, stated):
-        raise ValueError(f'{path} has backbone {stated!r}, not {backbone!r}')
+        raise UserError(f'{path} has backbone {stated!r}, not {backbone!r}')
     cells = {}
     for method in chosen:
         entry = config['methods'][method]
@@ -323,7 +324,7 @@ def _file_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suit
             }
             space = entry.get('space')
             if entry.get('strategy') and not space:
-                raise ValueError(f'{path}: {method} has a strategy, but no space')
+                raise UserError(f'{path}: {method} has a strategy, but no space')
             cells[method, task] = Cell(
                 config.get('name', path.stem),
                 task,

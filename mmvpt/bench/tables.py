@@ -40,9 +40,6 @@ class Row:
 
         The standard deviation is that of each seed's mean over the tasks, where all
         tasks have the same seeds.
-
-        Args:
-            weights: The share of each task.
         """
         if not set(weights) <= set(self.records):
             return None
@@ -213,15 +210,3 @@ def _compared(table: Table, row: Row) -> list[tuple[str, list[str]]]:
             [f'{gaps[c]:+.1f}' if c in gaps else MISSING for c in table.columns],
         ),
     ]
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as a Markdown table, the first as its head."""
-    rows = [[cell.replace('|', '\\|') for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        '| ' + ' | '.join(cell.ljust(w) for cell, w in zip(row, widths)) + ' |'
-        for row in rows
-    ]
-    lines.insert(1, '|' + '|'.join('-' * (w + 2) for w in widths) + '|')
-    return '\n'.join(lines) + '\n'

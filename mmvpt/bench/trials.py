@@ -12,13 +12,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.hooks import Hook
+
 from mmvpt.engine.run import load_config, train
+from mmvpt.errors import UserError
 
 from . import describe_code, describe_config, get_protocol
-from .console import console
+from .console import console, quiet
 from .hooks import Calibrated, CalibrationHook, ValidationHook
-from .protocol_config import config_digest, device_name, stage_config, training_length
-from .quiet import quiet
+from .protocol_config import (
+    config_digest,
+    device_name,
+    protocol_config,
+    training_length,
+)
 from .space_keys import check_keys
 
 
@@ -33,13 +40,13 @@ def inspect_search(spec: Mapping[str, Any]) -> dict[str, Any]:
         ``unit`` of a training.
 
     Raises:
-        ValueError: If the config lacks a key, has no validation split, or leaks.
+        UserError: If the config lacks a key, has no validation split, or leaks.
     """
     with quiet():  # libraries print when they are imported late
         config = load_config(spec['config'], dict(spec['options']))
         check_keys(config, spec['keys'])
         protocol = get_protocol(spec['protocol'])
-        data = stage_config(config, spec, protocol, 'search')
+        data = protocol_config(config, spec, protocol, 'search')
         length, unit = training_length(config)
         return dict(
             protocol=describe_config(config, protocol, 'search', spec['seeds']),
@@ -50,6 +57,20 @@ def inspect_search(spec: Mapping[str, Any]) -> dict[str, Any]:
             length=length,
             unit=unit,
         )
+
+
+def _train(spec: Mapping[str, Any], stage: str, work_dir: Path, hook: Hook) -> None:
+    """Train by the protocol, watched by a hook."""
+    config = load_config(spec['config'], {**spec['options'], **spec['overrides']})
+    protocol_config(config, spec, get_protocol(spec['protocol']), stage)
+    if spec['interval']:
+        config.train_cfg.val_interval = spec['interval']
+    train(
+        config,
+        work_dir=work_dir,
+        overwrite=True,
+        built=lambda runner: runner.register_hook(hook, priority='LOWEST'),
+    )
 
 
 def run_trial(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,28 +84,15 @@ def run_trial(spec: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         ``state``, ``value``, ``steps`` and ``cost`` of the outcome, and ``seconds``.
     """
-    protocol = get_protocol(spec['protocol'])
     watch = ValidationHook(spec['metric'], spec['thresholds'])
     start = time.monotonic()
     # An owner that was given up may still be writing to its folder.
     again = f'_again{spec["attempt"]}' if spec['attempt'] else ''
-    work_dir = Path(spec['work_dir']) / f'trial{spec["slot"]}{again}'
-
     state = 'complete'
+    work_dir = Path(spec['work_dir']) / f'trial{spec["slot"]}{again}'
     with console(work_dir):
         try:
-            config = load_config(
-                spec['config'], {**spec['options'], **spec['overrides']}
-            )
-            stage_config(config, spec, protocol, 'search')
-            if spec['interval']:
-                config.train_cfg.val_interval = spec['interval']
-            train(
-                config,
-                work_dir=work_dir,
-                overwrite=True,
-                built=lambda runner: runner.register_hook(watch, priority='LOWEST'),
-            )
+            _train(spec, 'search', work_dir, watch)
         except FloatingPointError:  # the loss is no number any more
             traceback.print_exc()
             state = 'diverged'
@@ -92,50 +100,36 @@ def run_trial(spec: Mapping[str, Any]) -> dict[str, Any]:
         state = 'pruned'
     value = watch.last if state == 'complete' else None
     if state == 'complete' and value is None:
-        raise RuntimeError(f'the validation gave no {spec["metric"]}: {watch.seen}')
-    steps = {step: v for step, v in watch.steps.items() if state != 'diverged'}
+        raise UserError(f'the validation gave no {spec["metric"]}: {watch.seen}')
     return dict(
         state=state,
         value=value,
-        steps=steps,
+        steps={} if state == 'diverged' else watch.steps,
         cost=watch.cost,
         seconds=time.monotonic() - start,
     )
 
 
-def calibrate(spec: Mapping[str, Any]) -> dict[str, float] | None:
-    """Estimate the seconds of a trial from a few iterations of it.
+def calibrate(spec: Mapping[str, Any]) -> float | None:
+    """Estimate the seconds of a training from a few iterations of it.
 
     Args:
         spec: As for :func:`run_trial`, and perhaps ``stage``, 'search' or 'final'.
 
     Returns:
-        ``start``, seconds until the first iteration, and ``training``, seconds of all
-        iterations; None where the loop has no iterations to time, or diverges at once.
+        The seconds with those until the first iteration; None where the loop has no
+        iterations to time, or diverges at once.
     """
-    protocol = get_protocol(spec['protocol'])
     # Sessions that join one search may do this at the same time.
     owner = f'{socket.gethostname()}_{os.getpid()}'
     work_dir = Path(spec['work_dir']) / f'calibration_{owner}'
     hook = CalibrationHook()
     start = time.monotonic()
-
     with console(work_dir):
         try:
-            config = load_config(
-                spec['config'], {**spec['options'], **spec['overrides']}
-            )
-            stage_config(config, spec, protocol, spec.get('stage', 'search'))
-            train(
-                config,
-                work_dir=work_dir,
-                overwrite=True,
-                built=lambda runner: runner.register_hook(hook, priority='LOWEST'),
-            )
+            _train(spec, spec.get('stage', 'search'), work_dir, hook)
         except (Calibrated, FloatingPointError):
             pass
     # After an error it stays, for its output. The log is open: network disks mind.
     shutil.rmtree(work_dir, ignore_errors=True)
-    if not hook.total:
-        return None
-    return dict(start=hook.first - start, training=hook.total)
+    return hook.first - start + hook.total if hook.total else None

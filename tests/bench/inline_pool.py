@@ -1,17 +1,16 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""A crew without processes, for tests of what it works for."""
+"""A pool without processes, for tests of what it works for."""
 
-from mmvpt.bench.pool import Event
-from mmvpt.bench.quiet import find_function
+from mmvpt.bench.console import find_function
 
 
-class InlineCrew:
-    """Runs jobs in this process: the crew itself has tests of its own."""
+class InlinePool:
+    """Runs jobs in this process: the pool itself has tests of its own."""
 
-    size = 1
+    size, shares = 1, False
 
-    def __init__(self, workers, devices=None):
-        self.running, self.events = [], []
+    def __init__(self, workers=1, devices=None):
+        self.running, self.ends = [], []
 
     def __enter__(self):
         return self
@@ -26,12 +25,12 @@ class InlineCrew:
     def submit(self, job):
         self.running.append(job)
         try:
-            event = Event(job, 'done', find_function(job.function)(job.spec))
+            end = job, 'done', find_function(job.function)(job.spec)
         except Exception as error:
-            event = Event(job, 'failed', str(error))
-        self.events.append(event)
+            end = job, 'failed', str(error)
+        self.ends.append(end)
 
     def wait(self, timeout):
-        self.running, events = [], self.events
-        self.events = []
-        return events
+        self.running, ends = [], self.ends
+        self.ends = []
+        return ends

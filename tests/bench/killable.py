@@ -1,10 +1,10 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Searches and benchmarks whose processes get killed; a program for tests.
 
-Usage: ``python killable.py FOLDER KILLS SEED STRATEGY``. The session is a forked
-child, so that everything heavy is imported once. At random moments either one of its
-workers or the session itself is killed; a dead session is started anew. Workers import
-this file, so that its top stays light.
+Usage: ``python killable.py FOLDER KILLS SEED STRATEGY [STORAGE [SESSIONS]]``. A session
+is a forked child, so that everything heavy is imported once. At random moments either a
+worker or a session is killed; a dead session is started anew. Workers import this file,
+so that its top stays light.
 """
 
 import json
@@ -19,18 +19,19 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 
-def session(folder, strategy, pause):
+def session(folder, strategy, pause, url, finals=True):
     """Search, then run the final runs; everything is faked but the machinery."""
     from mmvpt.bench import get_protocol
-    from mmvpt.bench import jobs as sources
-    from mmvpt.bench.pool import Crew
-    from mmvpt.bench.scheduler import drive
-    from mmvpt.bench.study import Settings
+    from mmvpt.bench.benchmark import Finals
+    from mmvpt.bench.pool import Pool
+    from mmvpt.bench.progress import Tally
+    from mmvpt.bench.scheduler import run
+    from mmvpt.bench.settings import Settings
     from mmvpt.bench.suites import Cell
+    from mmvpt.errors import UserError
     from tests.bench.searches import outcome_lines, start_search
 
-    url = f'sqlite:///{folder}/search.db'
-    search = start_search(folder, url, strategy, pause)
+    search = start_search(folder, url, strategy, pause, grace=2)
     settings = Settings(get_protocol('vpt'), folder, (1, 2, 3))
     cell = Cell('suite', 'task', '', 'method', 'net', 'none.py', metric='top1')
 
@@ -38,21 +39,22 @@ def session(folder, strategy, pause):
         if not search.over:
             return None
         if search.failures:
-            raise RuntimeError(search.failures[0])
+            raise UserError(search.failures[0])
         best = search.strategy.best(search.outcomes)
         return search.strategy.space.overrides(best.point)
 
-    finals = sources.Finals(
+    runs = Finals(
         cell,
         settings,
         chosen,
         lambda _: None,
+        Tally(2),
         function='tests.bench.fake:final',
     )
-    with Crew(2) as crew:
-        drive(crew, [search, finals], poll=0.05)
-    if search.failures or finals.failures:
-        raise RuntimeError(str(search.failures + finals.failures))
+    with Pool(2, context='fork') as pool:
+        run(pool, [search, runs] if finals else [search], poll=0.05)
+    if search.failures or runs.failures:
+        raise RuntimeError(str(search.failures + runs.failures))
     (folder / 'outcomes').write_text('\n'.join(outcome_lines(search)))
 
 
@@ -65,41 +67,52 @@ def children(pid):
         return []
 
 
+def start(*args):
+    """Start a session and return its process."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            session(*args)
+            status = 0
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    return pid
+
+
 def main():
-    """Run a session to its end, killing on the way."""
-    folder, kills, seed, strategy = sys.argv[1:]
+    """Run sessions to their ends, killing on the way."""
+    folder, kills, seed, strategy, *rest = sys.argv[1:]
+    url = rest[0] if rest else f'sqlite:///{folder}/search.db'
+    count = int(rest[1]) if len(rest) > 1 else 1
     import tests.bench.searches  # noqa: F401  once, for all sessions
 
-    rng, left, pid = random.Random(int(seed)), int(kills), None
-    pause = 0.04
+    rng, left = random.Random(int(seed)), int(kills)
+    args = Path(folder), strategy, 0.04, url, count == 1
     killed = dict(worker=0, session=0)
-    while True:
-        if pid is None:
-            pid = os.fork()
-            if pid == 0:
-                status = 1
-                try:
-                    session(Path(folder), strategy, pause)
-                    status = 0
-                finally:
-                    sys.stderr.flush()
-                    os._exit(status)
+    pids = [start(*args) for _ in range(count)]
+    while pids:
         if left:
             time.sleep(rng.uniform(0.0, 0.7))
+        pid = rng.choice(pids)
         done, status = os.waitpid(pid, os.WNOHANG if left else 0)
-        if done and os.WIFEXITED(status):
-            print(json.dumps(dict(killed, status=os.WEXITSTATUS(status))))
-            return
-        workers = [] if done else children(pid)
+        if done:
+            pids.remove(pid)
+            if status:
+                sys.exit(f'a session ended with {status}')
+            continue
+        workers = children(pid)
         if workers and rng.random() < 0.6:
             os.kill(rng.choice(workers), signal.SIGKILL)
             killed['worker'] += 1
-        elif not done:
+        else:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            pid = None
+            pids[pids.index(pid)] = start(*args)
             killed['session'] += 1
         left -= 1
+    print(json.dumps(killed))
 
 
 if __name__ == '__main__':

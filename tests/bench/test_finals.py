@@ -17,6 +17,7 @@ from mmvpt.bench.hooks import MeasuringHook
 from mmvpt.checkpoint import read_checkpoint
 from mmvpt.engine.guidance import class_pass
 from mmvpt.engine.run import load_config
+from mmvpt.errors import UserError
 from tests.engine import miniature
 
 METRIC = 'accuracy/top1'
@@ -206,8 +207,8 @@ def test_checkpoints_of_another_run_are_not_continued(project, tmp_path, monkeyp
     note = tmp_path / 'work/run.json'
     before = note.read_text()
     with monkeypatch.context() as patch:  # ends before it has cleared the folder
-        patch.setattr(finals, 'stage_config', None)
-        with pytest.raises(RuntimeError, match='not callable'):
+        patch.setattr(finals, 'protocol_config', None)
+        with pytest.raises(UserError, match='not callable'):
             finals.run_final(spec_for(project, tmp_path, seed=2))
     assert note.read_text() == before
     assert finals.run_final(spec_for(project, tmp_path, seed=2))['seed'] == 2
@@ -273,7 +274,7 @@ def test_hooks_look_at_images_as_evaluation_does(project, tmp_path, monkeypatch)
 def test_a_test_selected_epoch_is_labelled_or_refused(project, tmp_path):
     planted = dict(config=str(project / 'config_val_on_test.py'))
     spec = spec_for(project, tmp_path, protocol='own-best-val', **planted)
-    with pytest.raises(RuntimeError, match='validation reads test images') as error:
+    with pytest.raises(UserError, match='validation reads test images') as error:
         finals.run_final(spec)
     assert isinstance(error.value.__cause__, LeakError)
     assert not Path(spec['record']).exists()
@@ -310,7 +311,7 @@ def test_trials(project, tmp_path):
 
 def test_a_setting_of_the_space_cannot_bring_test_data_in(project, tmp_path):
     sneaky = {'val_dataloader.dataset.split': 'test'}
-    with pytest.raises(RuntimeError, match='validation reads test images'):
+    with pytest.raises(UserError, match='validation reads test images'):
         trials.run_trial(trial_spec(project, tmp_path, overrides=sneaky))
 
 
@@ -320,7 +321,7 @@ def test_settings_cannot_change_the_test(project, tmp_path, split):
         'val_dataloader.dataset.split': 'test',
         'test_dataloader.dataset.split': split,
     }
-    with pytest.raises(RuntimeError, match='changes the test'):
+    with pytest.raises(UserError, match='changes the test'):
         trials.run_trial(trial_spec(project, tmp_path, overrides=swapped))
     with pytest.raises(LeakError, match='changes the test'):
         finals.run_final(spec_for(project, tmp_path, settings=swapped))
@@ -340,7 +341,7 @@ def test_a_search_on_images_that_another_seed_tests(project, tmp_path):
     trials.inspect_search(dict(spec, draws=draws[:1]))
     with pytest.raises(LeakError, match='9 .*are test images with another seed'):
         trials.inspect_search(spec)
-    with pytest.raises(RuntimeError, match='are test images with another seed'):
+    with pytest.raises(UserError, match='are test images with another seed'):
         trials.run_trial(spec)
 
 
@@ -351,8 +352,7 @@ def test_inspection_and_calibration(project, tmp_path):
     assert found['protocol']['search_splits'] == ['train800', 'val200']
     with pytest.raises(ValueError, match="has no 'num_tokns'"):
         trials.inspect_search(dict(spec, keys=['model.backbone.prompt.num_tokns']))
-    timed = trials.calibrate(spec)
-    assert timed['start'] > 0 and timed['training'] > 0
+    assert trials.calibrate(spec) > 0
     lost = {'optim_wrapper.optimizer.lr': 1e38, 'train_cfg.max_epochs': 8}
     assert trials.calibrate(dict(spec, overrides=lost)) is None
 
@@ -391,7 +391,7 @@ def test_sessions_that_join_calibrate_side_by_side(project, tmp_path):
             os._exit(1)
     os.read(there[0], 1)
     try:
-        assert trials.calibrate(spec)['training'] > 0
+        assert trials.calibrate(spec) > 0
     finally:
         os.write(go[1], b'.')
     assert os.waitpid(pid, 0)[1] == 0

@@ -4,7 +4,6 @@
 The machinery alone, with kills of whole sessions as well, is in test_kills.py.
 """
 
-import multiprocessing
 import os
 import random
 import signal
@@ -18,26 +17,19 @@ pytest.importorskip('optuna')
 
 from mmvpt.bench import comparable, get_protocol, read_record
 from mmvpt.bench.benchmark import Benchmark
-from mmvpt.bench.pool import MAX_DEATHS, Crew
-from mmvpt.bench.study import Settings
+from mmvpt.bench.pool import Pool
+from mmvpt.bench.scheduler import MAX_DEATHS
+from mmvpt.bench.settings import Settings
 from mmvpt.bench.suites import load_suite
 from tests.engine import miniature
-
-
-class ForkedCrew(Crew):
-    """Workers are forks, so that kills meet trainings and not the start of Python."""
-
-    def __init__(self, workers):
-        super().__init__(workers)
-        self._context = multiprocessing.get_context('fork')
 
 
 class Killer(threading.Thread):
     """Kill the worker of a random job at random moments, spread over some seconds."""
 
-    def __init__(self, crew, kills, seconds, seed):
+    def __init__(self, pool, kills, seconds, seed):
         super().__init__(daemon=True)
-        self.crew, self.left, self.rng = crew, kills, random.Random(seed)
+        self.pool, self.left, self.rng = pool, kills, random.Random(seed)
         self.longest = 1.5 * seconds / (kills + 1)
         self.over = threading.Event()
         self.killed = Counter()
@@ -45,10 +37,10 @@ class Killer(threading.Thread):
     def run(self):
         while self.left and not self.over.wait(self.rng.uniform(0, self.longest)):
             able = [
-                (worker.process.pid, worker.job.name)
-                for worker in list(self.crew._workers)
+                (worker.process.pid, job.name)
+                for worker, job in list(self.pool._running.values())
                 # one more death of a job would be taken for its own fault
-                if worker.job and self.killed[worker.job.name] < MAX_DEATHS - 1
+                if self.killed[job.name] < MAX_DEATHS - 1
             ]
             if able:
                 pid, name = self.rng.choice(able)
@@ -84,9 +76,10 @@ def run(suite, out, seeds, kills=0, seconds=0.0, seed=0):
     """Run the benchmark; return records, and how often jobs were killed."""
     url = f'sqlite:///{out}/search.db'
     settings = Settings(get_protocol('vpt'), out, seeds, url, 'asha', 4, 2)
-    with ForkedCrew(2) as crew:
-        benchmark = Benchmark(suite, settings, crew, search=True, line=lambda _: None)
-        killer = Killer(crew, kills, seconds, seed)
+    # forks, so that kills meet trainings and not the start of Python
+    with Pool(2, context='fork') as pool:
+        benchmark = Benchmark(suite, settings, pool, search=True, line=lambda _: None)
+        killer = Killer(pool, kills, seconds, seed)
         killer.start()
         failures = benchmark.run()
         killer.over.set()

@@ -16,7 +16,7 @@ def report(tmp_path):
     def made(records, *arguments):
         for i, record in enumerate(records):
             write_record(tmp_path / 'records' / f'{i}.json', record)
-        out = report_command.main([str(tmp_path), *arguments])
+        out = report_command.report([tmp_path], None, '--no-plots' not in arguments)
         return {path.name: path for path in out.iterdir()}
 
     return made

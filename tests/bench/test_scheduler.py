@@ -1,8 +1,8 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Jobs that do not fit beside others."""
+"""Jobs that do not fit beside others, and those whose processes die."""
 
-from mmvpt.bench.jobs import gather
-from mmvpt.bench.pool import Crew, Job
+from mmvpt.bench.pool import Job, Pool
+from mmvpt.bench.scheduler import gather
 
 SQUEEZE = 'tests.bench.deeds:squeeze'
 
@@ -13,31 +13,31 @@ def jobs(folder, count, **about):
 
 
 def test_what_does_not_fit_beside_others_is_tried_alone(tmp_path):
-    with Crew(2) as crew:
-        batch = gather(crew, jobs(tmp_path, 5, too_big=False))
+    with Pool(2, context='fork') as pool:
+        batch = gather(pool, jobs(tmp_path, 5, too_big=False))
         assert list(tmp_path.glob('*.failed')), 'all ran one by one'
-        assert batch.failed == {}
+        assert batch.failed_for == {}
         assert batch.results == {i: str(i) for i in range(5)}
-        batch = gather(crew, jobs(tmp_path, 1, too_big=True))
-        assert 'nothing of this session beside it' in batch.failed[0]
-        assert 'batch_size' in batch.failed[0]
+        batch = gather(pool, jobs(tmp_path, 1, too_big=True))
+        assert 'nothing of this session beside it' in batch.failed_for[0]
+        assert 'batch_size' in batch.failed_for[0]
 
 
 def test_deaths_lead_to_a_try_alone():
     seen = []
 
-    class Watched(Crew):
+    class Watched(Pool):
         def submit(self, job):
             seen.append((job.alone, len(self.running)))
             super().submit(job)
 
-    with Watched(2) as crew:
+    with Watched(2, context='fork') as pool:
         die = Job('tests.bench.deeds:die', {}, key=0)
         rest = [
             Job('tests.bench.deeds:device', dict(wait=0.1), key=i) for i in range(1, 4)
         ]
-        batch = gather(crew, [die, *rest])
+        batch = gather(pool, [die, *rest])
     assert sorted(batch.results) == [1, 2, 3]
-    assert 'process ended' in batch.failed[0]
+    assert 'process ended' in batch.failed_for[0]
     assert [beside for alone, beside in seen if alone] == [0, 0, 0]
     assert seen[0] == (False, 0) and len(seen) == 5 + 3

@@ -8,15 +8,16 @@ import pytest
 
 from mmvpt.bench import benchmark as benchmark_command
 from mmvpt.bench import get_protocol
+from mmvpt.bench.settings import Settings
 from mmvpt.bench.space_keys import check_keys
-from mmvpt.bench.study import Settings
 from mmvpt.bench.suites import FILES, ROOT, SEGMENTATION, ZOO_SPACES, Cell, load_suite
 from mmvpt.bench.suites import names as names_of_suites
 from mmvpt.engine.run import load_config
 from mmvpt.zoo.tables import BACKBONES
-from tests.bench.inline_pool import InlineCrew
+from tests.bench.inline_pool import InlinePool
 from tests.config_files import load
 from tests.engine import miniature
+from tests.tools.programs import load_tool
 
 PROBE = load_config(str(ROOT / 'configs/_base_/schedules/probe_lbfgs.py'))
 
@@ -123,7 +124,7 @@ def test_the_converged_probe_is_always_searched(tmp_path):
 def test_a_search_that_nobody_asked_for(tmp_path, monkeypatch):
     """The probe of the protocol of VPT: found on val, then trained without it."""
     pytest.importorskip('optuna')
-    monkeypatch.setattr(benchmark_command, 'Crew', InlineCrew)
+    monkeypatch.setattr(benchmark_command, 'Pool', InlinePool)
     plain = 'yapf.yapflib.yapf_api.FormatCode'
     monkeypatch.setattr(plain, lambda text, **_: (text, True))
     data = miniature.write_data(tmp_path)
@@ -137,7 +138,8 @@ def test_a_search_that_nobody_asked_for(tmp_path, monkeypatch):
     text = "name = 'mine'\nprotocol = 'vpt'\ntasks = dict(a={})\nseeds = [0]\n"
     suite.write_text(f"{text}methods = {{'probe': {entry!r}}}\n")
     arguments = [str(suite), '--method', 'all', '--out', str(tmp_path / 'out')]
-    assert benchmark_command.main([*arguments, '--no-preview']) == 1
+    main = load_tool('benchmark').main
+    assert main([*arguments, '--no-preview']) == 1
     folder = tmp_path / 'out/records/mine/vpt/a'
     search = json.loads((folder / 'probe_search.json').read_text())
     record = json.loads((folder / 'probe_seed0.json').read_text())
@@ -147,15 +149,15 @@ def test_a_search_that_nobody_asked_for(tmp_path, monkeypatch):
     del entry['space']
     suite.write_text(f"{text}methods = {{'probe': {entry!r}}}\n")
     with pytest.raises(ValueError, match='probe has a strategy, but no space'):
-        benchmark_command.main(arguments)
+        main(arguments)
 
 
 def test_costs_are_measured_with_the_settings_that_run():
     suite = load_suite('vtab', ['linear'], 'in21k', ['vtab-dtd'])
     settings = Settings(get_protocol('vpt'), Path('out'), (0,))
     for search in (False, True):
-        crew = InlineCrew(1)
-        benchmark = benchmark_command.Benchmark(suite, settings, crew, search)
+        pool = InlinePool()
+        benchmark = benchmark_command.Benchmark(suite, settings, pool, search)
         spec = benchmark._spec(benchmark.cells[0], 'final')
         space = benchmark.cells[0].space
         assert spec['overrides'] == (space.overrides(space.start) if search else {})

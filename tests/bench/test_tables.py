@@ -7,7 +7,8 @@ import pytest
 
 from mmvpt.bench import get_protocol
 from mmvpt.bench.collect import collect
-from mmvpt.bench.tables import cells, markdown, spread
+from mmvpt.bench.tables import cells, spread
+from mmvpt.display import markdown
 from tests.bench.results import group, runs, vtab
 
 

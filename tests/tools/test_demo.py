@@ -9,23 +9,21 @@ import pytest
 
 from mmvpt.analysis.pictures.demo import draw
 from mmvpt.bench import demo as demonstration
-from mmvpt.bench.demo import Result
+from mmvpt.bench.demo import DIGIT_SCENES, DIGITS, Result
 from tests.bench.invented import record
 from tests.miniatures import write_image
-from tools import demo, demo_seg
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = 'model.backbone.init_cfg.checkpoint'
 
 
-def plan(tool, *argv):
-    args = demonstration.parse_args(list(argv), None, tool.OUT, seeds=(0, 1))
-    return demonstration.plan(tool.SUITE, tool.OUT, args)
+def plan(demo, out='out', data='data', seeds=(0, 1)):
+    return demonstration.plan(demo, out, data, seeds)
 
 
 @pytest.fixture(scope='module')
 def methods():
-    return plan(demo)[0].methods
+    return plan(DIGITS)[0].methods
 
 
 @pytest.fixture
@@ -38,9 +36,7 @@ def results(methods):
 
 
 def test_it_compares_with_the_reference(methods, results):
-    table = demonstration.report(
-        results, methods, [0, 1], 'top-1', demo.REFERENCE, 'vs probe'
-    )
+    table = demonstration.table(DIGITS, results, methods, [0, 1])
     lines = table.splitlines()
     assert len(lines) == len(methods) + 2
     assert 'val top-1 %' in lines[0] and 'vs probe' in lines[0]
@@ -49,17 +45,17 @@ def test_it_compares_with_the_reference(methods, results):
 
 
 @pytest.mark.parametrize(
-    'tool, data, weights',
+    'demo, data, weights',
     [
-        (demo, 'digits-target-seed5', 'epoch_15.pth'),
-        (demo_seg, 'digit-scenes-seed5', 'iter_1000.pth'),
+        (DIGITS, 'digits-target-seed5', 'epoch_15.pth'),
+        (DIGIT_SCENES, 'digit-scenes-seed5', 'iter_1000.pth'),
     ],
 )
-def test_files_lie_where_the_command_line_says(tool, data, weights):
-    suite, settings = plan(tool, '--out', 'a/b', '--data-root', 'c', '--seeds', '5')
+def test_files_lie_where_the_command_line_says(demo, data, weights):
+    suite, settings = plan(demo, 'a/b', 'c', [5])
     assert settings.seeds == (5,) and settings.out == Path('a/b')
-    assert tool.REFERENCE in suite.methods and (ROOT / tool.PRETRAIN).is_file()
-    folders = demonstration.folders(suite, settings, 5)
+    assert demo.reference in suite.methods and (ROOT / demo.pretrain).is_file()
+    folders = demonstration.folders(suite, settings)
     assert list(folders) == list(suite.methods)
     for cell in suite.cells.values():
         assert (ROOT / cell.config).is_file()
@@ -88,7 +84,7 @@ def test_a_row_is_taken_from_a_record():
 
 
 def test_an_earlier_demo_is_forgotten(tmp_path):
-    suite, settings = plan(demo, '--out', str(tmp_path), '--seeds', '0')
+    suite, settings = plan(DIGITS, str(tmp_path), seeds=[0])
     kept = tmp_path / 'davpt' / 'seed7'
     for folder in (tmp_path / 'records', tmp_path / 'davpt' / 'seed0', kept):
         folder.mkdir(parents=True)
@@ -107,5 +103,5 @@ def test_picture(tmp_path, methods, results):
             img_path=str(image), gt_label=np.array([1]), pred_label=np.array([i])
         )
         (folders[method] / 'predictions.pkl').write_bytes(pickle.dumps([item]))
-    draw(results, methods, demo.REFERENCE, 0, tmp_path / 'out.png', folders)
+    draw(results, methods, DIGITS.reference, 0, tmp_path / 'out.png', folders)
     assert (tmp_path / 'out.png').stat().st_size > 10000

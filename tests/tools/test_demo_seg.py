@@ -9,11 +9,11 @@ import pytest
 
 from mmvpt.analysis.pictures import demo_seg as seg_picture
 from mmvpt.bench import demo as demonstration
-from mmvpt.bench import pretraining
+from mmvpt.bench import finals
+from mmvpt.bench.demo import DIGIT_SCENES
 from mmvpt.datasets import export_digit_scenes
-from tests.bench.inline_pool import InlineCrew
+from tests.bench.inline_pool import InlinePool
 from tests.config_files import ROOT, load
-from tools import demo_seg
 
 SCENES = dict(training=4, validation=2, test=3)
 SHORT = {'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2}
@@ -26,9 +26,7 @@ def demo(tmp_path_factory):
     root = tmp_path_factory.mktemp('demo')
     data = root / 'data'
     export_digit_scenes(data, (0,), SCENES, dict(training=4, validation=2))
-    argv = ['--out', str(root), '--data-root', str(data), '--seeds', '0']
-    args = demonstration.parse_args(argv, None, demo_seg.OUT, seeds=())
-    suite, settings = demonstration.plan(demo_seg.SUITE, demo_seg.OUT, args)
+    suite, settings = demonstration.plan(DIGIT_SCENES, str(root), str(data), [0])
     weights = {'model.backbone.init_cfg.checkpoint': str(root / 'pretrain/iter_2.pth')}
     cells = {
         key: replace(cell, options={**cell.options, **SHORT, **weights})
@@ -41,20 +39,20 @@ def demo(tmp_path_factory):
         patch.chdir(ROOT)
         # formatting the config for a checkpoint takes longer than the training
         patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda code, **_: (code, 1))
-        pretraining.pretrain(
+        finals.pretrain(
             dict(
-                config=demo_seg.PRETRAIN,
+                config=DIGIT_SCENES.pretrain,
                 options={**source, **SHORT},
                 work_dir=str(root / 'pretrain'),
             )
         )
-        results = demonstration.tune(InlineCrew(1), suite, settings)
+        results = demonstration.tune(InlinePool(), suite, settings)
     return suite, settings, results
 
 
 def test_runs_give_miou_and_label_maps(demo):
     suite, settings, results = demo
-    for method, folder in demonstration.folders(suite, settings, 0).items():
+    for method, folder in demonstration.folders(suite, settings).items():
         assert 0 <= results[method, 0].test <= 100
         maps = folder / 'predictions'
         assert sorted(path.name for path in maps.iterdir()) == [
@@ -71,7 +69,7 @@ def test_class_ious_are_those_of_the_metric(demo):
         load(ROOT / config).test_dataloader.dataset,
         f'{settings.out}/data/digit-scenes-seed0',
     )
-    folder = demonstration.folders(suite, settings, 0)['UperNet']
+    folder = demonstration.folders(suite, settings)['UperNet']
     ious = seg_picture.class_ious(scenes, str(folder / 'predictions'))
     assert ious.shape == (6,)
     # mmseg rounds to two digits
@@ -84,14 +82,8 @@ def test_picture(demo, monkeypatch):
     suite, settings, results = demo
     monkeypatch.chdir(ROOT)
     path = settings.out / 'results.png'
-    demo_seg.picture(
-        results,
-        demonstration.folders(suite, settings, 0),
-        f'{settings.out}/data/digit-scenes-seed0',
-        suite.cells['UperNet', 'digit-scenes'].config,
-        0,
-        path,
-    )
+    data = f'{settings.out}/data'
+    DIGIT_SCENES.draw(DIGIT_SCENES, results, suite, settings, data, path)
     picture = cv2.imread(str(path))
     assert min(picture.shape[:2]) > 300
     colours = {tuple(c) for c in picture[::3, ::3, ::-1].reshape(-1, 3).tolist()}

@@ -12,19 +12,18 @@ import pytest
 
 pytest.importorskip('optuna')
 
-from mmvpt.bench import (
-    benchmark as benchmark_command,
-)
-from mmvpt.bench import (
-    report as report_command,
-)
-from mmvpt.bench import (
-    search as search_command,
-)
-from mmvpt.bench.store import StorageError
-from tests.bench.inline_pool import InlineCrew
+import mmvpt.bench.benchmark
+import mmvpt.bench.search
+from mmvpt.bench.settings import StorageError
+from mmvpt.errors import UserError
+from tests.bench.inline_pool import InlinePool
 from tests.engine import miniature
 from tests.engine.miniature import ROOT
+from tests.tools.programs import load_tool
+
+benchmark_command, report_command, search_command = map(
+    load_tool, ('benchmark', 'report', 'search')
+)
 
 
 @pytest.fixture(scope='module')
@@ -63,8 +62,8 @@ def project(tmp_path_factory):
 def in_this_process():
     """Fast: no processes, config files unformatted."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(benchmark_command, 'Crew', InlineCrew)
-        patch.setattr(search_command, 'Crew', InlineCrew)
+        patch.setattr(mmvpt.bench.benchmark, 'Pool', InlinePool)
+        patch.setattr(mmvpt.bench.search, 'Pool', InlinePool)
         plain = 'yapf.yapflib.yapf_api.FormatCode'
         patch.setattr(plain, lambda text, **_: (text, True))
         yield
@@ -161,10 +160,10 @@ def test_a_bad_cell_stops_no_other(project, tmp_path, capsys):
     )
     out = tmp_path / 'out'
     arguments = [str(path), '--method', 'all', '--search', '--strategy', 'grid']
-    with pytest.raises(RuntimeError, match='3 failed') as error:
+    with pytest.raises(UserError, match='3 failed') as error:
         benchmark_command.main([*arguments, '--preview', '--out', str(out)])
     assert not list(out.glob('re*'))
-    with pytest.raises(RuntimeError) as error:
+    with pytest.raises(UserError) as error:
         benchmark_command.main([*arguments, '--out', str(out)])
     message = str(error.value)
     assert message.startswith('3 failed:\ncolours, ')
@@ -182,7 +181,7 @@ def test_another_search_of_a_cell_stops_no_other(project, benchmark, capsys):
     out, _ = benchmark
     arguments = [str(project / 'suite.py'), '--method', 'all', '--out', str(out)]
     arguments += ['--search', '--no-preview', '--strategy', 'grid']
-    with pytest.raises(RuntimeError, match='1 failed:\ncolours, deep: .*of another'):
+    with pytest.raises(UserError, match='1 failed:\ncolours, deep: .*of another'):
         benchmark_command.main([*arguments, '--search-seed', '1'])
     assert '2 records in' in capsys.readouterr().out
     with pytest.raises(StorageError, match='cannot use the storage'):
@@ -218,9 +217,9 @@ def search(project, *arguments, config='mini_net_colours.py', space='space.py'):
 
 
 def test_errors_of_a_search(project, capsys):
-    with pytest.raises(RuntimeError, match="no 'optimiser'; did you mean 'optimizer'"):
+    with pytest.raises(UserError, match="no 'optimiser'; did you mean 'optimizer'"):
         search(project, space='wrong.py')
-    with pytest.raises(RuntimeError, match='no validation split'):
+    with pytest.raises(UserError, match='no validation split'):
         search(project, config='no_val.py')
     with pytest.raises(StorageError, match='cannot use the storage'):
         search(project, '--storage', 'sqlite:////proc/no/such/place.db')

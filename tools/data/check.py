@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from mmvpt.datasets.prepare import TASKS, RefusedError, check, find_task, table  # noqa: E402
+from mmvpt.display import print_markdown  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.json:
         print(json.dumps([report.as_dict() for report in reports], indent=2))
     else:
-        print(table(reports))
+        print_markdown(table(reports))
     passing = ('ok',) if args.tasks else ('ok', 'absent')
     sys.exit(any(report.verdict not in passing for report in reports))
 

@@ -2,12 +2,17 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Plots of what speed.py measured."""
 
-import sys
-from pathlib import Path
+from __future__ import annotations
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mmvpt.bench.speed.plot import main  # noqa: E402
+def main() -> None:
+    """Run it with the arguments of the process."""
+    from mmvpt.bench.speed.plot import main
+
+    main()
+
 
 if __name__ == '__main__':
-    main()
+    from checkout import run_tool
+
+    run_tool(main)

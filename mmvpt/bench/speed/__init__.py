@@ -1,2 +1,2 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Speed and memory. The program ``tools/benchmark.py`` beside it measures accuracy."""
+"""Speed and memory; accuracy is measured by ``mmvpt.bench.benchmark``."""

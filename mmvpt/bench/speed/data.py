@@ -11,17 +11,11 @@ OUT.json.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import shlex
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -40,11 +34,7 @@ from .subjects import Setting, Subject
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line.
-
-    Args:
-        argv: Arguments; those of the process by default.
-    """
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -70,22 +60,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> dict:
-    """Run the benchmark, write its file and return what is in it.
-
-    Args:
-        argv: Arguments; those of the process by default.
-    """
+    """Run the benchmark, write its file and return what is in it."""
     args = parse_args(argv)
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
-    command = ['python', 'tools/speed/data.py', *(argv or sys.argv[1:])]
-    result: dict[str, Any] = dict(
-        command=shlex.join(command),
-        date=datetime.now().astimezone().isoformat(timespec='seconds'),
-        machine=measure.describe_machine(args.device),
-        load_before=os.getloadavg(),
-        settings={k: v for k, v in vars(args).items() if k != 'out'},
-    )
+    result = measure.begin('data', argv, args)
     names = ('arch', 'batch_size', 'num_tokens', 'threads', 'device', 'dtype')
     step = Subject('vpt-deep', Setting(**{name: getattr(args, name) for name in names}))
     with tempfile.TemporaryDirectory() as folder:
@@ -100,10 +79,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
         )
         for name, seconds in result['seconds'].items()
     }
-    result['load_after'] = os.getloadavg()
-    out = Path(args.out).with_suffix('.json')
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + '\n')
+    measure.write(result, args.out)
     clock = ' of the processor' if nothing_hidden(args) else ''
     for name, part in result['part_of_step'].items():
         batch = 1e3 * statistics.median(result['seconds'][name]['batch'])
@@ -123,11 +99,6 @@ def measure_rounds(
     args: argparse.Namespace, step: Callable[[], None], batches: Iterator[Tensor]
 ) -> dict[str, list[float]]:
     """Read a batch and run a step, again and again, as training does.
-
-    Args:
-        args: The command line.
-        step: Runs a training step.
-        batches: Yields normalised images, (B, 3, height, width).
 
     Returns:
         Seconds of every round for its ``batch`` and its ``step``.

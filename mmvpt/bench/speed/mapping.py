@@ -21,11 +21,7 @@ from mmvpt.engine.guidance.clustering import (
 
 
 def main(argv: Sequence[str] | None = None) -> list[float]:
-    """Measure and print; return the seconds of every update.
-
-    Args:
-        argv: Arguments; those of the process by default.
-    """
+    """Measure and print; return the seconds of every update."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )

@@ -3,21 +3,27 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import gc
 import json
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+
+from mmvpt.files import write_whole
 
 from .subjects import Setting, Subject, differences
 
@@ -50,10 +56,6 @@ def prepare(
     names: list[str], setting: Setting
 ) -> tuple[list[Subject], dict[str, dict], list[str]]:
     """Build subjects that share frozen weights, and compare what must be equal.
-
-    Args:
-        names: The subjects.
-        setting: The cell.
 
     Returns:
         The subjects; by method, :func:`differences` from its full-token way; and the
@@ -113,10 +115,6 @@ def measure_times(
 
 def measure_memory(name: str, setting: Setting) -> dict[str, int] | None:
     """Measure one cell in a process of its own.
-
-    Args:
-        name: The subject.
-        setting: The cell.
 
     Returns:
         In bytes, on the CPU ``before`` (resident after all imports
@@ -201,6 +199,26 @@ def synchronize(device: str) -> None:
     """Wait for the GPU, if there is one in play."""
     if device.startswith('cuda'):
         torch.cuda.synchronize()
+
+
+def begin(program: str, argv: Sequence[str] | None, args: argparse.Namespace) -> dict:
+    """Return what a result says of its run: command, date, machine, load, settings."""
+    words = ['python', f'tools/speed/{program}.py', *(argv or sys.argv[1:])]
+    own = ('out', 'folder')  # where things go
+    return dict(
+        command=shlex.join(words),
+        date=datetime.now().astimezone().isoformat(timespec='seconds'),
+        machine=describe_machine(args.device),
+        load_before=os.getloadavg(),
+        settings={k: v for k, v in vars(args).items() if k not in own},
+    )
+
+
+def write(result: dict, out: str) -> None:
+    """Write OUT.json, with the load of this moment."""
+    result['load_after'] = os.getloadavg()
+    text = json.dumps(result, indent=1) + '\n'
+    write_whole(Path(out).with_suffix('.json'), text.encode())
 
 
 def describe_machine(device: str) -> dict:

@@ -38,11 +38,7 @@ TITLES = {'train': 'training step', 'infer': 'inference'}
 
 
 def main(argv: Sequence[str] | None = None) -> list[Path]:
-    """Draw and return the files that were written.
-
-    Args:
-        argv: Arguments; those of the process by default.
-    """
+    """Draw and return the files that were written."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )

@@ -9,16 +9,10 @@ those of the wall clock. Writes OUT.json.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import shlex
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import datetime
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -32,11 +26,7 @@ from .subjects import NUM_CLASSES
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line.
-
-    Args:
-        argv: Arguments; those of the process by default.
-    """
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -60,26 +50,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> dict:
-    """Run the benchmark, write its file and return what is in it.
-
-    Args:
-        argv: Arguments; those of the process by default.
-    """
+    """Run the benchmark, write its file and return what is in it."""
     args = parse_args(argv)
-    result = dict(
-        command=shlex.join(
-            ['python', 'tools/speed/prefix.py', *(argv or sys.argv[1:])]
-        ),
-        date=datetime.now().astimezone().isoformat(timespec='seconds'),
-        machine=measure.describe_machine(args.device),
-        load_before=os.getloadavg(),
-    )
+    result = measure.begin('prefix', argv, args)
     with tempfile.TemporaryDirectory() as temporary:
         result.update(compare(args, args.folder or temporary))
-    result['load_after'] = os.getloadavg()
-    out = Path(args.out).with_suffix('.json')
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + '\n')
+    measure.write(result, args.out)
     ratio = result['faster']
     overhead = 100 * result['first_epoch_overhead']
     clock = 'processor time' if args.device == 'cpu' else 'wall time'
@@ -97,10 +73,6 @@ def main(argv: Sequence[str] | None = None) -> dict:
 
 def compare(args: argparse.Namespace, folder: str) -> dict:
     """Measure both ways in turn.
-
-    Args:
-        args: The command line.
-        folder: Where the cache goes.
 
     Returns:
         Seconds of every epoch and what follows from them.
@@ -136,7 +108,6 @@ def compare(args: argparse.Namespace, folder: str) -> dict:
     cache.close()
     plain, cached = (values[1:] for values in seconds.values())
     return dict(
-        settings={k: v for k, v in vars(args).items() if k not in ('out', 'folder')},
         seconds=seconds,
         faster=dict(
             median=statistics.median(a / b for a, b in zip(plain, cached)),

@@ -6,17 +6,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from mmvpt.display import markdown
+
 MEBI = 2**20
 TOO_LARGE = 'out of memory'
 
 
 def add_ratios(rows: dict[str, dict], references: Sequence[str]) -> None:
-    """Add to each row its medians, least values and ratios.
-
-    Args:
-        rows: By subject; changed in place.
-        references: Subjects; those that are not there are left out.
-    """
+    """Add to each row its medians, least values and ratios."""
     for name, row in rows.items():
         for clock, values in row.get('seconds', {}).items():
             row[clock] = dict(median=statistics.median(values), least=min(values))
@@ -32,10 +29,6 @@ def ratios(row: dict, other: dict) -> dict:
 
     The median ratio of times is that of the ratios within each round, where both met
     the same load; the least one is that of the least values.
-
-    Args:
-        row: What was measured of a subject.
-        other: What was measured of the one it is compared with.
     """
     found = {}
     if 'operations' in row:
@@ -59,12 +52,8 @@ def net(memory: dict[str, int]) -> int:
     return memory['peak'] - memory.get('before', 0)
 
 
-def markdown(result: dict) -> str:
-    """Return the report as Markdown.
-
-    Args:
-        result: What the JSON file holds.
-    """
+def page(result: dict) -> str:
+    """Return the report as Markdown."""
     machine = result['machine']
     versions = ', '.join(f'{k} {v}' for k, v in machine['versions'].items())
     loads = ' to '.join(f'{result[k][0]:.1f}' for k in ('load_before', 'load_after'))
@@ -82,11 +71,7 @@ def markdown(result: dict) -> str:
 
 
 def group_table(group: dict) -> list[str]:
-    """Return the lines of one group: what it is, the table, how equal they are.
-
-    Args:
-        group: Setting, checks and rows.
-    """
+    """Return the lines of one group: what it is, the table, how equal they are."""
     setting, rows = group['setting'], group['rows']
     labels = list(dict.fromkeys(label for row in rows for label in row['ratios']))
     columns = {'subject': lambda row: row['subject']}
@@ -112,6 +97,7 @@ def group_table(group: dict) -> list[str]:
                 columns[f'{key} / {label}'] = lambda row, at=(label, key): ratio(
                     row, *at
                 )
+    body = [[cell(row) for cell in columns.values()] for row in rows]
     lines = [
         f'**{setting["mode"]}**, {setting["arch"]}, {setting["image_size"]} pixels, '
         f'B = {setting["batch_size"]}, M = {setting["num_tokens"]}, '
@@ -119,11 +105,8 @@ def group_table(group: dict) -> list[str]:
         f'dropout of prompts {setting["drop_rate"]}, {setting["optimizer"]}, '
         f'recomputed: {setting["with_cp"]}; load {group["load"][0]:.1f}',
         '',
-        '| ' + ' | '.join(columns) + ' |',
-        '| --- ' + '| ---: ' * (len(columns) - 1) + '|',
+        markdown([[*columns], *body]).rstrip(),
     ]
-    for row in rows:
-        lines.append('| ' + ' | '.join(cell(row) for cell in columns.values()) + ' |')
     if timed:
         lines += ['', 'Times and their ratios: median (least).']
     if group['too_large']:
@@ -139,13 +122,7 @@ def group_table(group: dict) -> list[str]:
 
 
 def ratio(row: dict, label: str, key: str) -> str:
-    """Format one ratio of a row, or nothing where there is none.
-
-    Args:
-        row: A row of a group.
-        label: What the ratio refers to.
-        key: ``operations``, ``wall``, ``processor``, ``memory`` or ``kept``.
-    """
+    """Format one ratio of a row, or nothing where there is none."""
     value = row['ratios'].get(label, {}).get(key)
     if value is None:
         return ''

@@ -11,16 +11,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import gc
-import json
 import os
-import shlex
 import sys
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 
+from mmvpt.display import print_markdown
+
 from . import measure
-from .report import add_ratios, markdown
+from .report import add_ratios, page
 from .subjects import BARE, FULL, METHODS, WITH_CP, Setting, subject_names
 
 #: What ratios refer to besides the full-token way, unless the command says otherwise.
@@ -28,11 +27,7 @@ REFERENCES = {'train': ('full', 'vpt-deep'), 'infer': ('bare', 'vpt-deep')}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line.
-
-    Args:
-        argv: Arguments; those of the process by default.
-    """
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -99,49 +94,24 @@ def names_of(args: argparse.Namespace, mode: str) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> dict:
-    """Run the benchmark, write its files and return what is in the JSON one.
-
-    Args:
-        argv: Arguments; those of the process by default.
-    """
+    """Run the benchmark, write its files and return what is in the JSON one."""
     args = parse_args(argv)
-    out = Path(args.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    command = ['python', 'tools/speed/speed.py', *(argv or sys.argv[1:])]
-    result = dict(
-        command=shlex.join(command),
-        date=datetime.now().astimezone().isoformat(timespec='seconds'),
-        machine=measure.describe_machine(args.device),
-        load_before=os.getloadavg(),
-        settings={k: v for k, v in vars(args).items() if k != 'out'},
-        groups=[],
-    )
+    result = dict(measure.begin('speed', argv, args), groups=[])
+    shared = [f.name for f in dataclasses.fields(Setting) if hasattr(args, f.name)]
+    shared = {n: getattr(args, n) for n in shared if n not in ('num_tokens', 'threads')}
     for mode in args.modes:
         for count in args.num_tokens:
-            setting = Setting(
-                mode=mode,
-                num_tokens=count,
-                **{
-                    field.name: getattr(args, field.name)
-                    for field in dataclasses.fields(Setting)
-                    if field.name not in ('mode', 'num_tokens', 'threads')
-                },
-            )
+            setting = Setting(mode=mode, num_tokens=count, **shared)
             result['groups'] += measure_group(args, setting)
-            result['load_after'] = os.getloadavg()
             # After every group: a long run that is stopped leaves what it has.
-            out.with_suffix('.json').write_text(json.dumps(result, indent=1) + '\n')
-            out.with_suffix('.md').write_text(markdown(result))
-    print(markdown(result))
+            measure.write(result, args.out)
+            Path(args.out).with_suffix('.md').write_text(page(result))
+    print_markdown(page(result))
     return result
 
 
 def measure_group(args: argparse.Namespace, setting: Setting) -> list[dict]:
     """Measure all subjects of one mode and number of prompts, side by side.
-
-    Args:
-        args: The command line.
-        setting: The cell, but for threads.
 
     Returns:
         One group for each number of threads: its setting, the load at its end, the

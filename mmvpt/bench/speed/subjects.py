@@ -218,12 +218,7 @@ def subject_names(mode: str, methods: list[str], against: list[str]) -> list[str
 
 
 def build_backbone(name: str, setting: Setting) -> tuple[nn.Module, int]:
-    """Build what a subject runs, and say how many channels it returns.
-
-    Args:
-        name: Name of the subject.
-        setting: The cell.
-    """
+    """Build what a subject runs, and say how many channels it returns."""
     arch = PromptedVisionTransformer.arch_zoo[setting.arch]
     dims = arch['embed_dims']
     size = dict(img_size=setting.image_size, patch_size=16)
@@ -281,10 +276,6 @@ def differences(ours: Subject, plain: Subject) -> dict[str, float]:
 
     Both are as constructed. With dropout they draw different masks, so there is
     nothing to compare while training.
-
-    Args:
-        ours: The method.
-        plain: Its full-token way.
 
     Returns:
         The largest difference of logits, relative to the largest of them, and for

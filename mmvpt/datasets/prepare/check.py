@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from mmvpt.datasets.fgvc import FGVC
 from mmvpt.datasets.vtab1k import VTAB1k
+from mmvpt.display import markdown
 
 from .images import load
 from .layouts import expected_counts
@@ -122,11 +123,8 @@ def table(reports: Iterable[Report]) -> str:
         )
         below += [f'{report.task}: {text}' for text in report.problems]
         below += [f'{report.task}: note: {text}' for text in report.notes]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    padded = [[c.ljust(w) for c, w in zip(row, widths)] for row in rows]
-    lines = ['  '.join(row).rstrip() for row in padded]
-    lines.insert(1, '  '.join('-' * width for width in widths))
-    return '\n'.join([*lines, *([''] if below else []), *below])
+    # a list, since lines of one paragraph run together on a terminal
+    return '\n'.join([markdown(rows), *(f'- {line}' for line in below)])
 
 
 def _folder(task: Task, out: Path) -> Path:

@@ -13,6 +13,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from mmvpt.display import markdown
 from mmvpt.errors import UserError
 from mmvpt.registry import HOOKS
 
@@ -106,17 +107,9 @@ class TunedParametersHook(Hook):
             for name, group in report['groups'].items()
         ]
         rows.append(('total', f'{report["tuned"]:,}', f'{report["frozen"]:,}'))
-        table = [('part', 'tuned', 'frozen'), *rows]
-        widths = [max(len(row[i]) for row in table) for i in range(3)]
-        lines = [
-            f'{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}' for a, b, c in table
-        ]
-        lines.insert(1, '-' * len(lines[0]))
-        lines.insert(-1, '-' * len(lines[0]))
         runner.logger.info(
-            'Parameters:\n'
-            + '\n'.join(lines)
-            + f'\n{report["percent"]:.3f} % of {report["total"]:,} are tuned.'
+            f'Parameters:\n{markdown([("part", "tuned", "frozen"), *rows])}'
+            f'{report["percent"]:.3f} % of {report["total"]:,} are tuned.'
         )
         path = Path(runner.log_dir) / 'tuned_parameters.json'
         path.write_text(json.dumps(report, indent=1) + '\n')
