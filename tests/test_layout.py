@@ -16,7 +16,6 @@ import mmvpt.registry
 
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = '# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.\n'
-MAX_LINES = 400
 
 # From the bottom up: a module imports from its own row and from rows above it here.
 LAYERS = (
@@ -229,9 +228,6 @@ def test_python_files():
         licensed = name.parts[0] == 'configs' or not text
         if not licensed and not re.sub(r'^#!.*\n', '', text).startswith(HEADER):
             problems.append(f'{name}: the first line is not the licence header')
-        lines = text.count('\n')
-        if lines > MAX_LINES:
-            problems.append(f'{name}: {lines} lines, at most {MAX_LINES}: split it')
         if any(re.fullmatch(r'utils?|helpers?|misc|common', p) for p in name.parts):
             problems.append(f'{name}: name it for what it does')
         if re.search(r'(^|_)(utils?|helpers?|misc)$', path.stem):

@@ -11,7 +11,7 @@ model = dict(
     backbone=dict(
         prompt=dict(
             type='DistributionAwarePrompt',
-            num_classes=6,
+            num_classes=_base_.model.decode_head.num_classes,
             num_guided_tokens=3,
             num_tokens=10,
             labels='patch',
@@ -19,7 +19,11 @@ model = dict(
         tunable='davpt+',
     )
 )
-custom_hooks = [
-    dict(type='mmvpt.SemanticMappingHook', by_epoch=False, interval=20),
-    dict(type='mmvpt.MetricGuidanceHook', visual_weight=0.1, cls_weight=0.1),
-]
+default_hooks = dict(
+    semantic_mapping=dict(
+        type='mmvpt.SemanticMappingHook', by_epoch=False, interval=20
+    ),
+    metric_guidance=dict(
+        type='mmvpt.MetricGuidanceHook', visual_weight=0.1, cls_weight=0.1
+    ),
+)

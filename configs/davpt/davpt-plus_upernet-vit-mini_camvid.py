@@ -11,15 +11,19 @@ model = dict(
     backbone=dict(
         prompt=dict(
             type='DistributionAwarePrompt',
-            num_classes=11,
+            num_classes=_base_.model.decode_head.num_classes,
             num_guided_tokens=5,
             num_tokens=10,
         ),
         tunable='davpt+',
     )
 )
-custom_hooks = [
+default_hooks = dict(
     # one pass over the images are 46 batches
-    dict(type='mmvpt.SemanticMappingHook', by_epoch=False, interval=46),
-    dict(type='mmvpt.MetricGuidanceHook', visual_weight=0.1, cls_weight=0.1),
-]
+    semantic_mapping=dict(
+        type='mmvpt.SemanticMappingHook', by_epoch=False, interval=46
+    ),
+    metric_guidance=dict(
+        type='mmvpt.MetricGuidanceHook', visual_weight=0.1, cls_weight=0.1
+    ),
+)

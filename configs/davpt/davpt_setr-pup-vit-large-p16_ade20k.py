@@ -15,6 +15,10 @@ _base_ = [
 
 model = dict(
     backbone=dict(
-        prompt=dict(type='DistributionAwarePrompt', num_classes=150, init_divisor=8.0)
+        prompt=dict(
+            type='DistributionAwarePrompt',
+            num_classes=_base_.model.decode_head.num_classes,
+            init_divisor=8.0,
+        )
     )
 )

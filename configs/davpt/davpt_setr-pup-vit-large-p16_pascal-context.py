@@ -15,7 +15,11 @@ _base_ = [
 
 model = dict(
     backbone=dict(
-        prompt=dict(type='DistributionAwarePrompt', num_classes=60, init_divisor=8.0)
+        prompt=dict(
+            type='DistributionAwarePrompt',
+            num_classes=_base_.model.decode_head.num_classes,
+            init_divisor=8.0,
+        )
     )
 )
 # one pass over the training images in batches of 16

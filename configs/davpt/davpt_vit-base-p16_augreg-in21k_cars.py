@@ -14,11 +14,14 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 196
 model = dict(
     backbone=dict(
-        prompt=dict(num_classes=196, num_guided_tokens=60, num_tokens=80, mask=False)
+        prompt=dict(
+            num_classes=num_classes, num_guided_tokens=60, num_tokens=80, mask=False
+        )
     ),
-    head=dict(num_classes=196),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(dataset=dict(name='cars'))
 val_dataloader = dict(dataset=dict(name='cars'))

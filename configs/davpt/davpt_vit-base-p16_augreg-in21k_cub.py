@@ -14,10 +14,11 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 200
 model = dict(
     backbone=dict(
         prompt=dict(
-            num_classes=200,
+            num_classes=num_classes,
             num_guided_tokens=10,
             num_tokens=10,
             guided_layers=(10, 11),
@@ -25,7 +26,7 @@ model = dict(
         ),
         drop_path_rate=0.1,
     ),
-    head=dict(num_classes=200),
+    head=dict(num_classes=num_classes),
 )
 optim_wrapper = dict(
     optimizer=dict(lr=0.0005, weight_decay=0.05),

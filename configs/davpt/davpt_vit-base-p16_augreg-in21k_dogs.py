@@ -16,11 +16,14 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 120
 model = dict(
     backbone=dict(
-        prompt=dict(num_classes=120, num_guided_tokens=10, num_tokens=20, mask=False)
+        prompt=dict(
+            num_classes=num_classes, num_guided_tokens=10, num_tokens=20, mask=False
+        )
     ),
-    head=dict(num_classes=120),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(
     batch_size=64, dataset=dict(name='dogs'), batch_sampler=dict(samples_per_class=4)

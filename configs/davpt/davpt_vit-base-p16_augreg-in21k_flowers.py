@@ -16,11 +16,14 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 102
 model = dict(
     backbone=dict(
-        prompt=dict(num_classes=102, num_guided_tokens=10, num_tokens=40, mask=False)
+        prompt=dict(
+            num_classes=num_classes, num_guided_tokens=10, num_tokens=40, mask=False
+        )
     ),
-    head=dict(num_classes=102),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(dataset=dict(name='flowers'))
 val_dataloader = dict(dataset=dict(name='flowers'))

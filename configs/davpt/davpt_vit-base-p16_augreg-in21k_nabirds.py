@@ -14,17 +14,18 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 555
 model = dict(
     backbone=dict(
         prompt=dict(
-            num_classes=555,
+            num_classes=num_classes,
             num_guided_tokens=10,
             num_tokens=5,
             guided_layers=(9, 10, 11),
             mask=False,
         )
     ),
-    head=dict(num_classes=555),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(dataset=dict(name='nabirds'))
 val_dataloader = dict(dataset=dict(name='nabirds'))

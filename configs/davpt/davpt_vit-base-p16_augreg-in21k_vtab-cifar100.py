@@ -16,10 +16,11 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 100
 model = dict(
     backbone=dict(
         prompt=dict(
-            num_classes=100,
+            num_classes=num_classes,
             num_guided_tokens=20,
             num_tokens=20,
             guided_layers=list(range(3, 12)),
@@ -27,7 +28,7 @@ model = dict(
         ),
         drop_path_rate=0.1,
     ),
-    head=dict(num_classes=100),
+    head=dict(num_classes=num_classes),
 )
 optim_wrapper = dict(
     optimizer=dict(lr=0.005, weight_decay=1.0),

@@ -15,11 +15,14 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 16
 model = dict(
     backbone=dict(
-        prompt=dict(num_classes=16, num_guided_tokens=10, num_tokens=10, mask=False)
+        prompt=dict(
+            num_classes=num_classes, num_guided_tokens=10, num_tokens=10, mask=False
+        )
     ),
-    head=dict(num_classes=16),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(dataset=dict(task='dsprites_loc'))
 val_dataloader = dict(dataset=dict(task='dsprites_loc'))

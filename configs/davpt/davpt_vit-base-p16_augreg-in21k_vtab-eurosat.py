@@ -15,17 +15,18 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 10
 model = dict(
     backbone=dict(
         prompt=dict(
-            num_classes=10,
+            num_classes=num_classes,
             num_guided_tokens=10,
             num_tokens=20,
             guided_layers=(9, 10, 11),
             mask=False,
         )
     ),
-    head=dict(num_classes=10),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(dataset=dict(task='eurosat'))
 val_dataloader = dict(dataset=dict(task='eurosat'))

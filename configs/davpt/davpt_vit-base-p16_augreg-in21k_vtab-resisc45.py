@@ -17,17 +17,18 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 45
 model = dict(
     backbone=dict(
         prompt=dict(
-            num_classes=45,
+            num_classes=num_classes,
             num_guided_tokens=10,
             num_tokens=20,
             guided_layers=list(range(0, 12)),
             mask=False,
         )
     ),
-    head=dict(num_classes=45),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(dataset=dict(task='resisc45'))
 val_dataloader = dict(dataset=dict(task='resisc45'))

@@ -14,17 +14,18 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 196
 model = dict(
     backbone=dict(
         prompt=dict(
-            num_classes=196,
+            num_classes=num_classes,
             num_guided_tokens=15,
             num_tokens=15,
             guided_layers=list(range(4, 12)),
             init_divisor=1.0,
         )
     ),
-    head=dict(num_classes=196),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(dataset=dict(name='cars'))
 val_dataloader = dict(dataset=dict(name='cars'))

@@ -14,10 +14,11 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 200
 model = dict(
     backbone=dict(
         prompt=dict(
-            num_classes=200,
+            num_classes=num_classes,
             num_guided_tokens=20,
             num_tokens=15,
             guided_layers=(9, 10, 11),
@@ -25,7 +26,7 @@ model = dict(
             init_divisor=1.0,
         )
     ),
-    head=dict(num_classes=200),
+    head=dict(num_classes=num_classes),
 )
 optim_wrapper = dict(
     optimizer=dict(lr=0.005, weight_decay=0.01),

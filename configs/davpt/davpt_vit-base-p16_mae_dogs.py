@@ -15,17 +15,18 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 120
 model = dict(
     backbone=dict(
         prompt=dict(
-            num_classes=120,
+            num_classes=num_classes,
             num_guided_tokens=10,
             num_tokens=20,
             normalize='l2',
             mask=False,
         )
     ),
-    head=dict(num_classes=120),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(dataset=dict(name='dogs'))
 val_dataloader = dict(dataset=dict(name='dogs'))

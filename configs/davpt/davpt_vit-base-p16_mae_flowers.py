@@ -14,17 +14,18 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 102
 model = dict(
     backbone=dict(
         prompt=dict(
-            num_classes=102,
+            num_classes=num_classes,
             num_guided_tokens=40,
             num_tokens=5,
             guided_layers=list(range(5, 12)),
             init_divisor=1.0,
         )
     ),
-    head=dict(num_classes=102),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(dataset=dict(name='flowers'))
 val_dataloader = dict(dataset=dict(name='flowers'))

@@ -15,10 +15,11 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 6
 model = dict(
     backbone=dict(
         prompt=dict(
-            num_classes=6,
+            num_classes=num_classes,
             num_guided_tokens=10,
             num_tokens=5,
             mapping='auto',
@@ -26,7 +27,7 @@ model = dict(
         ),
         drop_path_rate=0.1,
     ),
-    head=dict(num_classes=6),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(dataset=dict(task='dmlab'))
 val_dataloader = dict(dataset=dict(task='dmlab'))

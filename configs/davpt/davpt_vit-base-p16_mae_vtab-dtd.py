@@ -15,12 +15,15 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 47
 model = dict(
     backbone=dict(
-        prompt=dict(num_classes=47, num_guided_tokens=10, num_tokens=5, mask=False),
+        prompt=dict(
+            num_classes=num_classes, num_guided_tokens=10, num_tokens=5, mask=False
+        ),
         drop_path_rate=0.1,
     ),
-    head=dict(num_classes=47),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(dataset=dict(task='dtd'))
 val_dataloader = dict(dataset=dict(task='dtd'))

@@ -16,10 +16,11 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 4
 model = dict(
     backbone=dict(
         prompt=dict(
-            num_classes=4,
+            num_classes=num_classes,
             num_guided_tokens=10,
             num_tokens=5,
             mapping='auto',
@@ -27,7 +28,7 @@ model = dict(
         ),
         drop_path_rate=0.1,
     ),
-    head=dict(num_classes=4),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(dataset=dict(task='kitti'))
 val_dataloader = dict(dataset=dict(task='kitti'))

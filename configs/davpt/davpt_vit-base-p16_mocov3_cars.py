@@ -14,14 +14,18 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 196
 model = dict(
     backbone=dict(
         prompt=dict(
-            num_classes=196, num_guided_tokens=20, num_tokens=10, guided_layers=(10, 11)
+            num_classes=num_classes,
+            num_guided_tokens=20,
+            num_tokens=10,
+            guided_layers=(10, 11),
         ),
         drop_path_rate=0.0,
     ),
-    head=dict(num_classes=196),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(dataset=dict(name='cars'))
 val_dataloader = dict(dataset=dict(name='cars'))

@@ -14,13 +14,14 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 200
 model = dict(
     backbone=dict(
         prompt=dict(
-            num_classes=200, num_guided_tokens=20, num_tokens=40, normalize='l2'
+            num_classes=num_classes, num_guided_tokens=20, num_tokens=40, normalize='l2'
         )
     ),
-    head=dict(num_classes=200),
+    head=dict(num_classes=num_classes),
 )
 optim_wrapper = dict(
     optimizer=dict(lr=0.005, weight_decay=1.0),

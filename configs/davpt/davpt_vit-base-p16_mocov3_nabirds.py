@@ -14,12 +14,13 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 555
 model = dict(
     backbone=dict(
-        prompt=dict(num_classes=555, num_guided_tokens=20, num_tokens=20),
+        prompt=dict(num_classes=num_classes, num_guided_tokens=20, num_tokens=20),
         drop_path_rate=0.0,
     ),
-    head=dict(num_classes=555),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(dataset=dict(name='nabirds'))
 val_dataloader = dict(dataset=dict(name='nabirds'))

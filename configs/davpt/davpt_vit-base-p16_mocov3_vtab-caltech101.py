@@ -15,9 +15,12 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 102
 model = dict(
-    backbone=dict(prompt=dict(num_classes=102, num_guided_tokens=5, num_tokens=0)),
-    head=dict(num_classes=102),
+    backbone=dict(
+        prompt=dict(num_classes=num_classes, num_guided_tokens=5, num_tokens=0)
+    ),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(dataset=dict(task='caltech101'))
 val_dataloader = dict(dataset=dict(task='caltech101'))

@@ -15,16 +15,17 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 100
 model = dict(
     backbone=dict(
         prompt=dict(
-            num_classes=100,
+            num_classes=num_classes,
             num_guided_tokens=5,
             num_tokens=0,
             guided_layers=list(range(2, 12)),
         )
     ),
-    head=dict(num_classes=100),
+    head=dict(num_classes=num_classes),
 )
 optim_wrapper = dict(
     optimizer=dict(lr=0.005, weight_decay=5.0),

@@ -15,11 +15,14 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 6
 model = dict(
     backbone=dict(
-        prompt=dict(num_classes=6, num_guided_tokens=10, num_tokens=5, mapping='auto')
+        prompt=dict(
+            num_classes=num_classes, num_guided_tokens=10, num_tokens=5, mapping='auto'
+        )
     ),
-    head=dict(num_classes=6),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(dataset=dict(task='dmlab'))
 val_dataloader = dict(dataset=dict(task='dmlab'))

@@ -16,11 +16,14 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 4
 model = dict(
     backbone=dict(
-        prompt=dict(num_classes=4, num_guided_tokens=10, num_tokens=5, mapping='auto')
+        prompt=dict(
+            num_classes=num_classes, num_guided_tokens=10, num_tokens=5, mapping='auto'
+        )
     ),
-    head=dict(num_classes=4),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(dataset=dict(task='kitti'))
 val_dataloader = dict(dataset=dict(task='kitti'))

@@ -16,11 +16,14 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 5
 model = dict(
     backbone=dict(
-        prompt=dict(num_classes=5, num_guided_tokens=10, num_tokens=0, mapping='auto')
+        prompt=dict(
+            num_classes=num_classes, num_guided_tokens=10, num_tokens=0, mapping='auto'
+        )
     ),
-    head=dict(num_classes=5),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(dataset=dict(task='retinopathy'))
 val_dataloader = dict(dataset=dict(task='retinopathy'))

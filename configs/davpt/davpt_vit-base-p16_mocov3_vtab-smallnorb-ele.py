@@ -15,11 +15,14 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 9
 model = dict(
     backbone=dict(
-        prompt=dict(num_classes=9, num_guided_tokens=10, num_tokens=5, mapping='auto')
+        prompt=dict(
+            num_classes=num_classes, num_guided_tokens=10, num_tokens=5, mapping='auto'
+        )
     ),
-    head=dict(num_classes=9),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(dataset=dict(task='smallnorb_ele'))
 val_dataloader = dict(dataset=dict(task='smallnorb_ele'))

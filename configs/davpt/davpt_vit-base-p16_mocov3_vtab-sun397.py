@@ -16,9 +16,12 @@ _base_ = [
     '../_base_/davpt_runtime.py',
 ]
 
+num_classes = 397
 model = dict(
-    backbone=dict(prompt=dict(num_classes=397, num_guided_tokens=5, num_tokens=0)),
-    head=dict(num_classes=397),
+    backbone=dict(
+        prompt=dict(num_classes=num_classes, num_guided_tokens=5, num_tokens=0)
+    ),
+    head=dict(num_classes=num_classes),
 )
 train_dataloader = dict(dataset=dict(task='sun397'))
 val_dataloader = dict(dataset=dict(task='sun397'))

@@ -3,7 +3,7 @@
 # Run: python tools/search.py configs/davpt/davpt-plus_vit-mini_fashion1k.py
 #   --space configs/search/fashion1k_davpt.py --protocol own
 _lr = 'optim_wrapper.optimizer.lr'
-_hook = 'custom_hooks.1'
+_hook = 'default_hooks.metric_guidance'
 _prompt = 'model.backbone.prompt'
 _base = {
     _lr: 0.03,

@@ -9,7 +9,7 @@ tasks = dict(fashion1k=dict(title='Fashion-MNIST 1k'))
 
 _lr = 'optim_wrapper.optimizer.lr'
 _prompt = 'model.backbone.prompt'
-_hook = 'custom_hooks.1'
+_hook = 'default_hooks.metric_guidance'
 _rates = dict(low=0.002, high=0.1, log=True)
 _lengths = [2, 5, 10, 20]
 # both weights of the metric losses together

@@ -1,5 +1,5 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""DA-VPT and DA-VPT+: the released files, read as their code reads them."""
+"""DA-VPT, DA-VPT+ and the release: its files, read as its code reads them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ TITLE = 'DA-VPT: Semantic-Guided Visual Prompt Tuning for Vision Transformers'
 URL = 'https://arxiv.org/abs/2505.23694'
 TECHNIQUES = ['Visual prompt tuning', 'Metric learning', 'AdamW']
 README = 'docs/methods/davpt.md'
-METHODS = {'davpt': 'DA-VPT', 'davpt-plus': 'DA-VPT+'}
+METHODS = {
+    'davpt': 'DA-VPT',
+    'davpt-plus': 'DA-VPT+',
+    'davpt-released': 'DA-VPT as its code is released',
+}
 
 LAYERS = 12
 #: Batch and images per class of configs/_base_/datasets/*_davpt.py.
@@ -40,10 +44,31 @@ MODELS = {
 #: Columns of the table that are text or true or false; the others are numbers.
 TEXTS = ('file', 'backbone', 'task', 'vpt_norm')
 SOURCE = f'Source: {URL}, Table 1, and its released code.'
+DATASETS = {'fgvc': 'fgvc_davpt', 'vtab': 'vtab1k_davpt'}
+#: What every released file tunes besides prompts and head, and what some of them do.
+TUNED = (
+    'layers.*.attn.qkv.bias.value',
+    'patch_embed.projection.bias',
+    'layers.*.attn.proj.bias',
+    'layers.*.ffn.layers.1.bias',
+    'layers.*.ln2.bias',
+)
+TUNED_BY_SOME = {
+    'bias_k': 'layers.*.attn.qkv.bias.key',
+    'norm_norm1': 'layers.*.ln1.*',
+    'train_cls': 'cls_token',
+}
 
 
-def released_files() -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
-    """Return the values of the released files, and remarks on them, by file."""
+def released_files(
+    revived: bool = True,
+) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
+    """Return the values of the released files, and remarks on them, by file.
+
+    Args:
+        revived: Whether metric losses count that a misspelt key or a scale of 0 keeps
+            from acting in the release.
+    """
     files = {}
     for row in read_table('davpt'):
         files[row['file']] = {
@@ -51,7 +76,7 @@ def released_files() -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
         }
     notes: dict[str, list[str]] = {}
     for row in read_table('davpt_notes'):
-        if row['key']:
+        if row['key'] and revived:
             files[row['file']][row['key']] = _number(row['value'])
         if row['note']:
             notes.setdefault(row['file'], []).append(row['note'])
@@ -73,6 +98,8 @@ def configs() -> Iterator[Config]:
             remarks = notes.get(row['file'], [])
             yield _prompts_alone(backbone, task, row, why, remarks)
             yield _with_biases(backbone, task, row)
+    for row in released_files(revived=False)[0].values():
+        yield _released(row['backbone'], TASKS[row['task']], row)
 
 
 def _number(text: str) -> float | int | bool:
@@ -107,22 +134,9 @@ def _prompts_alone(
         'val.',
         *remarks,
     ]
-    datasets = {'fgvc': 'fgvc', 'vtab': 'vtab1k'}
-    bases = [
-        f'models/davpt_vit-base-p16_{backbone}',
-        f'datasets/{datasets[task.benchmark]}_davpt',
-        'schedules/davpt_adamw_100e',
-        'davpt_runtime',
-    ]
-    settings = dict(
-        model=dict(
-            backbone=_backbone(backbone, task, row),
-            head=dict(num_classes=task.num_classes),
-        ),
-        **_data(task, row),
-        **_schedule(row),
-        default_hooks=dict(metric_guidance=_guidance(row)),
-    )
+    settings = _settings(backbone, task, row)
+    settings['default_hooks'] = dict(metric_guidance=_guidance(row))
+    bases = _bases(backbone, task, 'davpt_runtime')
     return zoo_config(FOLDER, 'davpt', backbone, task, head, bases, settings)
 
 
@@ -145,10 +159,76 @@ def _with_biases(backbone: str, task: Task, row: dict[str, Any]) -> Config:
     return zoo_config(FOLDER, 'davpt-plus', backbone, task, head, bases, settings)
 
 
+def _released(backbone: str, task: Task, row: dict[str, Any]) -> Config:
+    """Return the config of a released file, which does what its code does."""
+    final = task.benchmark == 'vtab'
+    protocol = 'vtab-final' if final else task.benchmark
+    head = [
+        f'{METHODS["davpt-released"]}, on {task.title}, {BACKBONES[backbone]}.',
+        f'Source: {URL}, released code, {row["file"]}.yaml.',
+        figures('davpt-plus', backbone, task, 'DA-VPT+, best epoch on test'),
+        f'Protocol: {PROTOCOLS[protocol]}. The release picks the best of the late '
+        'epochs on the test images; this reads them once, at the end.',
+    ]
+    settings = _settings(backbone, task, row, final)
+    tuned: Any = [*TUNED, *(name for key, name in TUNED_BY_SOME.items() if row[key])]
+    if len(tuned) == len(TUNED) + len(TUNED_BY_SOME):
+        tuned = 'davpt-released'
+    settings['model']['backbone']['tunable'] = tuned
+    settings['optim_wrapper'] = dict(
+        type='AmpOptimWrapper', **settings['optim_wrapper']
+    )
+    guidance = _guidance(row)
+    weights = guidance['visual_weight'] or guidance['cls_weight']
+    if weights and row['loss_vpt_scale_ratio']:
+        runtime = 'davpt_released_runtime'
+        settings['default_hooks'] = dict(
+            semantic_mapping=dict(begin=row['dynamic_kmeans']),
+            metric_guidance=guidance,
+        )
+    else:
+        runtime = 'default_runtime'
+        why = 'its scale is 0' if weights else 'the key of their weights is misspelt'
+        head.append(f'Its metric losses do not act, since {why}: there are none.')
+    bases = _bases(backbone, task, runtime, final)
+    return zoo_config(FOLDER, 'davpt-released', backbone, task, head, bases, settings)
+
+
+def _bases(backbone: str, task: Task, runtime: str, final: bool = False) -> list[str]:
+    return [
+        f'models/davpt_vit-base-p16_{backbone}',
+        f'datasets/{DATASETS[task.benchmark]}{"_final" if final else ""}',
+        'schedules/davpt_adamw_100e',
+        runtime,
+    ]
+
+
+def _settings(
+    backbone: str, task: Task, row: dict[str, Any], final: bool = False
+) -> dict[str, Any]:
+    """Return what a config sets of model, data and schedule.
+
+    Args:
+        backbone: Its pretraining.
+        task: The task.
+        row: The values of a released file.
+        final: Whether all images of VTAB-1k train.
+    """
+    classes = Code('num_classes')
+    return dict(
+        num_classes=task.num_classes,
+        model=dict(
+            backbone=_backbone(backbone, task, row), head=dict(num_classes=classes)
+        ),
+        **_data(task, row, final),
+        **_schedule(row),
+    )
+
+
 def _backbone(backbone: str, task: Task, row: dict[str, Any]) -> dict[str, Any]:
     drop_path, mask = MODELS[backbone]
     prompt = dict(
-        num_classes=task.num_classes,
+        num_classes=Code('num_classes'),
         num_guided_tokens=row['proxy_prompt_len'],
         num_tokens=row['num_prompts'],
     )
@@ -171,16 +251,13 @@ def _backbone(backbone: str, task: Task, row: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _data(task: Task, row: dict[str, Any]) -> dict[str, Any]:
-    settings = data_settings(task)
-    loader = {}
-    if row['batch_size'] != BATCH:
-        loader['batch_size'] = row['batch_size']
-    loader.update(settings.get('train_dataloader', {}))
+def _data(task: Task, row: dict[str, Any], final: bool) -> dict[str, Any]:
+    settings = data_settings(task, final=final)
+    loader = {} if row['batch_size'] == BATCH else dict(batch_size=row['batch_size'])
+    loader.update(settings.pop('train_dataloader', {}))
     if row['samples_per_class'] != PER_CLASS:
         loader['batch_sampler'] = dict(samples_per_class=row['samples_per_class'])
-    settings.pop('train_dataloader', None)
-    return {'train_dataloader': loader, **settings} if loader else settings
+    return dict(train_dataloader=loader, **settings) if loader else settings
 
 
 def _schedule(row: dict[str, Any]) -> dict[str, Any]:

@@ -128,14 +128,18 @@ def _page(root: Path, methods: Sequence[ModuleType]) -> Iterator[str]:
         for group in MEANS:
             for task in TASKS.values():
                 if task.group == group:
-                    cells = (_cell(method, configs[(*c, task.name)]) for c in columns)
+                    cells = (
+                        _cell(method, configs.get((*c, task.name))) for c in columns
+                    )
                     yield f'| {task.title} | {" | ".join(cells)} |'
             means = [PUBLISHED.get((*column, group), '') for column in columns]
             if any(means):
                 yield f'| *{MEANS[group]}* | {" | ".join(means)} |'
 
 
-def _cell(method: ModuleType, config: Config) -> str:
+def _cell(method: ModuleType, config: Config | None) -> str:
+    if config is None:
+        return ''
     figure = published(config.method, config.backbone, config.task)[0]
     link = f'../configs/{method.FOLDER}/{config.name}.py'
     return f'[{figure or "config"}]({link})'

@@ -6,12 +6,15 @@ import re
 from collections import Counter
 
 import pytest
+import torch
 import yaml
 from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
 
 from mmvpt.datasets import FGVC, VTAB1k
+from mmvpt.models.tunable import count_parameters
 from mmvpt.zoo import davpt, gatedvpt, listing, source, tables
-from tests.config_files import ROOT, ZOO
+from tests.config_files import ROOT, ZOO, load
 from tools import zoo
 
 #: Parameters of the prompts of the released files, from a reading of their code.
@@ -20,6 +23,8 @@ RELEASED = {
     ('mae', 'fgvc'): (5, 821_760),
     ('mocov3', 'fgvc'): (5, 775_680),
 }
+#: Tuned parameters of all released files without heads, from the same reading.
+TUNED = {'augreg-in21k': 5_012_736, 'mae': 2_315_520, 'mocov3': 2_763_264}
 
 
 def test_the_tree_is_current():
@@ -88,7 +93,9 @@ def test_docs_state_the_counts():
 def test_every_method_covers_every_task():
     tasks = {*FGVC.TASKS, *(f'vtab-{n.replace("_", "-")}' for n in VTAB1k.TASKS)}
     assert set(tables.TASKS) == tasks and len(tasks) == 24
-    cells = Counter((name.method, name.backbone) for name in ZOO)
+    cells = Counter(
+        (name.method, name.backbone) for name in ZOO if name.method != 'davpt-released'
+    )
     assert set(cells.values()) == {24}
     self_supervised = ('vpt-shallow', 'vpt-deep', 'gatedvpt', 'vapt', 'davpt')
     for method in self_supervised:
@@ -148,6 +155,37 @@ def test_davpt_reads_the_released_files():
         seen[key] = number + 1, size + 768 * tokens
     for key, expected in RELEASED.items():
         assert seen[key] == expected, key
+
+
+def test_every_released_file_has_a_config():
+    """One each, where its backbone and task are, with its own first update."""
+    files, _ = davpt.released_files(revived=False)
+    named = {(n.backbone, n.task): n for n in ZOO if n.method == 'davpt-released'}
+    assert set(named) == {(row['backbone'], row['task']) for row in files.values()}
+    tuned = Counter()
+    updates = Counter()
+    for row in files.values():
+        name = named[row['backbone'], row['task']]
+        config = load(name.path)
+        assert f'{row["file"]}.yaml' in name.path.read_text()
+        assert config.optim_wrapper.type == 'AmpOptimWrapper'
+        guided = row['vpt_loss_weight'] or row['cls_loss_weight']
+        guided = guided and row['loss_vpt_scale_ratio']
+        hooks = config.default_hooks
+        assert ('metric_guidance' in hooks) == ('semantic_mapping' in hooks)
+        assert ('metric_guidance' in hooks) == bool(guided), row['file']
+        if guided:
+            updates[hooks.semantic_mapping.begin] += 1
+            assert hooks.semantic_mapping.released and hooks.metric_guidance.released
+            assert hooks.metric_guidance.visual_weight == row['vpt_loss_weight']
+            assert hooks.metric_guidance.cls_weight == row['cls_loss_weight']
+            assert hooks.metric_guidance.loss.scale == row['loss_vpt_scale_ratio']
+            assert hooks.metric_guidance.loss.positives == 'all'
+        with DefaultScope.overwrite_default_scope('mmpretrain'), torch.device('meta'):
+            backbone = MODELS.build(config.model.backbone)
+        tuned[row['backbone']] += count_parameters(backbone)[0]
+    assert updates == {1: 22, 10: 33}
+    assert tuned == TUNED
 
 
 def test_davpt_borrows_from_the_nearest_task():

@@ -13,11 +13,12 @@ data_preprocessor = dict(
     to_rgb=True,
 )
 
-# Squashed to 224x224 without augmentation. OpenCV's bilinear interpolation, like the
-# tf.image.resize that VPT used, does not antialias; pillow's would.
+# Squashed to 224x224 without augmentation, by TensorFlow 1's rule, as VPT, Gated Prompt
+# Tuning and VAPT read it: float32, no antialiasing, no half-pixel centres. OpenCV's rule
+# (with which pixels differ by 3 to 10 of 255 on average): half_pixel_centers=True.
 pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(224, 224), interpolation='bilinear', backend='cv2'),
+    dict(type='mmvpt.BilinearResize', scale=(224, 224)),
     dict(type='PackInputs'),
 ]
 

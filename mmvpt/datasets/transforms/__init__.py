@@ -2,6 +2,7 @@
 """Transforms."""
 
 from .check_seg_map import CheckSegMap
+from .resize import BilinearResize
 from .seeded import SeededTransforms
 
-__all__ = ['CheckSegMap', 'SeededTransforms']
+__all__ = ['BilinearResize', 'CheckSegMap', 'SeededTransforms']
