@@ -11,13 +11,9 @@ from types import ModuleType
 PLACES = {
     'mmvpt.engine.class_pass': 'mmvpt.engine.guidance.class_pass',
     'mmvpt.engine.config_mistakes': 'mmvpt.engine.checks',
-    'mmvpt.engine.guided': 'mmvpt.engine.guidance.guided',
-    'mmvpt.engine.hooks.metric_guidance_hook': (
-        'mmvpt.engine.guidance.metric_guidance_hook'
-    ),
-    'mmvpt.engine.hooks.semantic_mapping_hook': (
-        'mmvpt.engine.guidance.semantic_mapping_hook'
-    ),
+    'mmvpt.engine.guided': 'mmvpt.engine.guidance.hooks',
+    'mmvpt.engine.hooks.metric_guidance_hook': 'mmvpt.engine.guidance.hooks',
+    'mmvpt.engine.hooks.semantic_mapping_hook': 'mmvpt.engine.guidance.hooks',
     'mmvpt.engine.labels': 'mmvpt.engine.guidance.labels',
     'mmvpt.engine.launch': 'mmvpt.engine.run',
     'mmvpt.models.backbones': 'mmvpt.models.vit',

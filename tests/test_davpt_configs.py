@@ -21,30 +21,42 @@ TASKS = {'cub200': 'cub', 'cifar100': 'vtab-cifar100'}
 #: tokens, prompts' parameters; lr, weight decays of prompts and head; weights of the
 #: visual and CLS terms, scale; drop-path, divisor, normalisation, mask.
 RELEASED = {
-    'vitb_cub200': [
-        *((10, 11), 10, 10, 92_160, 5e-4, 0.05, 5.0, 0.05, 0.05, 5.0),
-        *(0.1, 8, 'l2', True),
-    ],
-    'mae_cub200': [
-        *(range(9, 12), 20, 15, 149_760, 5e-3, 0.01, 0.5, 0.05, 0.05, 5.0),
-        *(0.0, 1, 'l2', True),
-    ],
-    'moco_cub200': [
-        *((11,), 20, 40, 353_280, 5e-3, 1.0, 0.1, 0.1, 0.02, 1.0),
-        *(0.1, 8, 'l2', False),
-    ],
-    'vitb_cifar100': [
-        *(range(3, 12), 20, 20, 184_320, 5e-3, 1.0, 20.0, 1.0, 0.05, 5.0),
-        *(0.1, 8, 'none', False),
-    ],
-    'mae_cifar100': [
-        *(range(5, 12), 10, 0, 53_760, 1e-3, 5.0, 0.5, 0.01, 0.1, 5.0),
-        *(0.1, 8, 'none', False),
-    ],
-    'moco_cifar100': [
-        *(range(2, 12), 5, 0, 38_400, 5e-3, 5.0, 0.05, 0.01, 0.01, 5.0),
-        *(0.1, 8, 'none', False),
-    ],
+    'vitb_cub200': (
+        ((10, 11), 10, 10, 92_160),
+        (5e-4, 0.05, 5.0),
+        (0.05, 0.05, 5.0),
+        (0.1, 8, 'l2', True),
+    ),
+    'mae_cub200': (
+        (range(9, 12), 20, 15, 149_760),
+        (5e-3, 0.01, 0.5),
+        (0.05, 0.05, 5.0),
+        (0.0, 1, 'l2', True),
+    ),
+    'moco_cub200': (
+        ((11,), 20, 40, 353_280),
+        (5e-3, 1.0, 0.1),
+        (0.1, 0.02, 1.0),
+        (0.1, 8, 'l2', False),
+    ),
+    'vitb_cifar100': (
+        (range(3, 12), 20, 20, 184_320),
+        (5e-3, 1.0, 20.0),
+        (1.0, 0.05, 5.0),
+        (0.1, 8, 'none', False),
+    ),
+    'mae_cifar100': (
+        (range(5, 12), 10, 0, 53_760),
+        (1e-3, 5.0, 0.5),
+        (0.01, 0.1, 5.0),
+        (0.1, 8, 'none', False),
+    ),
+    'moco_cifar100': (
+        (range(2, 12), 5, 0, 38_400),
+        (5e-3, 5.0, 0.05),
+        (0.01, 0.01, 5.0),
+        (0.1, 8, 'none', False),
+    ),
 }
 #: Key and value biases of 12 layers, and the class token.
 EFFICIENT = 2 * 12 * 768 + 768
@@ -82,10 +94,9 @@ def test_values_of_the_released_file(method, released):
     model, wrapper = build(config)
     prompt, classes = model.backbone.prompt, model.head.num_classes
     guidance = config.default_hooks.metric_guidance
-    (guided, num_guided, num_others, num_prompt, lr, decay, head_decay, *losses) = (
-        RELEASED[released]
-    )
-    *losses, drop_path, divisor, normalize, mask = losses
+    tokens, (lr, decay, head_decay), losses, others = RELEASED[released]
+    guided, num_guided, num_others, num_prompt = tokens
+    drop_path, divisor, normalize, mask = others
     assert prompt.guided_layers == tuple(guided)
     assert (prompt.num_guided_tokens, prompt.num_tokens) == (num_guided, num_others)
     assert sum(p.numel() for p in prompt.parameters()) == num_prompt
@@ -94,7 +105,7 @@ def test_values_of_the_released_file(method, released):
     assert prompt.num_classes == classes
     assert model.backbone.layers[-1].ffn.dropout_layer.drop_prob == drop_path
     weights = [guidance.visual_weight, guidance.cls_weight, guidance.loss.scale]
-    assert weights == losses
+    assert weights == list(losses)
 
     efficient = EFFICIENT if method == 'davpt-plus' else 0
     head = 769 * classes

@@ -114,7 +114,9 @@ def test_recomputing_activations_changes_nothing(data_root, tmp_path):
     ends = []
     for with_cp in (False, True):
         runner, _ = train(
-            *(FACE, data_root, tmp_path / str(with_cp)),
+            FACE,
+            data_root,
+            tmp_path / str(with_cp),
             model__backbone__with_cp=with_cp,
         )
         ends.append(runner.model.state_dict())

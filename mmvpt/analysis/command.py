@@ -91,7 +91,8 @@ def add_images(parser: argparse.ArgumentParser, count: int) -> None:
         help="data of the config [val], with the validation's pipeline",
     )
     parser.add_argument(
-        *('--num', '-n'),
+        '--num',
+        '-n',
         type=int,
         default=count,
         help=f'images of the split, one of each class in turn [{count}]',

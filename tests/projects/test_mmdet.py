@@ -138,7 +138,8 @@ def test_tests_a_checkpoint(runs):
             [
                 small(data),
                 str(root / 'whole/epoch_2.pth'),
-                *('--work-dir', str(root / 'test')),
+                '--work-dir',
+                str(root / 'test'),
             ]
         )
     last = runner.message_hub.get_scalar('val/coco/bbox_mAP').current()

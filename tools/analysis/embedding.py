@@ -59,7 +59,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             command.fail(f'the images of {args.split} have no labels for class means.')
         batches += zip(part.inputs.split(BATCH), part.classes.split(BATCH))
     arrays = analysis.layer_points(
-        *(look.model, batches, args.layer, args.space),
+        look.model,
+        batches,
+        args.layer,
+        args.space,
         max_patches=args.max_patches,
         seed=args.seed,
     )
@@ -69,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mmvpt.analysis import pictures
 
     figure = pictures.draw_embedding(
-        *(arrays, arrays['places'], args.method, args.space), look.classes or None
+        arrays, arrays['places'], args.method, args.space, look.classes or None
     )
     pictures.save(figure, path)
     print(f'{len(arrays["vectors"])} points of layer {arrays["layer"]} in {path}')

@@ -52,7 +52,9 @@ def draw_class_map(
                 red, green, blue, _ = colours(int(maps[x, c]))
                 dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
                 top.text(
-                    *(x, y, maps[x, c]),
+                    x,
+                    y,
+                    maps[x, c],
                     ha='center',
                     va='center',
                     fontsize=7,

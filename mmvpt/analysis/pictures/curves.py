@@ -38,7 +38,8 @@ def draw_curves(
             curve = curves[key]
             units.add(curve.unit)
             (handles[name],) = axis.plot(
-                *(curve.steps, curve.values),
+                curve.steps,
+                curve.values,
                 color=COLOURS[k % len(COLOURS)],
                 ls=_STYLES[k % len(_STYLES)],
                 marker=MARKERS[k % len(MARKERS)],

@@ -71,7 +71,8 @@ def draw_embedding(
     titles = ('prompt', 'class mean', 'image (CLS)', 'patch')
     handles = [
         Line2D(
-            *([], []),
+            [],
+            [],
             color='#A0A0A0' if k == 3 else ink,
             marker=styles[k],
             ls='',

@@ -39,7 +39,9 @@ def draw_similarity(arrays: dict[str, np.ndarray], num_images: int) -> Figure:
         for (y, x), value in np.ndenumerate(arrays['means']):
             if np.isfinite(value):
                 right.text(
-                    *(x, y, f'{value:.2f}'.replace('-0.00', '0.00')),
+                    x,
+                    y,
+                    f'{value:.2f}'.replace('-0.00', '0.00'),
                     ha='center',
                     va='center',
                     fontsize=8 if len(layers) <= 8 else 6,

@@ -6,7 +6,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import shutil
 import stat
 import tarfile
 import zipfile
@@ -190,12 +189,3 @@ def _chunk(source, shown: str) -> bytes:
         raise RefusedError(f'{shown} is truncated or corrupt: {error}. {AGAIN}') from (
             error
         )
-
-
-def copy_member(read: Callable[[], bytes], target: Path) -> None:
-    """Write a member, such as an archive within an archive, to ``target`` at once."""
-    if target.exists():
-        return
-    part = target.with_name(target.name + '.part')
-    part.write_bytes(read())
-    shutil.move(part, target)

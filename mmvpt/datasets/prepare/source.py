@@ -9,7 +9,9 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from .archives import copy_member, members
+from mmvpt.files import write_whole
+
+from .archives import members
 from .task import RefusedError
 
 IGNORED = ('.DS_Store', 'Thumbs.db', 'desktop.ini')
@@ -110,7 +112,8 @@ class Source:
         """Return a path on the disk with the content of ``name``."""
         if name not in self._plain:
             target = self._scratch_path(name)
-            copy_member(self.reader(name), target)
+            if not target.exists():
+                write_whole(target, self.reader(name)(), durable=False)
             return target
         return self._plain[name]
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from mmvpt.errors import UserError
-
-if TYPE_CHECKING:
-    from .source import Source
 
 
 class RefusedError(UserError):
@@ -57,7 +54,7 @@ class Task:
         folder: Output folder below ``--out``.
         num_classes: Number of classes (K).
         counts: Split -> images in it.
-        parse: Reads the raw data.
+        parse: Reads the raw data: called with a ``Source`` and the task.
         archives: Name patterns of the published archives. Those found in a source
             folder are read as if they were unpacked where they lie.
         wants: The expected source in one sentence, for messages and the docs.
@@ -76,7 +73,7 @@ class Task:
     folder: str
     num_classes: int
     counts: Mapping[str, int]
-    parse: Callable[[Source, Task], Pools]
+    parse: Callable[..., Pools]
     archives: tuple[str, ...]
     wants: str
     homepage: str

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from mmvpt.files import write_whole
+
 from .images import size as decoded_size
 from .layouts import Plan
 from .task import RefusedError, Task
@@ -120,11 +122,12 @@ def write(
             shared.append([other, file.path])
         sums[file.path] = digest
         if not path.exists():
-            save(path, content)
+            write_whole(path, content, durable=False)
         progress.step()
     for name, text in plan.texts.items():
-        save(root / name, text.encode())
-        sums[name] = hashlib.sha256(text.encode()).hexdigest()
+        content = text.encode()
+        write_whole(root / name, content, durable=False)
+        sums[name] = hashlib.sha256(content).hexdigest()
     origin = {
         'task': task.name,
         'source': plan.kind,
@@ -136,18 +139,11 @@ def write(
         'counts': plan.counts,
         'images_in_two_splits': shared,
     }
-    save(root / ORIGIN, (json.dumps(origin, indent=2) + '\n').encode())
+    text = json.dumps(origin, indent=2) + '\n'
+    write_whole(root / ORIGIN, text.encode(), durable=False)
     lines = [f'{digest}  {name}\n' for name, digest in sorted(sums.items())]
-    save(root / SUMS, ''.join(lines).encode())
+    write_whole(root / SUMS, ''.join(lines).encode(), durable=False)
     return origin
-
-
-def save(path: Path, content: bytes) -> None:
-    """Write a file so that it is either complete or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    part.write_bytes(content)
-    part.replace(path)
 
 
 def _drop_others(root: Path, expected: set[str]) -> None:

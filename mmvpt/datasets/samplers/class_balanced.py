@@ -66,7 +66,10 @@ class ClassBalancedBatchSampler(Sampler):
     ``samples_per_class`` images of each, without repeats where there are enough. Under
     distributed training the batches of all ranks are drawn together, so R ranks see
     what one process with R times the batch size sees, and share images only where a
-    class is too small. An epoch has as many batches as the images fill.
+    class is too small. An epoch has as many batches as the images fill. With fewer
+    classes than a batch has groups, some are drawn several times, and their images
+    together, without repeats; the release draws each group by itself, so that an image
+    may come twice.
 
     Draws depend on the sampler's seed and epoch alone. Use it with
     :class:`SeededSampler`, whose seed, epoch and ranks it takes over::

@@ -11,39 +11,37 @@ from typing import Any
 import torch
 from mmengine import dist
 from mmengine.dataset import Compose
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mmvpt.errors import UserError
 from mmvpt.registry import DATA_SAMPLERS
 
 from .clustering import add_to_classes, members
-from .guided import unwrapped
-from .labels import LabelReader
+from .labels import LabelReader, image_classes
 
 WRAPPED = ('datasets', 'dataset')  # where wrappers of data sets keep theirs
 
 
-def pooled(outputs: Sequence[Tensor]) -> Tensor:
-    """Return the last output as one vector for each image, (B, C).
-
-    Args:
-        outputs: What the backbone returned; a feature map (B, C, H, W) is averaged.
-    """
-    feature = outputs[-1]
-    return feature.flatten(2).mean(dim=2) if feature.dim() == 4 else feature
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the model inside a wrapper for distributed training."""
+    return model.module if is_model_wrapper(model) else model
 
 
 def vectors(outputs: Sequence[Tensor], of_patches: bool) -> Tensor:
-    """Return what has a class: patches of the last output, (B * N, C), or images.
+    """Return what has a class in the last output of a backbone.
 
     Args:
-        outputs: What the backbone returned; for patches feature maps (B, C, H, W).
-        of_patches: Whether patches have classes, else see :func:`pooled`.
+        outputs: What it returned; for patches feature maps (B, C, H, W).
+        of_patches: Whether patches have classes, (B * N, C), or images, (B, C), for
+            which a feature map is averaged.
     """
+    feature = outputs[-1]
     if of_patches:
-        return outputs[-1].flatten(2).mT.flatten(0, 1)
-    return pooled(outputs)
+        return feature.flatten(2).mT.flatten(0, 1)
+    return feature.flatten(2).mean(dim=2) if feature.dim() == 4 else feature
 
 
 @contextmanager
@@ -69,25 +67,6 @@ def unprompted(backbone: nn.Module, norm_last: bool = False) -> Iterator[None]:
         for name, value in before.items():
             setattr(backbone, name, value)
         backbone.train(training)
-
-
-@contextmanager
-def unmixed(preprocess: nn.Module) -> Iterator[None]:
-    """Have a data preprocessor leave out batch augmentation."""
-    augments = getattr(preprocess, 'batch_augments', None)
-    try:
-        if augments is not None:
-            preprocess.batch_augments = None
-        yield
-    finally:
-        if augments is not None:
-            preprocess.batch_augments = augments
-
-
-def has_masks(dataset: Any) -> bool:
-    """Tell whether a data set is one of segmentation, by what it knows of an image."""
-    info = dataset.get_data_info(0) if hasattr(dataset, 'get_data_info') else {}
-    return 'seg_map_path' in info
 
 
 def sum_over_classes(
@@ -121,50 +100,62 @@ def sum_over_classes(
         (num_classes,), over all ranks and equal on them.
 
     Raises:
-        ValueError: If labels are missing or wrong, or there is no such pipeline.
+        UserError: If labels are missing or wrong, or there is no such pipeline.
     """
     train = runner.train_dataloader
     dataset = train.dataset
     if pipeline is None:
-        pipeline = 'train' if has_masks(dataset) else 'eval'
+        known = dataset.get_data_info(0) if hasattr(dataset, 'get_data_info') else {}
+        pipeline = 'train' if 'seg_map_path' in known else 'eval'
     crops = pipeline == 'train'
     if not crops:
-        steps = eval_steps(runner) if pipeline == 'eval' else Compose(list(pipeline))
-        dataset = with_pipeline(dataset, steps)
+        steps = eval_steps(runner) if pipeline == 'eval' else list(pipeline)
+        dataset = with_pipeline(dataset, Compose(steps))
     sampler = dict(
         type='mmvpt.ClassMeansSampler',
         samples_per_class=samples_per_class,
         max_images=max_images,
         seed=seed,
+        dataset=dataset,
     )
     loader = DataLoader(
         dataset,
         batch_size=batch_size or getattr(train.batch_sampler, 'batch_size', 1),
-        sampler=DATA_SAMPLERS.build(dict(sampler, dataset=dataset)),
+        sampler=DATA_SAMPLERS.build(sampler),
         num_workers=train.num_workers,
         collate_fn=train.collate_fn,
         generator=torch.Generator().manual_seed(seed),
     )
     model = unwrapped(runner.model)
-    labels = LabelReader(model, backbone)
+    labels = LabelReader.of(model, backbone)
     device = backbone.pos_embed.device
-    shape = (num_classes, backbone.embed_dims)
-    sums = torch.zeros(shape, dtype=torch.float64, device=device)
-    counts = torch.zeros(num_classes, dtype=torch.long, device=device)
+    sums = torch.zeros(num_classes, backbone.embed_dims, dtype=torch.float64)
+    sums, counts = (
+        sums.to(device),
+        torch.zeros(num_classes, dtype=torch.long).to(device),
+    )
     preprocess = model.data_preprocessor
-    with torch.no_grad(), unprompted(backbone, norm_last), unmixed(preprocess):
-        for batch in loader:
-            if labels.of_patches:
-                labels.check(batch)
-            else:
-                labels.image_classes(batch.get('data_samples') or ())
-            data = preprocess(batch, training=crops)  # which pads crops and masks
-            images = data['inputs']
-            classes = labels.read(data['data_samples'], images.shape[-2:]).to(device)
-            features = vectors(backbone(images), labels.of_patches)
-            if labels.of_patches:
-                classes = members(classes.flatten(), num_classes)
-            add_to_classes(sums, counts, features, classes)
+    augments = getattr(preprocess, 'batch_augments', None)
+    try:
+        if augments is not None:  # which would mix classes
+            preprocess.batch_augments = None
+        with torch.no_grad(), unprompted(backbone, norm_last):
+            for batch in loader:
+                if labels.of_patches:
+                    labels.check(batch)
+                else:  # masks of evaluation may have another size than images
+                    samples = batch.get('data_samples') or ()
+                    image_classes(samples, num_classes, labels.ignored)
+                data = preprocess(batch, training=crops)  # which pads crops and masks
+                images = data['inputs']
+                classes = labels.read(data['data_samples'], images.shape[-2:])
+                if labels.of_patches:
+                    classes = members(classes.flatten(), num_classes)
+                features = vectors(backbone(images), labels.of_patches)
+                add_to_classes(sums, counts, features, classes.to(device))
+    finally:
+        if augments is not None:
+            preprocess.batch_augments = augments
     dist.all_reduce(sums)
     dist.all_reduce(counts)
     return sums, counts
@@ -176,35 +167,40 @@ def eval_steps(runner: Runner) -> Any:
     A protocol that takes both from the config leaves it ``eval_pipeline``.
 
     Raises:
-        ValueError: If there is none.
+        UserError: If there is none.
     """
     loop = runner.val_loop
-    if loop is not None:
-        return _pipeline_of(loop.dataloader.dataset)
-    pipeline = eval_pipeline(runner.cfg.get('test_dataloader'))
+    validation = None if loop is None else loop.dataloader
+    pipeline = eval_pipeline(validation, runner.cfg.get('test_dataloader'))
     pipeline = pipeline or runner.cfg.get('eval_pipeline')
     if pipeline is None:
-        raise ValueError(
+        raise UserError(
             "pipeline='eval' takes that of val_dataloader or test_dataloader, but "
             "there is neither. Give SemanticMappingHook a pipeline, or 'train'."
         )
-    return Compose(pipeline)
+    return getattr(pipeline, 'transforms', pipeline)
 
 
-def eval_pipeline(*loaders: Any) -> list[dict] | None:
-    """Return the first pipeline in configs of data loaders, None if there is none.
+def eval_pipeline(*loaders: Any) -> Any:
+    """Return the first pipeline of data loaders, None if there is none.
 
     Args:
-        *loaders: The configs, that of validation first; what is None or built already
-            is passed over.
+        *loaders: Loaders, that of validation first, or their configs; a pipeline is
+            then a list. What is None or has no data set is passed over.
     """
+
+    def part(of: Any, *names: str) -> Any:
+        read = of.get if isinstance(of, dict) else lambda name: getattr(of, name, None)
+        return next((read(name) for name in names if read(name) is not None), None)
+
     for loader in loaders:
-        config = loader.get('dataset') if isinstance(loader, dict) else None
-        while isinstance(config, dict):
-            if 'pipeline' in config:
-                return config['pipeline']
-            inner = next((config[name] for name in WRAPPED if name in config), None)
-            config = inner[0] if isinstance(inner, (list, tuple)) else inner
+        dataset = part(loader, 'dataset')
+        while dataset is not None:
+            pipeline = part(dataset, 'pipeline')
+            if pipeline is not None:
+                return pipeline
+            dataset = part(dataset, *WRAPPED)
+            dataset = dataset[0] if isinstance(dataset, (list, tuple)) else dataset
     return None
 
 
@@ -218,10 +214,3 @@ def with_pipeline(dataset: Any, pipeline: Any) -> Any:
     else:
         dataset.pipeline = pipeline
     return dataset
-
-
-def _pipeline_of(dataset: Any) -> Any:
-    while not hasattr(dataset, 'pipeline'):
-        inner = next(getattr(dataset, n) for n in WRAPPED if hasattr(dataset, n))
-        dataset = inner[0] if isinstance(inner, list) else inner
-    return dataset.pipeline

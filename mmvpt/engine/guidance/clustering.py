@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmvpt.errors import UserError
+
 NORMALIZE = ('layer', 'l2', 'none')
 
 
@@ -58,15 +60,18 @@ def normalize_rows(rows: Tensor, normalize: str = 'layer') -> Tensor:
             Pearson correlations; ``l2``: length 1; ``none``: as they are.
 
     Raises:
-        ValueError: If ``normalize`` is something else.
+        UserError: If ``normalize`` is something else.
     """
+    check_normalize(normalize)
     if normalize == 'layer':
         return F.layer_norm(rows, rows.shape[-1:])
-    if normalize == 'l2':
-        return F.normalize(rows, dim=-1)
-    if normalize != 'none':
-        raise ValueError(f'normalize must be one of {NORMALIZE}, got {normalize!r}')
-    return rows
+    return F.normalize(rows, dim=-1) if normalize == 'l2' else rows
+
+
+def check_normalize(normalize: str) -> None:
+    """Raise a UserError unless ``normalize`` is a way to normalise class means."""
+    if normalize not in NORMALIZE:
+        raise UserError(f'normalize must be one of {NORMALIZE}, got {normalize!r}')
 
 
 def cosine_kmeans(
@@ -97,11 +102,11 @@ def cosine_kmeans(
         The cluster of each row, (R,), and the centroids, (num_clusters, C).
 
     Raises:
-        ValueError: If there are fewer rows than clusters to start from.
+        UserError: If there are fewer rows than clusters to start from.
     """
     if centroids is None:
         if len(rows) < num_clusters:
-            raise ValueError(
+            raise UserError(
                 f'k-means needs at least {num_clusters} classes with images to start '
                 f'{num_clusters} clusters, got {len(rows)}. Use fewer prompts.'
             )

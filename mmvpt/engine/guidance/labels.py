@@ -5,13 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmvpt.errors import UserError
+
 IGNORED = 255  # mmseg's label of pixels that do not count, unless a head has another
 LABELS = 'gt_label (mmpretrain), gt_sem_seg (mmseg) or gt_instances.labels (mmdet)'
+_READERS: WeakKeyDictionary[nn.Module, LabelReader] = WeakKeyDictionary()
 
 
 class LabelReader:
@@ -19,8 +23,9 @@ class LabelReader:
 
     With ``labels='image'`` it tells which classes an image shows, see
     :func:`image_classes`; with ``labels='patch'`` the class of each patch, see
-    :func:`patch_classes`. Labels on accelerators are not checked, so as not to wait for
-    them; :meth:`check` looks at every batch before it gets there.
+    :func:`patch_classes`. The samples of a batch are read once, whoever asks. Labels on
+    accelerators are not checked, so as not to wait for them; :meth:`check` looks at
+    every batch before it gets there.
 
     Args:
         model: The model, not wrapped. Its ``decode_head.ignore_index``, if it has one,
@@ -28,7 +33,7 @@ class LabelReader:
         backbone: The module in it that has the prompt.
 
     Raises:
-        ValueError: If patches are to have labels, but overlap or are not padded at the
+        UserError: If patches are to have labels, but overlap or are not padded at the
             bottom and right.
     """
 
@@ -40,15 +45,23 @@ class LabelReader:
         self.ignored = getattr(head, 'ignore_index', IGNORED)
         if self.of_patches:
             self.patch = _side_by_side(backbone.patch_embed)
+        self._samples: Sequence[Any] = ()
+        self._classes: dict[bool, Tensor] = {}
+
+    @classmethod
+    def of(cls, model: nn.Module, backbone: nn.Module) -> LabelReader:
+        """Return the one reader of a backbone, a new one for another prompt."""
+        known = _READERS.get(backbone)
+        options = backbone.prompt.num_classes, backbone.prompt.labels == 'patch'
+        if known is None or (known.num_classes, known.of_patches) != options:
+            known = _READERS[backbone] = cls(model, backbone)
+        return known
 
     def check(self, data_batch: Any) -> None:
-        """Look at a batch as the data loader returns it.
-
-        Args:
-            data_batch: A dict with ``inputs`` and ``data_samples``.
+        """Look at a batch, ``inputs`` and ``data_samples``, as it was loaded.
 
         Raises:
-            ValueError: If labels are missing or beyond the map, or a mask and its image
+            UserError: If labels are missing or beyond the map, or a mask and its image
                 differ in size.
         """
         batch = data_batch if isinstance(data_batch, dict) else {}
@@ -57,37 +70,40 @@ class LabelReader:
             _need_masks(samples)
         images = batch.get('inputs')
         if images is None or not samples or not _all_have_masks(samples):
-            self.image_classes(samples)
+            image_classes(samples, self.num_classes, self.ignored)
             return
         for image, sample in zip(images, samples):
             _check_size(sample.gt_sem_seg.data, image.shape[-2:], sample)
             _check(sample.gt_sem_seg.data, self.num_classes, self.ignored)
 
-    def image_classes(self, samples: Sequence[Any]) -> Tensor:
-        """Return the class of each image, (B,), or which it has, bool (B, K)."""
-        return image_classes(samples, self.num_classes, self.ignored)
-
-    def patch_classes(self, samples: Sequence[Any], size: Sequence[int]) -> Tensor:
-        """Return the class of each patch, (B, N), -1 for none.
+    def read(
+        self, samples: Sequence[Any], size: Sequence[int], patches: bool | None = None
+    ) -> Tensor:
+        """Return the classes of the data samples that a model got.
 
         Args:
-            samples: Data samples as the model gets them.
+            samples: The data samples.
             size: Height and width of the images.
+            patches: Whether of patches, (B, N), or images; as the prompt wants them by
+                default.
 
         Raises:
-            ValueError: If there are no masks, or not of this size.
+            UserError: If patches are asked for and masks lack or have another size.
         """
-        _need_masks(samples)
-        for sample in samples:
-            _check_size(sample.gt_sem_seg.data, size, sample)
-        masks = torch.cat([sample.gt_sem_seg.data for sample in samples])
-        return patch_classes(masks, self.patch, self.num_classes, self.ignored)
-
-    def read(self, samples: Sequence[Any], size: Sequence[int]) -> Tensor:
-        """Return the classes of images or patches, as the prompt wants them."""
-        if self.of_patches:
-            return self.patch_classes(samples, size)
-        return self.image_classes(samples)
+        if samples is not self._samples:  # held here, so that no other list is this one
+            self._samples, self._classes = samples, {}
+        patches = self.of_patches if patches is None else patches
+        if patches not in self._classes:
+            options = self.num_classes, self.ignored
+            if patches:
+                _need_masks(samples)
+                for sample in samples:
+                    _check_size(sample.gt_sem_seg.data, size, sample)
+                masks = torch.cat([sample.gt_sem_seg.data for sample in samples])
+                self._classes[True] = patch_classes(masks, self.patch, *options)
+            else:
+                self._classes[False] = image_classes(samples, *options)
+        return self._classes[patches]
 
 
 def image_classes(
@@ -109,10 +125,10 @@ def image_classes(
         (B,) if every image has one class, else bool (B, K).
 
     Raises:
-        ValueError: If there are no labels, or, on the CPU, a label is not in 0..K-1.
+        UserError: If there are no labels, or, on the CPU, a label is not in 0..K-1.
     """
     if not samples:
-        raise ValueError(f'the batch has no data samples to read {LABELS} from.')
+        raise UserError(f'the batch has no data samples to read {LABELS} from.')
     if all('gt_label' in sample for sample in samples):
         labels = [_label(sample) for sample in samples]
         if all(len(label) == 1 for label in labels):
@@ -124,7 +140,7 @@ def image_classes(
     if all('gt_instances' in sample for sample in samples):
         labels = [sample.gt_instances.labels for sample in samples]
         return torch.stack([_present(label, num_classes) for label in labels])
-    raise ValueError(
+    raise UserError(
         f'the training samples have no labels; needed is one of {LABELS}, but the '
         f'first sample has {sorted(samples[0].keys())}. Load annotations in '
         'train_dataloader.dataset.pipeline.'
@@ -151,7 +167,7 @@ def patch_classes(
         that counts.
 
     Raises:
-        ValueError: If, on the CPU, a label is neither in 0..K-1 nor ignored.
+        UserError: If, on the CPU, a label is neither in 0..K-1 nor ignored.
     """
     high, wide = patch
     down, right = -masks.shape[-2] % high, -masks.shape[-1] % wide
@@ -181,11 +197,10 @@ def _present(labels: Tensor, num_classes: int, ignored: int | None = None) -> Te
 
 def _check(labels: Tensor, num_classes: int, ignored: int | None = None) -> Tensor:
     """Return labels with ``num_classes`` for ignored ones; raise for any other."""
-    labels = labels.long()
-    counted = labels
+    counted = labels = labels.long()
     if ignored is not None:
         if 0 <= ignored < num_classes:
-            raise ValueError(
+            raise UserError(
                 f'label {ignored} cannot be both ignored and one of the {num_classes} '
                 'classes. Use another label for ignored pixels in the data, and as '
                 'ignore_index of the head.'
@@ -197,7 +212,7 @@ def _check(labels: Tensor, num_classes: int, ignored: int | None = None) -> Tens
         if low < 0 or high >= num_classes:
             wrong = low if low < 0 else high
             but = '' if ignored is None else f', or {ignored} for pixels without one'
-            raise ValueError(
+            raise UserError(
                 f'label {wrong} is beyond the map from classes to prompts; labels must '
                 f'be 0 to num_classes - 1 = {num_classes - 1}{but}. Correct the '
                 'num_classes of the prompt or the data.'
@@ -208,7 +223,7 @@ def _check(labels: Tensor, num_classes: int, ignored: int | None = None) -> Tens
 def _check_size(mask: Tensor, size: Sequence[int], sample: Any) -> None:
     if tuple(mask.shape[-2:]) != tuple(size):
         name = getattr(sample, 'seg_map_path', None) or getattr(sample, 'img_path', '')
-        raise ValueError(
+        raise UserError(
             f'the mask has size {tuple(mask.shape[-2:])}, but its image {tuple(size)}. '
             f'{name} Put LoadAnnotations before what changes the size of images.'
         )
@@ -220,11 +235,10 @@ def _all_have_masks(samples: Sequence[Any]) -> bool:
 
 def _need_masks(samples: Sequence[Any]) -> None:
     if not _all_have_masks(samples):
-        keys = sorted(samples[0].keys())
-        raise ValueError(
+        raise UserError(
             "labels='patch' needs masks, gt_sem_seg, in every data sample, but the "
-            f"first one has {keys}. Load annotations, or set labels='image' in the "
-            'prompt.'
+            f'first one has {sorted(samples[0].keys())}. Load annotations, or set '
+            "labels='image' in the prompt."
         )
 
 
@@ -234,7 +248,7 @@ def _side_by_side(embed: nn.Module) -> tuple[int, int]:
     padded = padding is not None and padding.padding == 'corner'
     tiles = conv.stride == conv.kernel_size and conv.dilation == (1, 1)
     if not padded or not tiles:
-        raise ValueError(
+        raise UserError(
             "labels='patch' needs patches side by side, padded at the bottom and right "
             f'(padding="corner"), but the patch embedding is {conv}. Set '
             "labels='image' in the prompt, or leave patch_cfg out."

@@ -1,8 +1,7 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Hooks."""
 
-from mmvpt.engine.guidance.metric_guidance_hook import MetricGuidanceHook
-from mmvpt.engine.guidance.semantic_mapping_hook import SemanticMappingHook
+from mmvpt.engine.guidance.hooks import MetricGuidanceHook, SemanticMappingHook
 
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .complete_weights_hook import CompleteWeightsHook

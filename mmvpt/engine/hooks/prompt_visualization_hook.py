@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmvpt import analysis
-from mmvpt.engine.guidance.guided import unwrapped
+from mmvpt.engine.guidance.class_pass import unwrapped
 from mmvpt.engine.shown_images import ShownImages, choose_indices, show_images
 from mmvpt.errors import UserError
 from mmvpt.models.prompts import DistributionAwarePrompt, GatedPrompt
@@ -228,7 +228,8 @@ class PromptVisualizationHook(Hook):
                 shown.pictures,
                 one.cls.float().cpu().numpy(),
                 one.prompts.float().cpu().numpy(),
-                *(one.num_extra, one.grid),
+                one.num_extra,
+                one.grid,
                 layer=layer,
                 positive=None if positive is None else positive.cpu().numpy(),
                 titles=shown.names,

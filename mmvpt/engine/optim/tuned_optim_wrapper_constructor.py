@@ -16,8 +16,14 @@ from mmvpt.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 # What mmengine's constructor reads; it ignores every other key of paramwise_cfg.
 _OPTIONS = {
-    *('custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult'),
-    *('flat_decay_mult', 'dwconv_decay_mult', 'dcn_offset_lr_mult', 'bypass_duplicate'),
+    'custom_keys',
+    'bias_lr_mult',
+    'bias_decay_mult',
+    'norm_decay_mult',
+    'flat_decay_mult',
+    'dwconv_decay_mult',
+    'dcn_offset_lr_mult',
+    'bypass_duplicate',
 }
 
 

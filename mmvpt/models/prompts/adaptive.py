@@ -21,6 +21,7 @@ ACTIVATIONS = {
     'softmax': lambda x: x.softmax(dim=-1),
     None: lambda x: x,
 }
+INITS = ('average', 'released', 'small')
 
 
 @PROMPTS.register_module()
@@ -67,11 +68,15 @@ class AdaptivePrompt(BasePrompt):
         drop_rate: Dropout on the learned tokens, drawn for each image.
         conv_drop_rate: Dropout of whole channels of the convolution's output.
         mlp_drop_rate: Dropout of hidden units in the bottleneck.
-        init: ``small``: :math:`\alpha` is drawn so that prompts start about as large as
-            VPT's; safe with AdamW and AMP. ``released``: :math:`\alpha = 0`, so all
-            generated prompts start at exactly zero, where the layer's norm amplifies
-            the first gradients about 1000 times; meant for SGD with a first epoch at
-            learning rate 0.
+        init: ``average``: F averages its window and :math:`\alpha \sim
+            \mathrm{Exp}(1) / S`, so that prompts start as random averages of the
+            normed patches; it leaves the features of a pretrained ViT nearly what they
+            were, and is safe with AdamW and AMP. ``released``: F is normal and
+            :math:`\alpha = 0`, so all generated prompts start at exactly zero, where
+            the layer's norm amplifies the first gradients about 1000 times; meant for
+            SGD with a first epoch at learning rate 0. ``small``: F and :math:`\alpha`
+            are normal, prompts about as large as VPT's; random signs turn them into
+            negated patches, which a pretrained ViT has never seen.
         static_layers: Layers with learned tokens, before those with generated ones.
         residual: Whether the bottleneck is added to G or replaces it.
         token_bias: Whether there are biases b.
@@ -98,7 +103,7 @@ class AdaptivePrompt(BasePrompt):
         drop_rate: float = 0.1,
         conv_drop_rate: float = 0.1,
         mlp_drop_rate: float = 0.1,
-        init: str = 'small',
+        init: str = 'average',
         static_layers: int = 1,
         residual: bool = True,
         token_bias: bool = True,
@@ -301,24 +306,29 @@ class AdaptivePrompt(BasePrompt):
     def _init_parameters(self, init: str) -> None:
         if self.tokens is not None:
             patch_uniform_(self.tokens, self.patch_size)
-        side = 1
-        if self.kernels is not None:
+        side = 1 if self.kernels is None else self.kernels.shape[-1]
+        positions = self.token_weights.shape[-1]
+        if self.kernels is not None and init == 'average':
+            nn.init.constant_(self.kernels, 1 / side**2)
+        elif self.kernels is not None:
             nn.init.normal_(self.kernels)
-            side = self.kernels.shape[-1]
-        nn.init.zeros_(self.token_weights)
-        if init == 'small':
+        if init == 'average':
+            with torch.no_grad():
+                self.token_weights.exponential_().div_(positions)
+        elif init == 'released':
+            nn.init.zeros_(self.token_weights)
+        else:
             # Normed features have variance 1 and the kernel a norm of about K. Tokens
             # of U(-v, v) have a standard deviation of v / sqrt(3).
             bound = math.sqrt(6 / (3 * self.patch_size**2 + self.embed_dims))
-            positions = self.token_weights.shape[-1]
             std = bound / math.sqrt(3) / (side * math.sqrt(positions))
             nn.init.normal_(self.token_weights, std=std)
 
     def _check_choices(
         self, init: str, activation: str | None, static_layers: int
     ) -> None:
-        if init not in ('small', 'released'):
-            raise UserError(f"init must be 'small' or 'released', got {init!r}.")
+        if init not in INITS:
+            raise UserError(f'init must be one of {INITS}, got {init!r}.')
         if activation not in ACTIVATIONS:
             raise UserError(
                 f'activation must be one of {list(ACTIVATIONS)}, got {activation!r}.'

@@ -127,7 +127,8 @@ def test_resumed_runs_end_the_same_around_a_map(whole, tmp_path, at):
     """Before the map's iteration, right behind it, and with sums half-way."""
     labels, folder, *_ = whole
     build(
-        *(tmp_path, labels),
+        tmp_path,
+        labels,
         resume=True,
         load_from=str(folder / f'iter_{at}.pth'),
     ).train()

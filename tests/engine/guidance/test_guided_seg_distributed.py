@@ -25,7 +25,8 @@ LABELS = ('image', 'patch')
 def train(folder, labels, batch_size, launcher='none'):
     """Train seven iterations and write down what came out."""
     runner = build(
-        *(folder, labels),
+        folder,
+        labels,
         train_dataloader__batch_size=batch_size,
         launcher=launcher,
         model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None),
@@ -166,7 +167,7 @@ def expected_losses(labels, ranks):
     vit.guide.register_forward_hook(lambda module, args, out: records.append(args))
     for images, samples in map(double, ranks):
         vit(images)
-        crop = vit.prompt.assign(reader.image_classes(samples))
+        crop = vit.prompt.assign(reader.read(samples, (), patches=False))
         own = vit.prompt.assign(reader.read(samples, images.shape[-2:]))
         targets.append((own.flatten(), crop))
     total = [0.0, 0.0]

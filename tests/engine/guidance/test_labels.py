@@ -123,10 +123,12 @@ def test_the_head_says_what_is_ignored():
     mask[:8] = 1
     for heads in (head(7), nn.ModuleList([head(255), head(7)])):
         found = reader(head=heads)
-        assert found.patch_classes(masked(mask), (16, 8)).tolist() == [[1, -1]]
-        assert found.image_classes(masked(mask)).tolist() == [[False, True, False]]
+        assert found.read(masked(mask), (16, 8), patches=True).tolist() == [[1, -1]]
+        assert found.read(masked(mask), (16, 8), patches=False).tolist() == [
+            [False, True, False]
+        ]
     with pytest.raises(ValueError, match='label 7 is beyond'):
-        reader().patch_classes(masked(mask), (16, 8))
+        reader().read(masked(mask), (16, 8))
 
 
 def test_read_is_what_the_prompt_asks_for():

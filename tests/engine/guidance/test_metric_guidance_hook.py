@@ -89,7 +89,10 @@ def test_losses_are_logged_and_trained(tmp_path):
     runner.train()
     for losses in witness(runner).losses:
         assert set(losses) == {
-            *('loss', 'loss_cls', 'loss_metric_visual', 'loss_metric_cls')
+            'loss',
+            'loss_cls',
+            'loss_metric_visual',
+            'loss_metric_cls',
         }
         assert losses['loss'] == pytest.approx(sum(losses.values()) - losses['loss'])
     backbone = runner.model.backbone

@@ -128,7 +128,9 @@ def loss_config(reduce='sum'):
 def test_visual_term_and_gradient(operand, prompt, reduce):
     vit, (images, masks) = backbone(), data()
     found = losses(
-        *(vit, images, masks),
+        vit,
+        images,
+        masks,
         loss=loss_config(reduce),
         visual=operand,
         prompt_for_visual=prompt,
@@ -159,7 +161,9 @@ def test_output_patch_is_the_default():
     assert asked == losses(vit, images, masks)
     released = losses(vit, images, masks, released=True, cls_weight=0)
     assert released == losses(
-        *(vit, images, masks),
+        vit,
+        images,
+        masks,
         loss=dict(type='mmvpt.ProxyAnchorLoss', positives='all'),
         visual='patch',
         prompt_for_visual='raw',

@@ -116,6 +116,8 @@ def test_bad_options(tmp_path):
     hook = dict(type='mmvpt.PrefixCacheHook', folder=str(tmp_path / 'cache'))
     with pytest.raises(ValueError, match='no layer runs before'):
         train(
-            *(data, tmp_path / 'run', [hook]),
+            data,
+            tmp_path / 'run',
+            [hook],
             model__backbone__prompt=dict(type='DeepPrompt', num_tokens=3),
         )

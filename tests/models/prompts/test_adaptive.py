@@ -211,11 +211,22 @@ def test_initialisation():
 
 def test_small_initialisation_is_as_large_as_vpt():
     torch.manual_seed(0)
-    prompt = AdaptivePrompt(50, **host()).eval()
+    prompt = AdaptivePrompt(50, init='small', **host()).eval()
     patches = torch.randn(2, 196, 768)
     stds = [prompt(i, patches, (14, 14)).std().item() for i in range(1, 12)]
     # U(-0.0625, 0.0625) has 0.0361; the norms of single kernels vary.
     assert sum(stds) / 11 == pytest.approx(0.0361, rel=0.3)
+
+
+def test_average_initialisation_is_what_it_says():
+    """Each prompt a positive mean of all positions, of smoothed normed patches."""
+    torch.manual_seed(0)
+    prompt = AdaptivePrompt(50, **host())
+    assert (prompt.kernels == 1 / 4).all()
+    assert (prompt.token_weights > 0).all()
+    sums = prompt.token_weights.sum(dim=-1)
+    assert sums.mean().item() == pytest.approx(1, abs=0.01)
+    assert sums.std().item() == pytest.approx(1 / 13, rel=0.1)  # S = 13 * 13
 
 
 def tiny(**prompt):
@@ -274,11 +285,12 @@ def test_released_start_is_a_singular_point():
     grads = [p.grad.abs().max() for p in vit.prompt.parameters()]
     assert min(grads) > 0
 
-    # With the small start everything learns at once and the gradient is tame.
-    safe = tiny()
-    loss(safe).backward()
-    assert all(p.grad.abs().max() > 0 for p in safe.prompt.parameters())
-    assert safe.prompt.token_weights.grad.norm() < first / 10
+    # With the other starts everything learns at once and the gradient is tame.
+    for init in ('average', 'small'):
+        safe = tiny(init=init)
+        loss(safe).backward()
+        assert all(p.grad.abs().max() > 0 for p in safe.prompt.parameters())
+        assert safe.prompt.token_weights.grad.norm() < first / 10
 
 
 def test_homogeneity():
@@ -358,7 +370,7 @@ def test_prompts_depend_on_the_image_but_in_the_first_layer():
         (dict(padding=2), 'padding=2 must be below kernel_size=2'),
         (dict(bottleneck=0), 'bottleneck must be an integer of at least 1, got 0'),
         (dict(conv_drop_rate=1), 'conv_drop_rate must be in'),
-        (dict(init='zeros'), "init must be 'small' or 'released', got 'zeros'"),
+        (dict(init='zeros'), "init must be one of .*, got 'zeros'"),
         (dict(activation='tanh'), "activation must be one of .* got 'tanh'"),
         (dict(static_layers=4), 'static_layers must be between 0 and 3, got 4'),
         (dict(static_layers=4), 'use DeepPrompt'),

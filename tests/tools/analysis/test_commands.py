@@ -105,8 +105,15 @@ def test_attention_of_files_and_one_head(runs, tmp_path):
     files = sorted(data.glob('test_*.png'))[:2]
     checkpoint = runs['gated'] / 'epoch_1.pth'  # it has its config
     arrays = draws(
-        *(attention, tmp_path, checkpoint, '--layer', 0, '--head', 3),
-        *('--images', *files),
+        attention,
+        tmp_path,
+        checkpoint,
+        '--layer',
+        0,
+        '--head',
+        3,
+        '--images',
+        *files,
         pictures=('', '_layers'),
     )
     assert arrays['names'].tolist() == [file.name for file in files]
