@@ -94,7 +94,10 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['mmvpt', 'mmvpt.*']),
-    package_data={'mmvpt.zoo': ['data/*.csv']},
+    package_data={
+        'mmvpt.zoo': ['data/*.csv'],
+        'mmvpt.datasets.prepare': ['tasks.yml'],
+    },
     python_requires='>=3.9',
     install_requires=requirements('runtime'),
     extras_require={

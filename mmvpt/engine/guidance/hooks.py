@@ -15,7 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor, nn
 
-from mmvpt.errors import UserError
+from mmvpt.errors import NotFiniteError, UserError
 from mmvpt.models.prompts import DistributionAwarePrompt
 from mmvpt.registry import HOOKS, MODELS
 
@@ -282,7 +282,7 @@ class MetricGuidanceHook(GuidedHook):
         """Look at the first losses; later ones are ``FiniteLossHook``'s business.
 
         Raises:
-            FloatingPointError: If a metric loss is not finite.
+            NotFiniteError: If a metric loss is not finite.
         """
         if batch_idx:
             return
@@ -290,7 +290,7 @@ class MetricGuidanceHook(GuidedHook):
             if key.startswith('loss_metric_') and not torch.isfinite(
                 torch.as_tensor(value)
             ):
-                raise FloatingPointError(
+                raise NotFiniteError(
                     f'{key} is {float(value)} in iteration {runner.iter + 1}. Look at '
                     'the prompts (a learning rate too high?) and at alpha and scale '
                     'of the loss.'

