@@ -313,16 +313,16 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch):
     task = raw.make('dogs', tmp_path / 'raw')
     whole, _ = prepare(task, tmp_path / 'raw', tmp_path / 'whole', **FEW)
     saved = []
-    save = writer_module.save
+    save = writer_module.write_whole
 
-    def stop_after_five(path, data):
+    def stop_after_five(path, data, durable=True):
         if len(saved) == 5:
             raise KeyboardInterrupt
         saved.append(path)
-        save(path, data)
+        save(path, data, durable)
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer_module, 'save', stop_after_five)
+        patch.setattr(writer_module, 'write_whole', stop_after_five)
         with pytest.raises(KeyboardInterrupt):
             prepare(task, tmp_path / 'raw', tmp_path / 'out', **FEW)
     assert not (tmp_path / 'out' / task.folder).exists()
