@@ -11,7 +11,7 @@ from types import ModuleType
 PLACES = {
     'mmvpt.engine.class_pass': 'mmvpt.engine.guidance.class_pass',
     'mmvpt.engine.config_mistakes': 'mmvpt.engine.checks',
-    'mmvpt.engine.guided': 'mmvpt.engine.guidance.hooks',
+    'mmvpt.engine.guided': 'mmvpt.engine.forward',
     'mmvpt.engine.hooks.metric_guidance_hook': 'mmvpt.engine.guidance.hooks',
     'mmvpt.engine.hooks.semantic_mapping_hook': 'mmvpt.engine.guidance.hooks',
     'mmvpt.engine.labels': 'mmvpt.engine.guidance.labels',

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 from torch.utils.data import Dataset
 
-from mmvpt.engine.guidance.class_pass import unwrapped
+from mmvpt.engine.forward import unwrapped
 
 NUM_CLASSES = 9
 

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from mmengine import dist
 from mmengine.dataset import Compose
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mmvpt.engine.forward import unwrapped
 from mmvpt.errors import UserError
 from mmvpt.registry import DATA_SAMPLERS
 
@@ -23,11 +23,6 @@ from .clustering import add_to_classes, members
 from .labels import LabelReader, image_classes
 
 WRAPPED = ('datasets', 'dataset')  # where wrappers of data sets keep theirs
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the model inside a wrapper for distributed training."""
-    return model.module if is_model_wrapper(model) else model
 
 
 def vectors(outputs: Sequence[Tensor], of_patches: bool) -> Tensor:
@@ -67,6 +62,19 @@ def unprompted(backbone: nn.Module, norm_last: bool = False) -> Iterator[None]:
         for name, value in before.items():
             setattr(backbone, name, value)
         backbone.train(training)
+
+
+@contextmanager
+def unmixed(preprocess: nn.Module) -> Iterator[None]:
+    """Have a data preprocessor leave out batch augmentation, which mixes classes."""
+    augments = getattr(preprocess, 'batch_augments', None)
+    try:
+        if augments is not None:
+            preprocess.batch_augments = None
+        yield
+    finally:
+        if augments is not None:
+            preprocess.batch_augments = augments
 
 
 def sum_over_classes(
@@ -135,27 +143,20 @@ def sum_over_classes(
         torch.zeros(num_classes, dtype=torch.long).to(device),
     )
     preprocess = model.data_preprocessor
-    augments = getattr(preprocess, 'batch_augments', None)
-    try:
-        if augments is not None:  # which would mix classes
-            preprocess.batch_augments = None
-        with torch.no_grad(), unprompted(backbone, norm_last):
-            for batch in loader:
-                if labels.of_patches:
-                    labels.check(batch)
-                else:  # masks of evaluation may have another size than images
-                    samples = batch.get('data_samples') or ()
-                    image_classes(samples, num_classes, labels.ignored)
-                data = preprocess(batch, training=crops)  # which pads crops and masks
-                images = data['inputs']
-                classes = labels.read(data['data_samples'], images.shape[-2:])
-                if labels.of_patches:
-                    classes = members(classes.flatten(), num_classes)
-                features = vectors(backbone(images), labels.of_patches)
-                add_to_classes(sums, counts, features, classes.to(device))
-    finally:
-        if augments is not None:
-            preprocess.batch_augments = augments
+    with torch.no_grad(), unprompted(backbone, norm_last), unmixed(preprocess):
+        for batch in loader:
+            if labels.of_patches:
+                labels.check(batch)
+            else:  # masks of evaluation may have another size than images
+                samples = batch.get('data_samples') or ()
+                image_classes(samples, num_classes, labels.ignored)
+            data = preprocess(batch, training=crops)  # which pads crops and masks
+            images = data['inputs']
+            classes = labels.read(data['data_samples'], images.shape[-2:])
+            if labels.of_patches:
+                classes = members(classes.flatten(), num_classes)
+            features = vectors(backbone(images), labels.of_patches)
+            add_to_classes(sums, counts, features, classes.to(device))
     dist.all_reduce(sums)
     dist.all_reduce(counts)
     return sums, counts

@@ -15,12 +15,13 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor, nn
 
+from mmvpt.engine.forward import argument, unwrapped
 from mmvpt.errors import NotFiniteError, UserError
 from mmvpt.models.prompts import DistributionAwarePrompt
 from mmvpt.registry import HOOKS, MODELS
 
 from . import clustering
-from .class_pass import sum_over_classes, unwrapped, vectors
+from .class_pass import sum_over_classes, vectors
 from .gathering import gather_batch, gather_sizes
 from .labels import LabelReader
 
@@ -728,10 +729,3 @@ class SemanticMappingHook(GuidedHook):
 def at_least_float32(x: Tensor) -> Tensor:
     """Return half precision as float32, anything else as it is."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-def argument(name: str, place: int, args: tuple, kwargs: dict) -> Any:
-    """Return an argument of a model's ``forward(inputs, data_samples, mode)``."""
-    if name in kwargs:
-        return kwargs[name]
-    return args[place] if len(args) > place else None

@@ -6,7 +6,7 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmvpt.engine.guidance.class_pass import unwrapped
+from mmvpt.engine.forward import unwrapped
 from mmvpt.errors import UserError
 from mmvpt.models.vit import PromptedVisionTransformer
 from mmvpt.models.vit.prefix_cache import PrefixCache, cacheable_layers

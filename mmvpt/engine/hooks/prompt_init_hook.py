@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmvpt.datasets.samplers import Draw, draw_seed
+from mmvpt.engine.forward import unwrapped
 from mmvpt.engine.guidance.class_pass import unmixed
-from mmvpt.engine.guidance.guided import unwrapped
 from mmvpt.errors import UserError
 from mmvpt.models.prompts import BasePrompt
 from mmvpt.models.vit import FrozenHost, PromptedVisionTransformer

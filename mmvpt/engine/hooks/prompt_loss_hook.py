@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
-from mmvpt.engine.guidance.guided import argument, unwrapped
+from mmvpt.engine.forward import argument, unwrapped
 from mmvpt.models.prompts import BasePrompt
 from mmvpt.registry import HOOKS
 

@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmvpt import analysis
-from mmvpt.engine.guidance.class_pass import unwrapped
+from mmvpt.engine.forward import unwrapped
 from mmvpt.engine.shown_images import ShownImages, choose_indices, show_images
 from mmvpt.errors import UserError
 from mmvpt.models.prompts import DistributionAwarePrompt, GatedPrompt

@@ -6,12 +6,14 @@ from functools import partial
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 from mmengine.registry import MODELS
 from mmengine.structures import PixelData
 from mmpretrain.structures import DataSample
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from mmvpt.engine.guidance import labels
 from mmvpt.engine.hooks import MetricGuidanceHook
 from tests.engine.guided_runs import build, config, witness
 from tests.models.guided_model import Model, random_backbone, samples
@@ -265,6 +267,15 @@ def test_float32_under_autocast(tmp_path):
             'Linear has parameters, but no optimizer knows them',
         ),
         (
+            # A config of old that adds hooks to one that has them by now.
+            dict(
+                default_hooks__metric_guidance=dict(type='mmvpt.MetricGuidanceHook'),
+                model__backbone__prompt__mapping='balanced',
+            ),
+            ValueError,
+            'more than one MetricGuidanceHook. Configs of DA-VPT have theirs in',
+        ),
+        (
             # Reentrant, so the forward pass leaves no graph.
             dict(activation_checkpointing=['backbone']),
             RuntimeError,
@@ -286,3 +297,26 @@ def test_errors_at_the_start(tmp_path, changes, error, message):
     MODELS.register_module(name='Linear', module=nn.Linear, force=True)
     with pytest.raises(error, match=message):
         build(tmp_path, **changes).train()
+
+
+def test_labels_are_read_and_checked_once(tmp_path, monkeypatch):
+    """Losses and map see one tensor of each batch, and one look before it."""
+    seen = []
+    image_classes = labels.image_classes
+
+    class Count(Hook):
+        """Counts from the first epoch on, after the pass for the first map."""
+
+        def before_train_epoch(self, runner):
+            def counting(samples, *options):
+                seen.append(samples)
+                return image_classes(samples, *options)
+
+            monkeypatch.setattr(labels, 'image_classes', counting)
+
+    runner = build(tmp_path, train_cfg__max_epochs=1)
+    runner.register_hook(Count())
+    runner.train()
+    # The batch as it was loaded, and the one that the model got.
+    assert len(seen) == 2 * runner.max_iters
+    assert len({id(samples) for samples in seen}) == len(seen)

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from mmvpt.apis import publish
 from mmvpt.checkpoint import read_checkpoint
 from mmvpt.checkpoint.tuned import read_tuned
-from mmvpt.engine.guidance.guided import unwrapped
+from mmvpt.engine.forward import unwrapped
 from mmvpt.engine.hooks import PromptInitHook, PromptLossHook
 from mmvpt.errors import UserError
 from tests.engine.guided_runs import build, leave_group
