@@ -8,13 +8,13 @@ import pytest
 from mmvpt.datasets.prepare import TASKS
 from mmvpt.datasets.prepare.selection import cut, hold_out, shuffled, vtab_splits
 from mmvpt.datasets.prepare.task import Item
-from mmvpt.datasets.prepare.tasks import RESISC45
 
 
 def items(keys):
     return [Item(key, key, i % 5, bytes) for i, key in enumerate(keys)]
 
 
+CLASSES = TASKS['resisc45'].options['classes']
 # Sets whose keys follow from numbering alone, so that all of them can be written down.
 KEYS = {
     'cifar100': {'train': map(str, range(50000)), 'test': map(str, range(10))},
@@ -28,7 +28,7 @@ KEYS = {
         'validation': ['CLEVR_val_000000.png'],
     },
     'resisc45': {
-        'train': (f'{c}_{c}_{i:03d}.jpg' for c in RESISC45 for i in range(1, 701))
+        'train': (f'{c}_{c}_{i:03d}.jpg' for c in CLASSES for i in range(1, 701))
     },
 }
 # sha256 of the sorted names of the published lists, one per line.
