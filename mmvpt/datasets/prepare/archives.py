@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from .task import RefusedError
 
@@ -75,6 +76,10 @@ def check_member(name: str, shown: str) -> None:
         )
 
 
+def _corrupt(shown: str, error: Exception) -> RefusedError:
+    return RefusedError(f'{shown} is truncated or corrupt: {error}. {AGAIN}')
+
+
 def _refuse_link(name: str, shown: str, what: str) -> None:
     raise RefusedError(
         f'{shown} holds {name!r}, which is a {what}; only files and folders are '
@@ -86,9 +91,7 @@ def _zip(path: Path, shown: str) -> Readers:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise RefusedError(f'{shown} is truncated or corrupt: {error}. {AGAIN}') from (
-            error
-        )
+        raise _corrupt(shown, error) from error
     readers: Readers = {}
     for info in archive.infolist():
         check_member(info.filename, shown)
@@ -132,9 +135,7 @@ def _tar(path: Path, shown: str) -> Readers:
         archive = tarfile.open(path, 'r:')
         infos = archive.getmembers()
     except (tarfile.TarError, *BROKEN) as error:
-        raise RefusedError(f'{shown} is truncated or corrupt: {error}. {AGAIN}') from (
-            error
-        )
+        raise _corrupt(shown, error) from error
     for info in infos:
         check_member(info.name, shown)
         if info.issym() or info.islnk():
@@ -182,10 +183,8 @@ def _decompress(path: Path, shown: str, opener: Callable, copy: Path) -> None:
     part.replace(copy)
 
 
-def _chunk(source, shown: str) -> bytes:
+def _chunk(source: IO[bytes], shown: str) -> bytes:
     try:
         return source.read(1 << 20)
     except BROKEN as error:
-        raise RefusedError(f'{shown} is truncated or corrupt: {error}. {AGAIN}') from (
-            error
-        )
+        raise _corrupt(shown, error) from error

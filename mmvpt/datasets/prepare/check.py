@@ -136,31 +136,21 @@ def _folder(task: Task, out: Path) -> Path:
 
 
 def _read_vtab(task: Task, folder: Path) -> dict[str, list[Image]]:
-    splits = {}
-    for split in VTAB1k.SPLITS:
-        dataset = VTAB1k(task.name, split, folder.parent, pipeline=[], lazy_init=True)
-        splits[split] = [
-            Image(folder / entry.path, entry.label) for entry in dataset.read_entries()
-        ]
-    return splits
+    def split(name: str) -> list[Image]:
+        dataset = VTAB1k(task.name, name, folder.parent, pipeline=[], lazy_init=True)
+        return [Image(folder / e.path, e.label) for e in dataset.read_entries()]
+
+    return {name: split(name) for name in VTAB1k.SPLITS}
 
 
 def _read_fgvc(task: Task, folder: Path) -> dict[str, list[Image]]:
-    splits = {}
-    for split in ('train', 'val', 'test'):
-        dataset = FGVC(
-            task.name,
-            split,
-            folder,
-            num_classes=task.num_classes,
-            pipeline=[],
-            lazy_init=True,
-        )
+    def split(name: str) -> list[Image]:
+        options = dict(num_classes=task.num_classes, pipeline=[], lazy_init=True)
+        dataset = FGVC(task.name, name, folder, **options)
         root = dataset.image_dir()
-        splits[split] = [
-            Image(root / entry.path, entry.label) for entry in dataset.read_entries()
-        ]
-    return splits
+        return [Image(root / e.path, e.label) for e in dataset.read_entries()]
+
+    return {name: split(name) for name in ('train', 'val', 'test')}
 
 
 def _read_segmentation(task: Task, folder: Path) -> dict[str, list[Image]]:
