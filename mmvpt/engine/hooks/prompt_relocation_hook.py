@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 
-from mmvpt.engine.guidance.guided import unwrapped
+from mmvpt.engine.forward import unwrapped
 from mmvpt.errors import UserError
 from mmvpt.models.prompts.relocated import AllocationPolicy, RelocatedPrompt
 from mmvpt.registry import HOOKS

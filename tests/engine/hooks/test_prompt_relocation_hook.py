@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmvpt.checkpoint import read_checkpoint
-from mmvpt.engine.guidance.guided import unwrapped
+from mmvpt.engine.forward import unwrapped
 from mmvpt.engine.hooks import PromptRelocationHook
 from mmvpt.errors import UserError
 from tests.engine.miniature import config, write_data
