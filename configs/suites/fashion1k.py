@@ -32,8 +32,19 @@ methods = {
         config='configs/baselines/linear-converged_vit-mini_fashion1k.py',
         space={
             'train_cfg.l2': [
-                *([1e-6], [1e-5], [1e-4], [3e-4], [1e-3], [3e-3], [0.01], [0.03]),
-                *([0.1], [0.3], [1.0], [3.0], [10.0]),
+                [1e-6],
+                [1e-5],
+                [1e-4],
+                [3e-4],
+                [1e-3],
+                [3e-3],
+                [0.01],
+                [0.03],
+                [0.1],
+                [0.3],
+                [1.0],
+                [3.0],
+                [10.0],
             ]
         },
         strategy='grid',  # seconds, and nothing to run with before it

@@ -138,8 +138,15 @@ def _dicts(value: Any, place: str) -> Iterator[tuple[str, Mapping]]:
 def _registered(scopes: set[str]) -> dict[str, list[str]]:
     """Map each name that a model or pipeline can mean to the modules that define it."""
     wanted = {
-        *('model', 'prompt', 'adapter', 'transform', 'weight initializer'),
-        *('task util', 'batch augment', 'task utils', 'pixel sampler'),
+        'model',
+        'prompt',
+        'adapter',
+        'transform',
+        'weight initializer',
+        'task util',
+        'batch augment',
+        'task utils',
+        'pixel sampler',
     }
     found: dict[str, list[str]] = {}
     for scope in scopes - {'mmcv'}:  # mmcv registers into mmengine's

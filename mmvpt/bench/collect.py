@@ -30,8 +30,12 @@ def collect(records: Iterable[dict]) -> tuple[list[Table], list[str]]:
         if record['kind'] != 'run':
             continue
         key = (
-            *(record['suite'], record['protocol']['name'], record['method']),
-            *(record['backbone'], record['task'], record['seed']),
+            record['suite'],
+            record['protocol']['name'],
+            record['method'],
+            record['backbone'],
+            record['task'],
+            record['seed'],
         )
         if key in runs and comparable(runs[key]) != comparable(record):
             notices.append(

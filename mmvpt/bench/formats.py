@@ -50,7 +50,10 @@ def latex(rows: Sequence[Sequence[str]], caption: str) -> str:
             f'\\caption{{{_escaped(caption)}}}',
             *(_SCALED if scaled else ()),
             f'\\begin{{tabular}}{{{columns}}}\n\\toprule',
-            *(head, '\\midrule', *body, '\\bottomrule'),
+            head,
+            '\\midrule',
+            *body,
+            '\\bottomrule',
             '\\end{tabular}' + ('}' if scaled else ''),
             '\\end{table}\n',
         ]
@@ -80,12 +83,19 @@ def as_csv(tables: Sequence[Table]) -> str:
                 gap = None if mean is None or stated is None else mean - stated
                 writer.writerow(
                     [
-                        *(table.suite, table.protocol['name'], table.protocol['label']),
-                        *(row.method, row.backbone, column, table.metric),
+                        table.suite,
+                        table.protocol['name'],
+                        table.protocol['label'],
+                        row.method,
+                        row.backbone,
+                        column,
+                        table.metric,
                         (figure.seeds if figure else None) or '',
-                        *(_rounded(mean), _rounded(figure.std if figure else None)),
+                        _rounded(mean),
+                        _rounded(figure.std if figure else None),
                         f'{row.tuned():.0f}',
-                        *(_rounded(stated), _rounded(gap)),
+                        _rounded(stated),
+                        _rounded(gap),
                         *(
                             (paper.protocol, paper.source)
                             if paper and stated is not None

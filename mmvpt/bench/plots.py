@@ -139,7 +139,9 @@ def group_bars(table: Table, path: Path) -> Path | None:
     axis.set_xlim(-0.6, len(columns) - 0.4)
     for x in absent:
         axis.annotate(
-            *('missing', (x, bottom), (0, 3)),
+            'missing',
+            (x, bottom),
+            (0, 3),
             textcoords='offset points',
             rotation=90,
             fontsize=7,

@@ -212,7 +212,12 @@ def _zoo_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suite
             if found is None:
                 raise UserError(_no_config(method, plain, task))
             cells[method, task.name] = Cell(
-                *(name.split('-')[0], task.name, task.group, method, plain, *found),
+                name.split('-')[0],
+                task.name,
+                task.group,
+                method,
+                plain,
+                *found,
                 space=space,
                 strategy=ZOO_STRATEGIES.get(method),
             )
@@ -281,7 +286,12 @@ def _segmentation_suite(name: str, methods: Sequence[str], backbone: str) -> Sui
         (exact_one,) = fitting[method]
         config = found[method][exact_one]
         cells[method, name] = Cell(
-            *(name, name, 'segmentation', method, exact_one, config),
+            name,
+            name,
+            'segmentation',
+            method,
+            exact_one,
+            config,
             options=_whole_batch(config),
         )
     return Suite(name, (name,), tuple(methods), cells)

@@ -158,7 +158,9 @@ def cells(table: Table) -> list[list[str]]:
     searched = single and any(record['settings'] for record in records)
     rows = [
         [
-            *('method', 'tuned parameters', 's per run'),
+            'method',
+            'tuned parameters',
+            's per run',
             *(['val'] if validated else []),
             *(['test'] if single else map(column_title, columns)),
             *(['settings'] if searched else []),
@@ -168,7 +170,9 @@ def cells(table: Table) -> list[list[str]]:
         figures = table.figures(row)
         rows.append(
             [
-                *(table.name(row), f'{row.tuned():,.0f}', f'{row.seconds():.0f}'),
+                table.name(row),
+                f'{row.tuned():,.0f}',
+                f'{row.seconds():.0f}',
                 *([_validation(row)] if validated else []),
                 *(str(figures.get(column, MISSING)) for column in columns),
                 *([_settings(row)] if searched else []),

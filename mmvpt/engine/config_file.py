@@ -18,8 +18,14 @@ from .checks import similar
 
 # What tools and mmengine's Runner.from_cfg read besides the arguments of Runner.
 _OTHER_FIELDS = (
-    *('runner_type', 'auto_scale_lr', 'find_unused_parameters', 'model_wrapper_cfg'),
-    *('tta_model', 'tta_pipeline', 'custom_imports', 'compile'),
+    'runner_type',
+    'auto_scale_lr',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'tta_model',
+    'tta_pipeline',
+    'custom_imports',
+    'compile',
 )
 
 

@@ -91,7 +91,9 @@ def test_bars_of_groups(tmp_path, drawn):
     (axis,) = drawn['b'].axes
     assert legend(axis) == ['lora', 'ssf'] and notes(axis) == ['missing']
     assert [t.get_text() for t in axis.get_xticklabels()] == [
-        *('Natural (7)', 'Specialized (4)', 'Structured (8)')
+        'Natural (7)',
+        'Specialized (4)',
+        'Structured (8)',
     ]
     assert axis.get_ylabel() == 'top-1 accuracy, % (the axis is cut)'
     assert sum(len(c) for c in axis.containers if hasattr(c, 'patches')) == 5
@@ -103,7 +105,9 @@ def test_bars_of_tasks_where_no_group_is_complete(tmp_path, drawn):
     (axis,) = drawn['b'].axes
     assert notes(axis) == ['missing'] * 6
     assert [t.get_text() for t in axis.get_xticklabels()][:3] == [
-        *('cifar100', 'caltech101', 'dtd')
+        'cifar100',
+        'caltech101',
+        'dtd',
     ]
     assert axis.get_ylabel() == 'top-1 accuracy, %'  # from 0 on
 
@@ -127,13 +131,17 @@ def test_fourteen_rows_can_be_told_apart(tmp_path, drawn):
 
 def test_search_history(tmp_path, drawn):
     searches = [
-        *(search('birds'), search('birds', 'ssf'), search('planes', 'full')),
+        search('birds'),
+        search('birds', 'ssf'),
+        search('planes', 'full'),
         search('planes', metric='mIoU', suite='other'),
     ]
     assert plots.search_history(searches, tmp_path / 's.png').stat().st_size > 5000
     axes = drawn['s'].axes
     assert [axis.get_title() for axis in axes if axis.get_visible()] == [
-        *('vtab: birds', 'vtab: planes', 'other: planes')
+        'vtab: birds',
+        'vtab: planes',
+        'other: planes',
     ]
     assert legend(axes[2]) == ['lora (asha)', 'ssf (asha)', 'full (asha)']
     assert axes[0].get_ylabel() == 'best top-1 accuracy on validation so far, %'
@@ -159,5 +167,6 @@ def test_plots_name_backbones_and_the_label(tmp_path, drawn):
         (axis,) = drawn[name].axes
         assert '(test-selected)' in axis.get_title()
         assert legend(axis) == [
-            *('vpt-deep (in21k) [test-selected]', 'vpt-deep (mae) [test-selected]')
+            'vpt-deep (in21k) [test-selected]',
+            'vpt-deep (mae) [test-selected]',
         ]

@@ -35,7 +35,11 @@ def test_a_segmentation_record_meets_its_figure():
     (cell,) = suite.cells.values()
     (table,), _ = collect(
         runs(
-            *(cell.task, {0: 44.0}, cell.method, cell.backbone, 'mIoU'),
+            cell.task,
+            {0: 44.0},
+            cell.method,
+            cell.backbone,
+            'mIoU',
             suite=cell.suite,
             group=cell.group,
         )

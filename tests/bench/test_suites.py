@@ -31,7 +31,10 @@ def test_suites_of_the_zoo(name, count):
     assert len(suite.tasks) == count and len(suite.cells) == 2 * count
     assert all((ROOT / cell.config).is_file() for cell in suite.cells.values())
     assert {cell.group for cell in suite.cells.values()} <= {
-        *('fgvc', 'natural', 'specialized', 'structured')
+        'fgvc',
+        'natural',
+        'specialized',
+        'structured',
     }
 
 

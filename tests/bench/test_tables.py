@@ -83,14 +83,17 @@ def test_what_is_missing_is_shown_as_missing():
     kitti = only([r for r in records if r['task'] != 'vtab-kitti'])
     assert 'kitti' in cells(kitti)[0]
     assert {line[cells(kitti)[0].index('kitti')] for line in cells(kitti)[1:]} == {
-        *('–', '72.8')  # the latter is published
+        '–',
+        '72.8',  # the latter is published
     }
 
 
 def test_published_figures_stand_below_ours():
     head, ours, paper, gap = cells(only(vtab()))
     assert paper[:3] == [
-        *('published (val-selected settings, last epoch, 5 seeds)', '', '')
+        'published (val-selected settings, last epoch, 5 seeds)',
+        '',
+        '',
     ]
     assert gap[0] == 'difference'
     column = head.index('cifar100')
@@ -113,17 +116,30 @@ def test_a_difference_needs_both_figures():
 def test_one_task_shows_validation_and_settings():
     settings = {'a.b.lr': 0.01414213562373095, 'tokens': 5}
     records = runs(
-        *('ade20k', {1: 40.0, 2: 41.0}, 'frozen', 'setr-pup-vit-large-p16', 'mIoU'),
+        'ade20k',
+        {1: 40.0, 2: 41.0},
+        'frozen',
+        'setr-pup-vit-large-p16',
+        'mIoU',
         suite='ade20k',
         settings=settings,
         metrics__val={'mIoU': 50.0},
     )
     table = cells(only(records))
     assert table[0] == [
-        *('method', 'tuned parameters', 's per run', 'val', 'test', 'settings')
+        'method',
+        'tuned parameters',
+        's per run',
+        'val',
+        'test',
+        'settings',
     ]
     assert table[1] == [
-        *('frozen', '128,303', '60', '50.0 ± 0.0', '40.5 ± 0.7'),
+        'frozen',
+        '128,303',
+        '60',
+        '50.0 ± 0.0',
+        '40.5 ± 0.7',
         'lr=0.01414, tokens=5',
     ]
     assert [line[4] for line in table[2:]] == ['38.1', '+2.4']
@@ -135,7 +151,8 @@ def test_backbones_are_named_where_there_are_several():
     assert cells(only(records))[1][0] == 'vpt-deep'
     records += runs('birds', {1: 60.0}, backbone='mae')
     assert [line[0] for line in cells(only(records))[1:]] == [
-        *('vpt-deep (in21k)', 'vpt-deep (mae)')
+        'vpt-deep (in21k)',
+        'vpt-deep (mae)',
     ]
 
 

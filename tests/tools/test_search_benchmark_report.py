@@ -190,9 +190,21 @@ def test_another_search_of_a_cell_stops_no_other(project, benchmark, capsys):
 
 def test_search_command(project, capsys):
     arguments = [
-        *(str(project / 'mini_net_colours.py'), '--space', str(project / 'space.py')),
-        *('--strategy', 'asha', '--trials', '4', '--batch', '4', '--workers', '1'),
-        *('--out', str(project / 'search'), '--protocol', 'own'),
+        str(project / 'mini_net_colours.py'),
+        '--space',
+        str(project / 'space.py'),
+        '--strategy',
+        'asha',
+        '--trials',
+        '4',
+        '--batch',
+        '4',
+        '--workers',
+        '1',
+        '--out',
+        str(project / 'search'),
+        '--protocol',
+        'own',
     ]
     assert search_command.main([*arguments, '--preview']) is None
     shown = capsys.readouterr().out

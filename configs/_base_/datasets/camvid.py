@@ -9,8 +9,17 @@ files = dict(
     type='BaseSegDataset',
     metainfo=dict(
         classes=(
-            *('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'signsymbol'),
-            *('fence', 'car', 'pedestrian', 'bicyclist'),
+            'sky',
+            'building',
+            'pole',
+            'road',
+            'pavement',
+            'tree',
+            'signsymbol',
+            'fence',
+            'car',
+            'pedestrian',
+            'bicyclist',
         ),
         # SegNet's
         palette=[

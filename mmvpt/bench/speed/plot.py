@@ -95,7 +95,7 @@ def draw(groups: list[dict], value: str, place, label: str, path: Path) -> None:
                 x, y = zip(*points)
                 y = [factor * v for v in y]
                 axis.plot(
-                    *(x, y, line), color=colour, marker=marker, label=name, markersize=4
+                    x, y, line, color=colour, marker=marker, label=name, markersize=4
                 )
         batch = here[0]['setting']['batch_size']
         axis.set_title(f'{TITLES[mode]}, batch {batch}', fontsize=10)
