@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from mmvpt.errors import UserError
 from mmvpt.models.vit import PromptedVisionTransformer
-from mmvpt.models.vit.layer import qkv_rows
 
 from .layers import LayerInput, prompted_backbone, read_layers, resolve_layer
 
@@ -80,8 +79,12 @@ def layer_attention(
     extra, rows = entered.num_extra, entered.num_extra + entered.num_prompts
     normed = layer.ln1(entered.sequence())
     heads = layer.attn.num_heads, layer.attn.head_dims
-    query = qkv_rows(layer.attn, normed[:, :rows], 0, 1).unflatten(-1, heads)
-    key = qkv_rows(layer.attn, normed, 1, 1).unflatten(-1, heads)
+    query = layer.attn.project(normed[:, :rows], 0, 1)
+    key = layer.attn.project(normed, 1, 1)
+    if entered.rotation is not None:
+        turns = entered.rotation.inserted(extra, entered.num_prompts)
+        query, key = turns(query, heads[0]), turns(key, heads[0])
+    query, key = query.unflatten(-1, heads), key.unflatten(-1, heads)
     logits = query.transpose(1, 2) @ key.permute(0, 2, 3, 1) / layer.attn.head_dims**0.5
     temperature = backbone.prompt.temperature(entered.layer)
     if temperature is not None:

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmvpt.errors import MissingPackageError, UserError
-from mmvpt.models.vit.layer import qkv_rows
 
 from .layers import (
     LayerInput,
@@ -165,4 +164,4 @@ def _in_space(backbone: nn.Module, entered: LayerInput, space: str) -> Tensor:
     normed = layer.ln1(entered.sequence())
     if space == 'normed':
         return normed
-    return qkv_rows(layer.attn, normed, int(space == 'key'), 1)
+    return layer.attn.project(normed, int(space == 'key'), 1)

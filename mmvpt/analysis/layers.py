@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from mmvpt.errors import UserError
-from mmvpt.models.prompts import BasePrompt
 from mmvpt.models.vit import PromptedVisionTransformer
+from mmvpt.models.vit.rotation import Rotation
 
 
 @dataclass(frozen=True)
@@ -20,11 +19,12 @@ class LayerInput:
 
     Args:
         layer: Index of the layer, from 0.
-        tokens: CLS, if there is one, and patches, (B, num_extra + N, C).
+        tokens: CLS, registers and patches, (B, num_extra + N, C).
         prompts: Prompts, (1, M, C) if the images share them, else (B, M, C); None for a
             layer without prompts.
         grid: Rows and columns of the patches, N = rows * columns.
-        num_extra: 1 with CLS, else 0.
+        num_extra: Rows before the patches: CLS, if there is one, and registers.
+        rotation: How queries and keys of ``tokens`` turn, None if they do not.
     """
 
     layer: int
@@ -32,6 +32,7 @@ class LayerInput:
     prompts: Tensor | None
     grid: tuple[int, int]
     num_extra: int
+    rotation: Rotation | None = None
 
     @property
     def num_prompts(self) -> int:
@@ -39,7 +40,7 @@ class LayerInput:
         return 0 if self.prompts is None else self.prompts.shape[1]
 
     def sequence(self) -> Tensor:
-        """Return [CLS, prompts, patches], (B, T, C)."""
+        """Return [CLS, registers, prompts, patches], (B, T, C)."""
         extra, patches = self.tokens.split(
             [self.num_extra, self.tokens.shape[1] - self.num_extra], dim=1
         )
@@ -85,20 +86,22 @@ def read_layers(
     Returns:
         One entry for each layer that runs, in order.
     """
-    ask = cast(BasePrompt, backbone.prompt)  # prompted_backbone has looked
     training, entered = backbone.training, []
     backbone.eval()
     try:
-        tokens, grid = backbone.embed(inputs)
-        prompts = left = None
-        for i in range(backbone.out_indices[-1] + 1):
-            patches = tokens[:, backbone.num_extra_tokens :]
-            prompts = ask(i, patches, grid, entered=prompts, left=left)
+        for state in backbone.walk(backbone.start(*backbone.embed(inputs))):
             entered.append(
-                LayerInput(i, tokens, prompts, grid, backbone.num_extra_tokens)
+                LayerInput(
+                    layer=state.layer,
+                    tokens=state.tokens,
+                    prompts=state.prompts,
+                    grid=state.grid,
+                    num_extra=backbone.num_extra_tokens,
+                    rotation=state.reads.rotation,
+                )
             )
-            if i < backbone.out_indices[-1]:
-                tokens, left = backbone.run_layer(i, tokens, prompts)
+            if state.layer == backbone.out_indices[-1]:
+                break
     finally:
         backbone.train(training)
     return entered

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mmvpt.checkpoint.config_data import to_data, without_paths
 from mmvpt.errors import UserError
 from mmvpt.models.vit import PromptedVisionTransformer
-from mmvpt.models.vit.layer import attend_to, meets_tokens, qkv_bias
+from mmvpt.models.vit.serving import fold_static_prompts
 from mmvpt.version import __version__
 
 from .many_tasks import backbone_of
@@ -62,20 +62,10 @@ def _fold(vit: PromptedVisionTransformer) -> None:
     """Put static prompts into keys and values, and tuned parts into whole biases."""
     for layer in vit.layers:
         if hasattr(layer.attn, 'tuned_bias'):
-            bias = nn.Parameter(qkv_bias(layer.attn), requires_grad=False)
+            bias = nn.Parameter(layer.attn.qkv_bias, requires_grad=False)
             del layer.attn.tuned_bias
             layer.attn.qkv.bias = bias
-    patches = vit.pos_embed[:, vit.num_extra_tokens :]
-    for i in range(vit.out_indices[-1] + 1):
-        prompt = vit.prompt
-        if prompt is None or vit.keeps_prompts(i) or not prompt.is_static(i):
-            continue
-        prompts = prompt(i, patches, tuple(vit.patch_resolution))
-        layer, seen = vit.layers[i], None
-        if prompts is not None:
-            once = meets_tokens(layer.attn, vit.reads_cls_only(i))
-            seen = attend_to(layer, prompts, once)
-        vit.static_prompts.fold(i, prompts, seen)
+    fold_static_prompts(vit)
 
 
 def export(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mmvpt.errors import UserError
 from mmvpt.models.vit import PromptedVisionTransformer
-from mmvpt.models.vit.mixed_batch import run_mixed
+from mmvpt.models.vit.serving import run_mixed
 
 from .images import ImageLike, find_images
 from .load import load
@@ -38,7 +38,7 @@ class TaskBank:
 
     :meth:`forward` and :meth:`predict` take batches in which every image belongs to
     another task and run them through the layers together, see
-    :func:`mmvpt.models.vit.mixed_batch.run_mixed`.
+    :func:`mmvpt.models.vit.serving.run_mixed`.
 
     Args:
         keep: Of how many tasks, those used last, keys and values of static prompts are

@@ -24,7 +24,7 @@ _DAVPT_RELEASED = [
     *_DAVPT_PLUS,
     'patch_embed.projection.bias',
     'layers.*.attn.proj.bias',
-    'layers.*.ffn.layers.1.bias',
+    'layers.*.ffn.{layers.1,w3}.bias',
     'layers.*.ln1.*',
     'layers.*.ln2.bias',
 ]
@@ -59,7 +59,8 @@ def expand_preset(preset: str, num_layers: int) -> list[str]:
     """Return the patterns that a preset stands for.
 
     ``none`` nothing; ``bias`` every bias (BitFit); ``norm`` weights and biases of all
-    norms; ``cls`` the class token; ``partial-k`` the last k layers and the final norm;
+    norms; ``cls`` the class token; ``registers`` the register tokens; ``partial-k`` the
+    last k layers, the final norm and the attention pool, if there is one;
     ``davpt+`` key and value biases and the class token (DA-VPT+); ``davpt-released``
     the larger set of DA-VPT's released configs; ``full`` everything. A string that is
     none of them is a pattern itself.
@@ -70,8 +71,9 @@ def expand_preset(preset: str, num_layers: int) -> list[str]:
     presets = {
         'none': [],
         'bias': ['**.bias'],
-        'norm': ['**.ln1.*', '**.ln2.*'],
+        'norm': ['**.{ln1,ln2,norm}.{weight,bias}'],
         'cls': ['cls_token'],
+        'registers': ['reg_tokens'],
         'full': ['**'],
         'davpt+': _DAVPT_PLUS,
         'davpt-released': _DAVPT_RELEASED,
@@ -87,15 +89,17 @@ def expand_preset(preset: str, num_layers: int) -> list[str]:
             f"tunable='{preset}': k must be between 1 and the {num_layers} layers of "
             'this backbone.'
         )
-    return [f'layers.{i}.**' for i in range(num_layers - k, num_layers)] + ['ln1.*']
+    layers = [f'layers.{i}.**' for i in range(num_layers - k, num_layers)]
+    return [*layers, '{ln1,pool}.**']
 
 
 def tune(host: nn.Module, tunable: str | Iterable[str], num_layers: int) -> set[str]:
     r"""Freeze ``host`` but for the parameters that ``tunable`` names.
 
     A pattern is a parameter name whose components are matched exactly; ``*`` stands for
-    one component and ``**`` for any number. ``layers.*.attn.qkv.bias.value`` (or
-    ``.query``, ``.key``) tunes that third of a fused bias through :class:`TunedBias`.
+    one component, ``**`` for any number and ``{a,b}`` for either.
+    ``layers.*.attn.qkv.bias.value`` (or ``.query``, ``.key``) tunes that third of a
+    fused bias through :class:`TunedBias`.
 
     Args:
         host: The module whose names the patterns mean; prompts not yet attached.
@@ -121,10 +125,10 @@ def tune(host: nn.Module, tunable: str | Iterable[str], num_layers: int) -> set[
             if not hits:
                 raise UserError(
                     f'tunable pattern {pattern!r} matches no parameter. Allowed: the '
-                    "presets 'none', 'bias', 'norm', 'cls', 'partial-k', 'davpt+', "
-                    "'davpt-released', 'full', and names such as "
+                    "presets 'none', 'bias', 'norm', 'cls', 'registers', 'partial-k', "
+                    "'davpt+', 'davpt-released', 'full', and names such as "
                     f'{", ".join(names[:4])}, ... with * '
-                    'for one component and ** for several.'
+                    'for one component, ** for several and {a,b} for either.'
                 )
             chosen |= hits
     for name, parameter in host.named_parameters():
@@ -152,10 +156,12 @@ def _attach_parts(host: nn.Module, chosen: set[str]) -> set[str]:
 def _compile(pattern: str) -> re.Pattern:
     """Translate a pattern to a regular expression over full parameter names."""
     out = ''
-    for piece in re.split(r'(\*\*\.|\*\*|\*)', pattern):
-        out += {'**.': r'(?:[^.]+\.)*', '**': r'.+', '*': r'[^.]+'}.get(
-            piece, re.escape(piece)
-        )
+    special = {
+        **{'**.': r'(?:[^.]+\.)*', '**': r'.+', '*': r'[^.]+'},
+        **{'{': '(?:', ',': '|', '}': ')'},
+    }
+    for piece in re.split(r'(\*\*\.|\*\*|\*|[{},])', pattern):
+        out += special.get(piece, re.escape(piece))
     return re.compile(out)
 
 

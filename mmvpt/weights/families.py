@@ -18,6 +18,7 @@ class Size(NamedTuple):
     feedforward_channels: int
     act: str | None = None
     qkv_bias: bool | None = None
+    patch_size: int | None = None
 
 
 class Family(NamedTuple):
@@ -122,7 +123,7 @@ FAMILIES: dict[str, Family] = {
         _EVA02, patch_size=14, rotation='eva02', act='swiglu_norm', pooling='patches'
     ),
     'eva02-clip': Family(
-        {size: _EVA02[size] for size in 'bl'},
+        {'b': Size(*_B, 2048, patch_size=16), 'l': _EVA02['l']},
         patch_size=14,
         rotation='eva02',
         act='swiglu_norm',

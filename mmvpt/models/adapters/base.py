@@ -52,6 +52,6 @@ def alter(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
 
     A function of the module alone, so that copies of a model change by their own
     parameters. A fused projection of which only some rows are computed does not come
-    here: ``qkv_rows`` calls its adapter.
+    here: ``Attention.project`` calls its adapter.
     """
     return module.adapter(inputs[0], output)

@@ -45,14 +45,13 @@ class SSF(BaseAdapter):
     """
 
     def alterations(self, host: nn.Module) -> Iterator[tuple[nn.Module, Alteration]]:
-        """Yield every operation of the encoder, in the order in which they run."""
+        """Yield every norm and linear layer of the encoder."""
         dims = host.embed_dims
         yield host.patch_embed.projection, ScaleShift(dims, axis=1)
         for layer in running_layers(host):
-            linear = [m for m in layer.ffn.modules() if isinstance(m, nn.Linear)]
-            for module in (layer.ln1, layer.attn.qkv, layer.attn.proj, layer.ln2):
-                yield module, ScaleShift(getattr(module, 'out_features', dims))
-            for module in linear:
-                yield module, ScaleShift(module.out_features)
+            roles = layer.modules_by_role()
+            for module in (m for modules in roles.values() for m in modules):
+                width = getattr(module, 'out_features', None)
+                yield module, ScaleShift(width or module.normalized_shape[0])
         if host.final_norm and host.out_indices[-1] == host.num_layers - 1:
             yield host.ln1, ScaleShift(dims)

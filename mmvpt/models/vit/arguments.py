@@ -4,10 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from mmpretrain.models.backbones import VisionTransformer
+
+from mmvpt.errors import UserError
 from mmvpt.weights import as_normalization
+from mmvpt.weights.families import FAMILIES, Family, Size, names
 
-POOLINGS = ('cls', 'patches', 'prompts_and_patches', 'prompts')
+OUT_TYPES = ('cls_token', 'featmap', 'avg_featmap', 'raw')
+POOLINGS = ('cls', 'patches', 'prompts_and_patches', 'prompts', 'map')
 PRETRAINED_KEYS = ('checkpoint', 'prefix', 'map_location', 'normalization')
 FINAL_NORMS = (True, False, 'pretrained', 'fresh-frozen', 'fresh-trained')
 
@@ -19,17 +25,17 @@ def single_init_cfg(init_cfg: dict | list | None) -> dict | None:
     """
     if isinstance(init_cfg, (list, tuple)):
         if len(init_cfg) != 1:
-            raise ValueError(f'init_cfg must be one dict, got {len(init_cfg)} of them.')
+            raise UserError(f'init_cfg must be one dict, got {len(init_cfg)} of them.')
         init_cfg = init_cfg[0]
     if init_cfg is None:
         return None
     if not isinstance(init_cfg, dict) or 'type' not in init_cfg:
-        raise ValueError(f"init_cfg must be a dict with a 'type', got {init_cfg!r}.")
+        raise UserError(f"init_cfg must be a dict with a 'type', got {init_cfg!r}.")
     if init_cfg['type'] == 'Pretrained':
         unknown = sorted(set(init_cfg) - {'type', *PRETRAINED_KEYS})
         if unknown or 'checkpoint' not in init_cfg:
             wrong = f'has the unknown key {unknown[0]!r}' if unknown else 'lacks it'
-            raise ValueError(
+            raise UserError(
                 "init_cfg of type 'Pretrained' takes checkpoint and, if needed, "
                 f'prefix, map_location and normalization; this one {wrong}: '
                 f'{dict(init_cfg)}.'
@@ -43,52 +49,137 @@ def check_choice(name: str, value: object, allowed: Sequence) -> None:
     """Raise unless ``value`` is one of ``allowed``."""
     if value not in allowed:
         choices = ', '.join(map(repr, allowed))
-        raise ValueError(f'{name} must be one of {choices}; got {value!r}.')
+        raise UserError(f'{name} must be one of {choices}; got {value!r}.')
 
 
-def check_pooling(pooling: str | None, out_type: str) -> None:
-    """Raise for an unknown pooling, or one that nobody would read."""
+def check_pooling(
+    pooling: str | None, out_type: str, family: Family, with_cls_token: bool
+) -> str:
+    """Return how one vector is made of an image, ``pooling`` or the family's way.
+
+    Raises:
+        UserError: For an unknown pooling, one that nobody would read, or one that this
+            backbone has no token or weights for.
+    """
+    allowed = [name for name in POOLINGS if name != 'map' or family.pooling == 'map']
+    if not with_cls_token:
+        allowed.remove('cls')
     if pooling is None:
-        return
-    check_choice('pooling', pooling, POOLINGS)
+        if out_type == 'cls_token' and family.pooling not in allowed:
+            raise UserError(
+                "out_type='cls_token' reads the class token, and there is none "
+                f'(with_cls_token=False); set pooling to one of {allowed}.'
+            )
+        return family.pooling
+    if pooling == 'cls' and not with_cls_token:
+        raise UserError(
+            "pooling='cls' reads the class token, and this backbone has none; pooling "
+            f'must be one of {allowed}.'
+        )
+    check_choice('pooling', pooling, allowed)
     if out_type != 'cls_token':
-        raise ValueError(
+        raise UserError(
             f'pooling={pooling!r} would not be read with out_type={out_type!r}; set '
             "pooling=None, or out_type='cls_token' for one vector per image."
         )
+    return pooling
 
 
 def check_image_size(img_size: int | tuple[int, int], patch_size: int) -> None:
     """Raise unless the training image is made of whole patches."""
     sides = (img_size,) if isinstance(img_size, int) else tuple(img_size)
     if len(sides) > 2 or not all(isinstance(side, int) for side in sides):
-        raise ValueError(
+        raise UserError(
             f'img_size must be one integer or (height, width), got {img_size!r}.'
         )
     for side in sides:
         if side < patch_size or side % patch_size:
-            raise ValueError(
+            raise UserError(
                 f'img_size={img_size} is not made of whole patches of {patch_size} '
                 f'pixels; use a multiple such as '
                 f'{max(1, round(side / patch_size)) * patch_size}.'
             )
 
 
-def arch_settings(arch: str | dict, zoo: dict) -> dict:
-    """Return the four numbers of an architecture, checked."""
-    keys = {'embed_dims', 'num_layers', 'num_heads', 'feedforward_channels'}
+class Architecture(NamedTuple):
+    """What ``arch`` says: a family and the numbers of one size."""
+
+    name: str
+    family: Family
+    size: Size
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels."""
+        return self.size.patch_size or self.family.patch_size
+
+    @property
+    def act(self) -> str:
+        """Kind of MLP."""
+        return self.size.act or self.family.act
+
+    @property
+    def qkv_bias(self) -> bool:
+        """Whether query, key and value have biases."""
+        own = self.size.qkv_bias
+        return self.family.qkv_bias if own is None else own
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Width, depth, heads and inner width, by their names in ``arch``."""
+        return {key: getattr(self.size, key) for key in _NUMBERS}
+
+
+_NUMBERS = ('embed_dims', 'num_layers', 'num_heads', 'feedforward_channels')
+#: Every name of an architecture.
+ARCHITECTURES = {
+    **{
+        name: Architecture('vit', FAMILIES['vit'], Size(**numbers))
+        for name, numbers in VisionTransformer.arch_zoo.items()
+    },
+    **{
+        name: Architecture(key, family, size)
+        for key, family in FAMILIES.items()
+        for suffix, size in family.sizes.items()
+        for name in names(key, suffix)
+    },
+}
+
+
+def architecture(arch: str | dict) -> Architecture:
+    """Return what ``arch`` says, checked.
+
+    Args:
+        arch: ``FAMILY-SIZE``, a name of mmpretrain's, or a dict with the four numbers
+            and, if it is not ``vit``, the ``family``.
+    """
     if isinstance(arch, str):
-        if arch.lower() not in zoo:
-            raise ValueError(f'arch must be one of {sorted(zoo)}; got {arch!r}.')
-        return dict(zoo[arch.lower()])
-    if set(arch) != keys:
-        raise ValueError(f'arch needs exactly the keys {sorted(keys)}, got {arch}.')
-    if arch['embed_dims'] % arch['num_heads']:
-        raise ValueError(
-            f'arch: embed_dims={arch["embed_dims"]} is not divisible by '
-            f'num_heads={arch["num_heads"]}.'
+        if arch.lower() not in ARCHITECTURES:
+            raise UserError(
+                f'arch must be one of {sorted(ARCHITECTURES)}, or a dict with '
+                f'{", ".join(_NUMBERS)} and family; got {arch!r}.'
+            )
+        return ARCHITECTURES[arch.lower()]
+    numbers = dict(arch)
+    family = numbers.pop('family', 'vit')
+    check_choice('family', family, list(FAMILIES))
+    if set(numbers) != set(_NUMBERS):
+        raise UserError(
+            f'arch needs exactly the keys {sorted(_NUMBERS)}, and family if it is not '
+            f"'vit'; got {arch}."
         )
-    return dict(arch)
+    found = Architecture(family, FAMILIES[family], Size(**numbers))
+    dims, heads = found.size.embed_dims, found.size.num_heads
+    if dims % heads:
+        raise UserError(
+            f'arch: embed_dims={dims} is not divisible by num_heads={heads}.'
+        )
+    if found.family.rotation and dims // heads % 4:
+        raise UserError(
+            f'arch: {family} turns quarters of the {dims // heads} channels of a head, '
+            'which must be a multiple of 4; change embed_dims or num_heads.'
+        )
+    return found
 
 
 def resolve_indices(indices: int | Sequence[int], num_layers: int) -> list[int]:
@@ -97,7 +188,7 @@ def resolve_indices(indices: int | Sequence[int], num_layers: int) -> list[int]:
     resolved = [i + num_layers if isinstance(i, int) and i < 0 else i for i in given]
     valid = all(isinstance(i, int) and 0 <= i < num_layers for i in resolved)
     if not valid or not resolved or resolved != sorted(set(resolved)):
-        raise ValueError(
+        raise UserError(
             f'out_indices must be ascending layers between {-num_layers} and '
             f'{num_layers - 1} without repeats; got {indices}.'
         )

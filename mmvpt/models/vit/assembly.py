@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from mmvpt.errors import UserError
 from mmvpt.models import tunable as tuning
 from mmvpt.registry import PROMPTS
 
@@ -24,7 +25,7 @@ def freeze(vit: nn.Module, tunable: str | Sequence[str]) -> None:
         if name.startswith('layers.') and int(name.split('.')[1]) > vit.out_indices[-1]
     )
     if beyond:
-        raise ValueError(
+        raise UserError(
             f'tunable names {beyond[0]}, but no layer behind out_indices='
             f'{vit.out_indices} runs, so it would never get a gradient. Name '
             'earlier layers or extend out_indices.'
@@ -33,7 +34,7 @@ def freeze(vit: nn.Module, tunable: str | Sequence[str]) -> None:
     if vit.final_norm_source == 'fresh-trained' and not norm_tuned:
         tuning.unfreeze(vit.ln1)
     elif vit.final_norm_source == 'fresh-frozen' and norm_tuned:
-        raise ValueError(
+        raise UserError(
             f"final_norm='fresh-frozen' contradicts tunable={tunable!r}, which "
             "names the final norm; use 'fresh-trained' or 'pretrained'."
         )
@@ -49,7 +50,7 @@ def build_prompt(
     """
     if config is None:
         if vit.pooling.startswith('prompts'):
-            raise ValueError(
+            raise UserError(
                 f'pooling={vit.pooling!r} needs prompts, but prompt is None; use '
                 "'patches' or 'cls'."
             )
@@ -61,11 +62,20 @@ def build_prompt(
             num_layers=vit.num_layers,
             patch_grid=tuple(vit.patch_resolution),
             patch_size=patch_size,
+            num_heads=vit.arch_settings['num_heads'],
+            num_extra_tokens=vit.num_extra_tokens,
         ),
     )
+    if vit.pooling.startswith('prompts') and (
+        prompt.position != 'sequence' or prompt.companion
+    ):
+        raise UserError(
+            f'pooling={vit.pooling!r} reads rows at prompts, and {config["type"]} has '
+            "none in the sequence; use 'patches' or 'cls'."
+        )
     last = vit.out_indices[-1]
     if max([prompt.last_layer, *prompt.guided_layers]) > last:
-        raise ValueError(
+        raise UserError(
             f'{type(prompt).__name__} has parameters or guided layers up to layer '
             f'{max([prompt.last_layer, *prompt.guided_layers])}, but out_indices='
             f'{vit.out_indices} ends the backbone at layer {last}: they would '

@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmvpt.checkpoint.fingerprint import MARK, complete_state
+from mmvpt.errors import UserError
 from mmvpt.weights import read_weights
 
 # What may be absent: our own parameters, and mmpretrain's norm of ``avg_featmap``.
@@ -57,7 +58,7 @@ def load_pretrained(
     if backbone.final_norm_source in ('fresh-frozen', 'fresh-trained'):
         state = {n: v for n, v in state.items() if not n.startswith('ln1.')}
     if MARK in state:
-        raise ValueError(
+        raise UserError(
             f'{checkpoint} holds tuned weights without frozen ones. Name the frozen '
             'weights in init_cfg and give this file as the checkpoint to load, or make '
             'a full checkpoint of it with tools/merge.py.'
@@ -66,7 +67,9 @@ def load_pretrained(
 
     positions = state.get('pos_embed')
     backbone.positions_resized = (
-        positions is not None and positions.shape != backbone.pos_embed.shape
+        positions is not None
+        and backbone.pos_embed is not None
+        and positions.shape != backbone.pos_embed.shape
     )
     missing, unexpected = backbone.load_state_dict(state, strict=False)
     fresh = backbone.final_norm_source in ('fresh-frozen', 'fresh-trained')
@@ -76,14 +79,14 @@ def load_pretrained(
         if not _OURS.fullmatch(name) and not (fresh and name.startswith('ln1.'))
     ]
     if missing:
-        raise ValueError(
+        raise UserError(
             f'{checkpoint} lacks {len(missing)} weights of this backbone: '
             f'{_some(missing)}. Check arch, qkv_bias, pre_norm, '
             'layer_scale_init_value and final_norm against the checkpoint.'
         )
     left_out = [name for name in unexpected if _COMPUTES.match(name)]
     if left_out:
-        raise ValueError(
+        raise UserError(
             f'{checkpoint} has {len(left_out)} weights that this backbone would leave '
             f'out: {_some(left_out)}. Set layer_scale_init_value, pre_norm, qkv_bias '
             'or patch_cfg as the checkpoint was trained.'
@@ -121,7 +124,7 @@ def check_state(
         if name in own and own[name].shape != value.shape
     ]
     if differing:
-        raise ValueError(
+        raise UserError(
             f'the checkpoint does not fit the backbone: {_some(differing, 3)}. Set '
             'arch, patch_size, in_channels or the prompt (num_tokens) as the '
             'checkpoint was trained.'
@@ -130,36 +133,42 @@ def check_state(
     names = [n[len(prefix) :] for n in state if n.startswith(prefix)]
     depth = {int(m[1]) for m in (re.match(r'layers\.(\d+)\.', n) for n in names) if m}
     if depth and max(depth) + 1 != backbone.num_layers:
-        raise ValueError(
+        raise UserError(
             f'the checkpoint has {max(depth) + 1} layers and the model '
             f'{backbone.num_layers}; set arch to the depth of the checkpoint.'
         )
 
 
-def check_square(pos_embed: Tensor, num_extra: int) -> None:
-    """Refuse to resize a position embedding (1, num_extra + N, C) of no square grid."""
+def check_square(pos_embed: Tensor, num_extra: int) -> int:
+    """Return the side of the grid of positions (1, num_extra + N, C), if it is square.
+
+    Raises:
+        UserError: If it is not, so that they cannot be resized.
+    """
     patches = pos_embed.shape[1] - num_extra
-    if math.isqrt(max(patches, 0)) ** 2 != patches:
-        raise ValueError(
+    side = math.isqrt(max(patches, 0))
+    if side**2 != patches:
+        raise UserError(
             f'the position embedding in the checkpoint has {patches} patches, no '
             'square number, so its grid is unknown and it cannot be resized. Set '
             'img_size to the size it was trained at.'
         )
+    return side
 
 
 def _check_facts(backbone: nn.Module, facts: dict, checkpoint: str) -> None:
     """Compare with what the converter noted and no shape tells."""
     layer = backbone.layers[0]
-    act = [type(module).__name__ for module in layer.ffn.modules()]
-    quick = 'quick_gelu' if 'QuickGELU' in act else 'gelu'
-    found = dict(num_heads=layer.attn.num_heads, activation=quick)
+    types = [type(module).__name__ for module in layer.ffn.modules()]
+    act = 'quick_gelu' if 'QuickGELU' in types else backbone.act
+    found = dict(num_heads=layer.attn.num_heads, activation=act)
     options = dict(
         num_heads='arch',
-        activation="layer_cfgs=dict(act_cfg=dict(type='mmpretrain.QuickGELU')) or none",
+        activation=f'act={facts.get("activation")!r}',
     )
     for key, value in found.items():
         if facts.get(key) not in (None, value):
-            raise ValueError(
+            raise UserError(
                 f'{checkpoint} was trained with {key}={facts[key]!r}, the backbone has '
                 f'{value!r}. Set {options[key]}.'
             )
@@ -177,11 +186,11 @@ def _check_names(state: dict[str, Tensor], checkpoint: str, prefix: str | None) 
     if any(name.startswith('layers.') for name in state):
         return
     if any('blocks.' in name for name in state):
-        raise ValueError(
+        raise UserError(
             f"{checkpoint} has timm's names (blocks.*); convert it first: "
             'python tools/weights/convert.py SOURCE DEST --to mmvpt'
         )
-    raise ValueError(
+    raise UserError(
         f'{checkpoint} has no weight layers.* under the prefix {prefix!r}; its keys '
         f'are {_some(list(state))}. Set the prefix in init_cfg.'
     )

@@ -18,6 +18,7 @@ from mmvpt.models import tunable as tuning
 from .row_store import Shelf, room_in
 from .snapshot import Snapshot, is_counted, precision_state
 
+_BEHIND = ('prompt.', 'ln1.', 'ln2.', 'pool.')  # names that no prefix reads
 _PIECE = 2**18  # words that are hashed at once, so that few bytes lie about
 
 
@@ -128,9 +129,10 @@ class PrefixCache:
         self, backbone: nn.Module, inputs: Tensor
     ) -> tuple[Tensor, tuple[int, int]]:
         tokens, grid = backbone.embed(inputs)
-        for i in range(self.num_layers):
-            tokens, _ = backbone.run_layer(i, tokens, None)
-        return tokens, grid
+        *_, state = backbone.walk(
+            backbone.start(tokens, grid, prompted=False), self.num_layers - 1
+        )
+        return state.tokens, grid
 
     def _shelf(self, fingerprint: str, inputs: Tensor) -> Shelf:
         """Return the part for images of this size, precision and kind of device."""
@@ -172,6 +174,7 @@ def prefix_fingerprint(backbone: nn.Module, num_layers: int) -> str:
     parts = (backbone.patch_embed, backbone.pre_norm, *backbone.layers[:num_layers])
     settings = (
         *(backbone.arch_settings, backbone.patch_resolution, backbone.interpolate_mode),
+        *(backbone.num_extra_tokens, backbone.rotary, backbone.rope_dtype),
         *(num_layers, torch.__version__, [_settings(part) for part in parts]),
     )
     digest.update(repr(settings).encode())
@@ -207,7 +210,7 @@ def prefix_tensors(
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield every weight and buffer that computes what enters layer ``num_layers``."""
     later = tuple(f'layers.{i}.' for i in range(num_layers, backbone.num_layers))
-    apart = (*later, 'prompt.', 'ln1.', 'ln2.')
+    apart = (*later, *_BEHIND)
     for name, tensor in (*backbone.named_parameters(), *backbone.named_buffers()):
         if not name.startswith(apart):
             yield name, tensor
@@ -225,7 +228,7 @@ def cacheable_layers(backbone: nn.Module) -> int:
         prompt = type(backbone.prompt).__name__
         bounds[f'{prompt} enters layer'] = backbone.prompt.first_layer
     for name in tuning.tuned_names(backbone):
-        if not name.startswith(('prompt.', 'ln1.', 'ln2.')):
+        if not name.startswith(_BEHIND):
             parts = name.split('.')
             layer = int(parts[1]) if parts[0] == 'layers' else 0
             bounds.setdefault(f'{name} trains', layer)

@@ -9,7 +9,7 @@ import itertools
 import pytest
 import torch
 
-from mmvpt.models.vit import layer as layer_module
+from mmvpt.models.vit.blocks import Attention
 from mmvpt.models.vit.layer import OPERANDS
 from tests.models.exact import assert_same, drawn
 from tests.models.naive import naive_forward
@@ -91,8 +91,8 @@ def shortcuts(monkeypatch):
         calls.append(1)
         return original(*args, **kwargs)
 
-    original = layer_module.attend_once
-    monkeypatch.setattr(layer_module, 'attend_once', attend_once)
+    original = Attention.attend_once
+    monkeypatch.setattr(Attention, 'attend_once', attend_once)
     return calls
 
 

@@ -6,8 +6,8 @@ import copy
 import pytest
 import torch
 
-from mmvpt.models.vit import mixed_batch
-from mmvpt.models.vit.mixed_batch import run_mixed
+from mmvpt.models.vit import serving
+from mmvpt.models.vit.serving import run_mixed
 from tests.models.vit.test_vit import DEEP, build, randomize
 
 ADAPTIVE = dict(type='AdaptivePrompt', num_tokens=3)
@@ -42,12 +42,12 @@ def batches(monkeypatch):
     """Record layer and images of everything that runs together."""
     found = []
 
-    def run_together(vit, i, tokens, *args):
-        found.append((i, len(tokens)))
-        return original(vit, i, tokens, *args)
+    def run_together(vit, entering, tokens):
+        found.append((entering[0].layer, len(tokens)))
+        return original(vit, entering, tokens)
 
-    original = mixed_batch._run_together
-    monkeypatch.setattr(mixed_batch, '_run_together', run_together)
+    original = serving._run_together
+    monkeypatch.setattr(serving, '_run_together', run_together)
     return found
 
 
@@ -92,7 +92,7 @@ def test_who_runs_together(batches):
 
 @torch.no_grad()
 def test_equal_numbers_of_prompts_need_no_mask(batches, monkeypatch):
-    monkeypatch.delattr(mixed_batch, '_hide')
+    monkeypatch.delattr(serving, '_hide')
     vits = share([build(prompt=DEEP) for _ in range(3)])
     images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     outs = run_mixed(vits, [images] * 3)

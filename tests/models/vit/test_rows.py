@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from mmvpt.models.vit import layer as layer_module
+from mmvpt.models.vit.blocks import Attention
 from tests.models.vit.test_vit import DEEP, SHALLOW, build
 
 M, N = 4, 16
@@ -15,13 +15,13 @@ def record_products(monkeypatch):
     """Return a list that gets images, rows and parts of every projection."""
     products = []
 
-    def qkv_rows(attn, x, begin, parts):
+    def project(attn, x, begin, parts):
         count = 1 if x.dim() == 2 else x.shape[1]
         products.append((len(x), count, 'qkv'[begin : begin + parts]))
         return original(attn, x, begin, parts)
 
-    original = layer_module.qkv_rows
-    monkeypatch.setattr(layer_module, 'qkv_rows', qkv_rows)
+    original = Attention.project
+    monkeypatch.setattr(Attention, 'project', project)
     return products
 
 

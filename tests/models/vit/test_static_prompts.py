@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmvpt.models.vit import layer as layer_module
-from mmvpt.models.vit import static_prompts
+from mmvpt.models.vit.layer import PromptedAttention
 from tests.models.vit.test_vit import DEEP, SHALLOW, build
 
 IMAGES = torch.randn(2, 3, 32, 32, dtype=torch.float64)
@@ -32,13 +31,12 @@ def computed(monkeypatch):
     """Count how often prompts were projected or normed for attention."""
     calls = []
 
-    def attend_to(*args):
+    def see(*args):
         calls.append(1)
         return original(*args)
 
-    original = layer_module.attend_to
-    monkeypatch.setattr(static_prompts, 'attend_to', attend_to)
-    monkeypatch.setattr(layer_module, 'attend_to', attend_to)
+    original = PromptedAttention.see
+    monkeypatch.setattr(PromptedAttention, 'see', see)
     return calls
 
 

@@ -6,7 +6,7 @@ import copy
 import pytest
 import torch
 
-from mmvpt.models.vit.layer import _Quotient
+from mmvpt.models.vit.blocks import Quotient
 from tests.models.vit.test_vit import build
 
 GATED = dict(type='GatedPrompt', num_tokens=3, drop_rate=0.0)
@@ -20,8 +20,8 @@ def operands(dtype=torch.float64):
 
 
 def test_gradients_of_first_and_second_order():
-    assert torch.autograd.gradcheck(_Quotient.apply, operands())
-    assert torch.autograd.gradgradcheck(_Quotient.apply, operands())
+    assert torch.autograd.gradcheck(Quotient.apply, operands())
+    assert torch.autograd.gradgradcheck(Quotient.apply, operands())
 
 
 @pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
@@ -29,7 +29,7 @@ def test_is_the_plain_expression(dtype):
     query, temperature = operands(dtype)
     weight = torch.randn(2, 5, 24, dtype=dtype)
     results = []
-    for divide in (_Quotient.apply, torch.div):
+    for divide in (Quotient.apply, torch.div):
         out = divide(query, temperature)
         assert out.dtype == dtype
         grads = torch.autograd.grad(out, (query, temperature), weight)
@@ -92,7 +92,7 @@ def test_autocast(monkeypatch):
         return vit.prompt.temperatures.grad.clone()
 
     exact, found = gradient(False), gradient(True)
-    monkeypatch.setattr(_Quotient, 'apply', torch.div)
+    monkeypatch.setattr(Quotient, 'apply', torch.div)
     error = (gradient(True) - exact).norm()
     assert found.dtype == torch.float32
     assert (found - exact).norm() < 2 * error + 0.01 * exact.norm()

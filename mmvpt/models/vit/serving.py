@@ -1,0 +1,280 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Serving: static prompts computed once, and one batch for several backbones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmvpt.errors import UserError
+
+from .layer import PromptedEncoderLayer, Reads, run
+from .snapshot import Snapshot, is_counted, precision_state
+
+if TYPE_CHECKING:
+    from .vit import PromptedVisionTransformer, State
+
+
+class Entering(NamedTuple):
+    """Prompts as they enter a layer, and what its attention sees of them."""
+
+    prompts: Tensor | None
+    attended: Tensor | None
+
+
+class _Entry(NamedTuple):
+    state: tuple
+    sources: Snapshot
+    entering: Entering
+
+
+class StaticPrompts:
+    """What layers' attention sees of static prompts, kept while it holds.
+
+    An entry is used only while every parameter and buffer that it was computed from is
+    unchanged, as a :class:`Snapshot` tells. The backbone forgets everything whenever
+    its mode is set or its tensors are moved. Copies and pickles start empty.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[int, _Entry] = {}
+        self._folded: dict[int, Entering] = {}
+
+    def __reduce__(self) -> tuple:
+        return type(self), ()
+
+    def __deepcopy__(self, memo: dict) -> StaticPrompts:
+        return type(self)()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that are kept besides the tensors that they were computed from."""
+        total = 0
+        for entry in self._entries.values():
+            sources = {t.untyped_storage()._cdata for t in entry.sources.storages}
+            total += sum(
+                tensor.untyped_storage().nbytes()
+                for tensor in entry.entering
+                if tensor is not None and tensor.untyped_storage()._cdata not in sources
+            )
+        return total
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+
+    def fold(self, i: int, prompts: Tensor | None, attended: Tensor | None) -> None:
+        """Let layer ``i`` see ``attended`` for good, whatever becomes of the prompts.
+
+        For graphs that are written to files: what is folded is a constant in them.
+        """
+        self._folded[i] = Entering(prompts, attended)
+
+    def enter(
+        self,
+        i: int,
+        prompt: nn.Module,
+        layer: nn.Module,
+        reads: Reads,
+        key_values: Tensor | None,
+        compute: Callable[[], Tensor | None],
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return static prompts of layer ``i`` and what its attention sees of them.
+
+        The latter is None where it is not to be computed apart: with gradients, while a
+        graph is compiled, with something random in training mode, or where forward
+        hooks or a wrapper of the layer want to see the modules run.
+
+        Args:
+            i: Index of the layer.
+            prompt: The prompt module.
+            layer: Layer ``i``.
+            reads: What is read of the layer.
+            key_values: Further keys and values of it.
+            compute: Asks the prompt module.
+        """
+        if i in self._folded:
+            return self._folded[i]
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return compute(), None
+        if type(layer) is not PromptedEncoderLayer:
+            return compute(), None
+        modules = (prompt, layer.ln1, layer.attn.qkv)
+        if busy(modules):
+            return compute(), None
+        sources = [t for m in modules for t in (*m.parameters(), *m.buffers())]
+        tuned_bias = getattr(layer.attn, 'tuned_bias', None)
+        sources += [] if tuned_bias is None else tuned_bias.parameters()
+        if not is_counted(sources):
+            return compute(), None
+        once = layer.attn.meets_tokens(reads, key_values)
+        state = once, precision_state(sources[0].device)
+        entry = self._entries.get(i)
+        if entry is None or entry.state != state or not entry.sources.holds(sources):
+            prompts = compute()
+            seen = None if prompts is None else layer.see(prompts, once)
+            entry = _Entry(state, Snapshot(sources), Entering(prompts, seen))
+            self._entries[i] = entry
+        return entry.entering
+
+
+def fold_static_prompts(vit: PromptedVisionTransformer) -> None:
+    """Let layers see what they see now of static prompts, whatever becomes of these."""
+    size = vit.patch_resolution[0] * vit.patch_resolution[1] + vit.num_extra_tokens
+    tokens = next(vit.parameters()).new_zeros(1, size, vit.embed_dims)
+    state = vit.start(tokens, tuple(vit.patch_resolution))
+    for i in range(vit.out_indices[-1] + 1):
+        before = len(vit.static_prompts)
+        entering = vit.enter(state._replace(layer=i))
+        if len(vit.static_prompts) > before:
+            vit.static_prompts.fold(i, entering.prompts, entering.attended)
+
+
+def run_mixed(
+    vits: Sequence[PromptedVisionTransformer], images: Sequence[Tensor]
+) -> list[tuple[Tensor, ...]]:
+    r"""Run images through their backbones, together wherever weights are shared.
+
+    In every layer, backbones whose parameters of it are the same tensors run as one
+    batch; each image brings the keys and values of its own prompts. Unlike numbers of
+    prompts are filled up with keys that get a logit of :math:`-\infty`. Apart run
+    layers that are tuned, and those whose rows at the prompts are read afterwards. What
+    comes out is what each backbone computes by itself.
+
+    Args:
+        vits: Different backbones, in eval mode.
+        images: Normalised images of each, (B_k, in_channels, height, width), all of
+            one size.
+
+    Returns:
+        The outputs of each backbone.
+
+    Raises:
+        UserError: If a backbone is in training mode.
+    """
+    if any(vit.training for vit in vits):
+        raise UserError('mixed batches are for evaluation: call eval() first.')
+    states = _embed(vits, images)
+    outs: list[list[Tensor]] = [[] for _ in vits]
+    whole: dict[tuple[int, ...], Tensor] = {}
+    for i in range(max(vit.out_indices[-1] for vit in vits) + 1):
+        groups: dict[tuple, list[int]] = {}
+        for k, vit in enumerate(vits):
+            if i <= vit.out_indices[-1]:
+                states[k] = vit.enter(states[k])
+                groups.setdefault(_together(vit, states[k]) or (k,), []).append(k)
+        joined = {}
+        for members in map(tuple, groups.values()):
+            if len(members) == 1:
+                states[members[0]] = vits[members[0]].run_layer(states[members[0]])
+                continue
+            tokens = whole.get(members)
+            if tokens is None:
+                tokens = torch.cat([states[k].tokens for k in members])
+            entering = [states[k] for k in members]
+            joined[members] = tokens = _run_together(vits[members[0]], entering, tokens)
+            sizes = [len(state.tokens) for state in entering]
+            for k, rows in zip(members, tokens.split(sizes)):
+                states[k] = states[k]._replace(
+                    layer=i + 1, tokens=rows, attended=None, left=None
+                )
+        whole = joined
+        for k, vit in enumerate(vits):
+            if i in vit.out_indices:
+                outs[k].append(vit.format(states[k]))
+    for out, vit in zip(outs, vits):
+        queries = None if vit.prompt is None else vit.prompt.queries()
+        out += [] if queries is None else [queries]
+    return [tuple(out) for out in outs]
+
+
+def _embed(
+    vits: Sequence[PromptedVisionTransformer], images: Sequence[Tensor]
+) -> dict[int, State]:
+    """Embed images, those of backbones with the same embedding together."""
+    groups: dict[tuple, list[int]] = {}
+    for k, vit in enumerate(vits):
+        modules = (vit.patch_embed, vit.pre_norm)
+        own = (vit.cls_token, vit.reg_tokens, vit.pos_embed, *_tensors(*modules))
+        settings = (tuple(vit.patch_resolution), vit.interpolate_mode)
+        groups.setdefault((settings, *map(id, own)), []).append(k)
+    states: dict[int, State] = {}
+    for members in groups.values():
+        tokens, grid = vits[members[0]].embed(torch.cat([images[k] for k in members]))
+        sizes = [len(images[k]) for k in members]
+        for k, rows in zip(members, tokens.split(sizes)):
+            states[k] = vits[k].start(rows, grid)
+    return states
+
+
+def _tensors(*modules: nn.Module) -> list[Tensor]:
+    return [t for m in modules for t in (*m.parameters(), *m.buffers())]
+
+
+def _together(vit: PromptedVisionTransformer, state: State) -> tuple | None:
+    """Return what all who run this layer with ``vit`` have alike; None if alone."""
+    reads, prompt = state.reads, state.prompt
+    alone = reads.keep_prompts or reads.position != 'sequence' or reads.accompany
+    alone = alone or state.temperature is not None or state.key_values is not None
+    if alone or (prompt is not None and prompt.refines):
+        return None
+    weights = map(id, _tensors(vit.layers[state.layer]))
+    return (reads.cls_only, reads.num_extra, vit.rope_dtype, *weights)
+
+
+def _run_together(
+    vit: PromptedVisionTransformer, entering: list[State], tokens: Tensor
+) -> Tensor:
+    """Run a layer for joined tokens (B, T, C) and what each part sees besides."""
+    layer, reads = vit.layers[entering[0].layer], entering[0].reads
+    seen = [_seen(layer, state) for state in entering]
+    counts = [0 if part is None else part.shape[1] for part in seen]
+    attended = bias = None
+    if any(counts):
+        width = next(part.shape[-1] for part in seen if part is not None)
+        attended = torch.cat(
+            [
+                tokens.new_zeros(len(state.tokens), max(counts), width)
+                if part is None
+                else F.pad(part, (0, 0, 0, max(counts) - count))
+                for state, part, count in zip(entering, seen, counts)
+            ]
+        )
+        if min(counts) < max(counts):
+            bias = _hide(tokens, counts, [len(state.tokens) for state in entering])
+    reads = reads._replace(mask=False, guide=())
+    return run(layer, tokens, None, attended, None, None, bias, None, reads)
+
+
+def _seen(layer: nn.Module, state: State) -> Tensor | None:
+    """Return what attention sees of the prompts of each image."""
+    if state.prompts is None:
+        return None
+    seen = state.attended
+    if seen is None:
+        seen = layer.see(state.prompts, layer.attn.meets_tokens(state.reads))
+    return seen.expand(len(state.tokens), -1, -1)
+
+
+def _hide(tokens: Tensor, counts: list[int], sizes: list[int]) -> Tensor:
+    """Return what hides keys beyond each part's count, (B, 1, 1, T + most)."""
+    bias = tokens.new_zeros(len(tokens), 1, 1, tokens.shape[1] + max(counts))
+    for rows, count in zip(bias.split(sizes), counts):
+        rows[..., tokens.shape[1] + count :] = float('-inf')
+    return bias
+
+
+def busy(modules: Iterable[nn.Module]) -> bool:
+    """Whether something in ``modules`` is in training mode, or somebody listens."""
+    return any(
+        module.training or module._forward_hooks or module._forward_pre_hooks
+        for outer in modules
+        for module in outer.modules()
+    )
