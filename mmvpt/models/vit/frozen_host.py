@@ -11,10 +11,8 @@ from torch import Tensor, nn
 
 from mmvpt.errors import UserError
 
-from .layer import attend, project, prompted_layer
-
 if TYPE_CHECKING:
-    from .vit import PromptedVisionTransformer
+    from .vit import PromptedVisionTransformer, State
 
 QUERY, KEY, VALUE = range(3)
 
@@ -24,13 +22,13 @@ class Seen(dict):
 
     ``tokens`` (B, E + N, C) enter it and ``prompts`` (1 or B, M, C), or None;
     ``token_keys`` (B, E + N, C) and ``prompt_keys`` (1 or B, M, C) are their keys, with
-    bias, heads side by side; ``attended`` (B, E + N, C) is the attention output at the
+    bias and before they turn, heads side by side; ``attended`` (B, E + N, C) is the attention output at the
     tokens before the output projection. E is ``num_extra``.
     """
 
-    def __init__(self, layer: nn.Module, tokens: Tensor, prompts: Tensor | None):
-        super().__init__(tokens=tokens, prompts=prompts)
-        self._layer = layer
+    def __init__(self, layer: nn.Module, state: State) -> None:
+        super().__init__(tokens=state.tokens, prompts=state.prompts)
+        self._layer, self._rotation = layer, state.reads.rotation
 
     @torch.no_grad()
     def __missing__(self, name: str) -> Tensor | None:
@@ -38,23 +36,24 @@ class Seen(dict):
             self[name] = self._attended()
         elif name in ('token_keys', 'prompt_keys'):
             rows = self['tokens' if name == 'token_keys' else 'prompts']
-            self[name] = None if rows is None else self._projected(rows)[1]
+            self[name] = None if rows is None else self._projected(rows, KEY, 1)
         else:
             raise KeyError(name)
         return self[name]
 
-    def _projected(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return queries and keys of rows entering the layer."""
-        query, seen = project(self._layer.attn, self._layer.ln1(rows))
-        return query, seen[..., : query.shape[-1]]
+    def _projected(self, rows: Tensor, first: int, parts: int) -> Tensor:
+        """Return parts of the projection of rows entering the layer."""
+        return self._layer.attn.project(self._layer.ln1(rows), first, parts)
 
     def _attended(self) -> Tensor:
         attn, tokens, prompts = self._layer.attn, self['tokens'], self['prompts']
-        query, seen = project(attn, self._layer.ln1(tokens))
+        query, key, value = self._projected(tokens, QUERY, 3).chunk(3, dim=-1)
+        query, key = (attn.rotate(x, self._rotation) for x in (query, key))
+        seen = torch.cat([key, value], dim=-1)
         if prompts is not None:
-            others = project(attn, self._layer.ln1(prompts))[1]
-            seen = torch.cat([seen, others.expand(len(tokens), -1, -1)], dim=1)
-        return attend(attn, query, seen)
+            others = self._projected(prompts, KEY, 2).expand(len(tokens), -1, -1)
+            seen = torch.cat([seen, others], dim=1)
+        return attn.attend(query, seen)
 
 
 class FrozenHost:
@@ -100,32 +99,19 @@ class FrozenHost:
             images: Normalised, (B, 3, H, W).
             prompted: Whether the prompt's present values take part.
         """
-        vit, prompt = self._vit, self._vit.prompt if prompted else None
+        vit = self._vit
         with torch.no_grad():
-            tokens, grid = vit.embed(images)
-        prompts = left = None
-        for i, layer in enumerate(vit.layers):
+            begin = vit.start(*vit.embed(images), prompted=prompted)
+        steps = vit.walk(begin, vit.num_layers - 1)
+        for layer in vit.layers:
             with torch.no_grad():
-                if prompt is not None:
-                    patches = tokens[:, self.num_extra :]
-                    prompts = prompt(i, patches, grid, entered=prompts, left=left)
-                seen = Seen(layer, tokens, prompts)
+                seen = Seen(layer, next(steps))
             yield seen
-            with torch.no_grad():
-                tokens, left, _ = prompted_layer(
-                    layer,
-                    tokens,
-                    prompts,
-                    num_extra=self.num_extra,
-                    keep_prompts=prompts is not None and prompt.keeps_outputs,
-                    mask=prompt is not None and prompt.mask,
-                    temperature=None if prompt is None else prompt.temperature(i),
-                )
 
     @torch.no_grad()
     def layer(self, i: int, tokens: Tensor) -> Tensor:
         """Run layer ``i`` on tokens (b, t, C) alone, all rows, (b, t, C)."""
-        return prompted_layer(self._vit.layers[i], tokens)[0]
+        return self._vit.layers[i](tokens)
 
     def query(self, i: int) -> tuple[Tensor, Tensor]:
         """Return W (C, C) and b (C,) of layer ``i``'s queries, x W^T + b."""
