@@ -236,12 +236,12 @@ class Attention(BaseModule):
         """
         key_value = self.project(prompts, 1, 2)
         (rows, dims), (count, num) = x.shape[1:], prompts.shape[:2]
-        share = num * dims * count / len(x)  # of moving, for each image
+        share = num * dims * count / x.shape[0]  # of moving, for each image
         cheap = self.num_heads * num * rows + share < rows * (dims + num)
         plain = isinstance(self.norm, nn.Identity) and is_plain_linear(self.proj)
         plain = plain and self.is_plain and not hasattr(self.qkv, 'adapter')
         if not (cheap and plain):
-            key_value = key_value.expand(len(x), -1, -1)
+            key_value = key_value.expand(x.shape[0], -1, -1)
             out = attend(self.project(x, 0, 1), key_value, self.num_heads)
             return self.gamma1(self.proj(self.norm(out)))
         heads = (self.num_heads, self.head_dims)
@@ -382,7 +382,7 @@ class AttentionPool(BaseModule):
         """Return the vector of each image, (B, C), of normed patches (B, N, C)."""
         heads = (self.num_heads, -1)
         query = self.q(self.probe)[:, 0].unflatten(-1, heads)
-        query = query.expand(len(patches), -1, -1)
+        query = query.expand(patches.shape[0], -1, -1)
         key, value = self.kv.weight.unflatten(0, (2, *heads)).unbind(0)
         out = attend_through(query, key, value, patches)
         a = self.proj(out + self.kv.bias.chunk(2)[1])

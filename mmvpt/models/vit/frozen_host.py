@@ -22,8 +22,8 @@ class Seen(dict):
 
     ``tokens`` (B, E + N, C) enter it and ``prompts`` (1 or B, M, C), or None;
     ``token_keys`` (B, E + N, C) and ``prompt_keys`` (1 or B, M, C) are their keys, with
-    bias and before they turn, heads side by side; ``attended`` (B, E + N, C) is the attention output at the
-    tokens before the output projection. E is ``num_extra``.
+    bias and before they turn, heads side by side; ``attended`` (B, E + N, C) is the
+    attention output at the tokens before the output projection. E is ``num_extra``.
     """
 
     def __init__(self, layer: nn.Module, state: State) -> None:
@@ -51,7 +51,7 @@ class Seen(dict):
         query, key = (attn.rotate(x, self._rotation) for x in (query, key))
         seen = torch.cat([key, value], dim=-1)
         if prompts is not None:
-            others = self._projected(prompts, KEY, 2).expand(len(tokens), -1, -1)
+            others = self._projected(prompts, KEY, 2).expand(tokens.shape[0], -1, -1)
             seen = torch.cat([seen, others], dim=1)
         return attn.attend(query, seen)
 

@@ -109,7 +109,7 @@ class PromptedAttention(Attention):
             query, seen = self._project(normed, rows, rotation)
         for more in (attended, key_values):
             if more is not None:
-                seen = torch.cat([seen, more.expand(len(normed), -1, -1)], dim=1)
+                seen = torch.cat([seen, more.expand(normed.shape[0], -1, -1)], dim=1)
         if logit_bias is not None and key_values is not None:
             logit_bias = F.pad(logit_bias, (0, key_values.shape[1]))
         out = (self.attend_once if once else self.attend)(
@@ -122,7 +122,7 @@ class PromptedAttention(Attention):
             if reads.keep_prompts:
                 asking = query[:, size:]
             else:
-                asking = self.project(prompts, 0, 1).expand(len(normed), -1, -1)
+                asking = self.project(prompts, 0, 1).expand(normed.shape[0], -1, -1)
             visible = seen[:, reads.num_extra : size] if reads.mask else seen
             at_prompts = self.attend(asking, visible, temperature)
             if reads.keep_prompts:
@@ -261,7 +261,7 @@ class PromptedEncoderLayer(Block):
             return self._cross(tokens, prompts, key_values, temperature, reads)
         x, normed_prompts = tokens, None
         if reads.keep_prompts:
-            x = torch.cat([tokens, prompts.expand(len(tokens), -1, -1)], dim=1)
+            x = torch.cat([tokens, prompts.expand(tokens.shape[0], -1, -1)], dim=1)
         normed = self.ln1(x)
         size = tokens.shape[1]
         if reads.keep_prompts:

@@ -59,7 +59,7 @@ class Streams:
         """
         attn, extra = self._layer.attn, self._reads.num_extra
         query, key_value = self._project(x)[0], self._project(y)[1]
-        count = max(len(x), len(y))
+        count = max(x.shape[0], y.shape[0])
         query, key_value = (t.expand(count, -1, -1) for t in (query, key_value))
         num_heads = attn.num_heads if heads == 'all' else 1
         before = 1 if self.cls_only else extra

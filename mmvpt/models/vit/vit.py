@@ -343,13 +343,15 @@ class PromptedVisionTransformer(BaseModule):
             )
         x, grid = self.patch_embed(inputs)
         if self.cls_token is not None:
-            x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), dim=1)
+            x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
         if self.pos_embed is not None:
             x = x + self.positions(grid)
         x = self.drop_after_pos(x)
         if self.reg_tokens is not None:
             cls, patches = x.tensor_split([int(self.with_cls_token)], dim=1)
-            x = torch.cat((cls, self.reg_tokens.expand(len(x), -1, -1), patches), dim=1)
+            x = torch.cat(
+                (cls, self.reg_tokens.expand(x.shape[0], -1, -1), patches), dim=1
+            )
         return self.pre_norm(x), tuple(grid)
 
     def positions(self, grid: tuple[int, int]) -> Tensor:
