@@ -31,7 +31,7 @@ from .settings import (
 from .space import Space
 from .suites import Cell, Suite, load_suite
 
-if TYPE_CHECKING:  # a session without a search needs no Optuna
+if TYPE_CHECKING:  # a command without a search needs no Optuna
     from .study import Search
 
 PLACE = ('done', 'total')
@@ -90,12 +90,12 @@ def benchmark(
         say(f'{rules.label.upper()}: {rules.summary} Every figure is labelled.')
     with lock_work_dir(folder), Pool(workers, devices) as pool:
         kept = settings.seeds[:1] if predictions else ()
-        session = Benchmark(loaded, settings, pool, search, predictions=kept)
-        failures = session.preview() if preview else []
-        failures = session.failures + failures if preview == 'only' else session.run()
+        cells = Benchmark(loaded, settings, pool, search, predictions=kept)
+        failures = cells.preview() if preview else []
+        failures = cells.failures + failures if preview == 'only' else cells.run()
     try:
         if preview != 'only':
-            say(f'{session.count} records in {folder}/records')
+            say(f'{cells.count} records in {folder}/records')
             if any((folder / 'records').rglob('*.json')):
                 report([folder])
     finally:
@@ -105,7 +105,7 @@ def benchmark(
                 + '\n'.join(failures)
                 + '\nRun the command again to try these once more.'
             )
-    return session.count
+    return cells.count
 
 
 class Finals(Source):
@@ -117,7 +117,7 @@ class Finals(Source):
         chosen: Returns the settings of the search; None while it is under way. Raises
             UserError if it failed.
         say: Prints a line.
-        tally: Counts what is left of the session.
+        tally: Counts what is left of the command.
         predictions: Seeds of which the test predictions are kept.
         function: What runs one.
     """

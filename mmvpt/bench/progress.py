@@ -1,5 +1,5 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""How far a session is, and what it will cost."""
+"""How far a command is, and what it will cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Tally:
-    """What a session has done, and what is left of it.
+    """What a command has done, and what is left of it.
 
     Args:
         workers: How many jobs run side by side.
@@ -78,7 +78,7 @@ def _short(value: Any) -> str:
 
 
 def preview(rows: Sequence[tuple[str, int, float | None]], workers: int) -> str:
-    """Return what a session will cost.
+    """Return what a command will cost.
 
     Args:
         rows: Name, number of trainings and seconds of one, None if unknown.

@@ -80,7 +80,7 @@ def describe_config(
         config: The config that runs, after ``apply_protocol``.
         protocol: The protocol.
         stage: 'search' or 'final'.
-        seeds: The seeds of this session; those of the protocol may be more.
+        seeds: The seeds of this command; those of the protocol may be more.
     """
     splits = [_split(config, part) for part in ('train', 'val')]
     preprocessor = config.get('data_preprocessor') or config.model.get(

@@ -45,7 +45,7 @@ class Source(ABC):
         """Do what is to be done from time to time."""
 
     def close(self) -> None:  # noqa: B027
-        """Give up what runs: the session ends."""
+        """Give up what runs: the command ends."""
 
     def say(self, line: str) -> None:  # noqa: B027
         """Print a line."""
@@ -60,7 +60,7 @@ def run(pool: Pool, sources: Sequence[Source], poll: float = 1.0) -> None:
     Args:
         pool: The workers.
         sources: What has jobs.
-        poll: Seconds between looks for work that other sessions leave.
+        poll: Seconds between looks for work that other commands leave.
     """
     again: list[Job] = []
     try:
@@ -72,7 +72,7 @@ def run(pool: Pool, sources: Sequence[Source], poll: float = 1.0) -> None:
             if not pool.running:
                 if all(source.over for source in sources):
                     return
-                time.sleep(poll)  # other sessions have the trials that we wait for
+                time.sleep(poll)  # other commands have the trials that we wait for
             for job, outcome, result in pool.wait(poll):
                 if outcome == 'done':
                     job.source.succeeded(job, result)
@@ -124,7 +124,7 @@ def _worded(outcome: str, why: str) -> str:
         return f'{why}, {MAX_DEATHS} times in a row; is there enough memory?'
     if outcome == 'memory':
         return (
-            f'{why}\nIt ran out of memory with nothing of this session beside it. Take '
+            f'{why}\nIt ran out of memory with nothing of this command beside it. Take '
             'a smaller train_dataloader.batch_size or a device with more memory, and '
             'leave settings that do not fit out of the space.'
         )

@@ -36,7 +36,7 @@ _PROTOCOL = {
     'selection': {'last', 'best-val', 'best-test'},
     'train_split': (str, None),
     'search_splits': ([str], None),
-    'seeds': [int],  # of the session that made the record
+    'seeds': [int],  # of the command that made the record
     'protocol_seeds?': [int],  # those that the protocol asks for
     'test_reads': {'once', 'every epoch', 'never'},
     # sha256: 'unknown' if fetched from a URL or by timm
@@ -67,7 +67,7 @@ _CODE = {
 #: What differs from one execution to the next of the same run.
 _MEASURED = {
     # of a run: its training, in all its parts if it was resumed; of a search: the
-    # session that completed it
+    # command that completed it
     'seconds': float,
     # bytes; None for a search, whose trials run in several processes
     'peak_memory': (int, None),

@@ -22,7 +22,7 @@ from .space import Space, read_space
 from .strategies import Strategy, make_strategy
 from .suites import Cell
 
-if TYPE_CHECKING:  # a session without a search needs no Optuna
+if TYPE_CHECKING:  # a command without a search needs no Optuna
     from .study import Search
 
 TRIALS = 'mmvpt.bench.trials'
@@ -126,7 +126,7 @@ def make_search(
         settings: What the command line says.
         inspected: What ``inspect_search`` returned.
         line: Prints a line.
-        tally: Counts what is left of the session.
+        tally: Counts what is left of the command.
     """
     from .storage import Storage
     from .study import Search, Study
@@ -177,7 +177,7 @@ def write_search(
         cell: What was searched.
         search: The search.
         inspected: What ``inspect_search`` returned.
-        seconds: Length of the session.
+        seconds: Length of the command.
 
     Raises:
         UserError: If every trial diverged.

@@ -1,5 +1,5 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""An Optuna storage that sessions on several machines use at once."""
+"""An Optuna storage that commands on several machines use at once."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ Result = TypeVar('Result')
 class Storage:
     """A database of searches.
 
-    What changes trials runs through :meth:`attempt`, under a lock that one session has
+    What changes trials runs through :meth:`attempt`, under a lock that one command has
     at a time and that ends with it: of a file beside an SQLite database, of a row of
-    any other. So no two sessions enqueue a round, and nothing that was given up counts.
+    any other. So no two commands enqueue a round, and nothing that was given up counts.
 
     Args:
         url: ``sqlite:///PATH``, or what SQLAlchemy understands for a server.
@@ -93,7 +93,7 @@ class Storage:
         try:
             return RDBStorage(self.url, {'pool_pre_ping': True}, **about)
         except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
-            time.sleep(1)  # another session creates the tables at this moment
+            time.sleep(1)  # another command creates the tables at this moment
             return RDBStorage(self.url, {'pool_pre_ping': True}, **about)
 
     @contextmanager

@@ -3,12 +3,13 @@
 
 A trial has a *slot*, its number in the search; what is tried there is decided by the
 strategy. Whoever looks at the study and finds a round without its trials enqueues them,
-so that the end of a session, at any moment, leaves nothing that others cannot go on
-with. A slot has several trials if sessions ended that ran it; one of them completes.
+so that the end of a command, at any moment, leaves nothing that others cannot go on
+with. A slot has several trials if commands ended that ran it; one of them completes.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import socket
@@ -28,6 +29,16 @@ from .strategies import Outcome, Planned, Strategy, distributions
 
 TrialState = optuna.trial.TrialState
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def _locked(method: Callable) -> Callable:
+    """Let a method run under the lock of its storage; none may call another."""
+
+    @functools.wraps(method)
+    def run(self: Study, *args: Any) -> Any:
+        return self.storage.attempt(method, self, *args)
+
+    return run
 
 
 @dataclass
@@ -60,9 +71,10 @@ class Study:
         self.owner = f'{socket.gethostname()}/{os.getpid()}'
         self.outcomes: dict[int, Outcome] = {}
         self.complete = False
-        self._study = storage.attempt(self._join, fingerprint)
+        self._study = self._join(fingerprint)
         self.look()
 
+    @_locked
     def _join(self, fingerprint: str) -> optuna.Study:
         study = optuna.create_study(
             storage=self.storage.backend,
@@ -82,13 +94,14 @@ class Study:
             )
         return study
 
+    @_locked
     def look(self) -> None:
         """Read what has ended, give up what is dead, enqueue what is missing.
 
         Raises:
             OtherSearchError: If something else was tried than what is planned.
         """
-        self.storage.attempt(self._look)
+        self._look()
 
     def _look(self) -> list[optuna.trial.FrozenTrial]:
         with warnings.catch_warnings():
@@ -96,7 +109,7 @@ class Study:
             optuna.storages.fail_stale_trials(self._study)
         trials = self._study.get_trials(deepcopy=False)
         for trial in trials:
-            # its session ended before it could show life: nobody else claims now
+            # its command ended before it could show life: nobody else claims now
             if trial.state == TrialState.RUNNING and not _has_owner(trial):
                 self._study.tell(trial.number, state=TrialState.FAIL)
         trials = self._study.get_trials(deepcopy=False)
@@ -128,11 +141,9 @@ class Study:
                 'and NumPy everywhere, or choose another --study.'
             )
 
+    @_locked
     def claim(self) -> Claim | None:
         """Take the next trial that nobody has, None if there is none now."""
-        return self.storage.attempt(self._claim)
-
-    def _claim(self) -> Claim | None:
         trials = self._look()
         if not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             return None
@@ -146,24 +157,20 @@ class Study:
         attempt = sum(t.user_attrs['slot'] == slot for t in failed)
         return Claim(trial, self.strategy.planned[slot], attempt)
 
+    @_locked
     def beat(self, claims: Sequence[Claim]) -> None:
         """Show that trials of this process are alive."""
-        self.storage.attempt(self._beat, claims)
-
-    def _beat(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
             self.storage.backend.record_heartbeat(claim.trial._trial_id)
 
+    @_locked
     def finish(self, claim: Claim, outcome: Outcome) -> bool:
         """Record how a trial ended.
 
         Returns:
             False if the trial had been given up by others; then it does not count.
         """
-        return self.storage.attempt(self._finish, claim.trial, outcome)
-
-    def _finish(self, trial: optuna.Trial, outcome: Outcome) -> bool:
-        counts = self._is_running(trial)
+        trial, counts = claim.trial, self._is_running(claim.trial)
         if counts:
             for step, value in outcome.steps.items():
                 trial.report(float(value), int(step))
@@ -179,14 +186,12 @@ class Study:
         stored = self.storage.backend.get_trial(trial._trial_id)
         return stored.state == TrialState.RUNNING
 
+    @_locked
     def give_up(self, claim: Claim, why: str) -> None:
         """Leave a trial of this process to others."""
-        self.storage.attempt(self._give_up, claim.trial, why)
-
-    def _give_up(self, trial: optuna.Trial, why: str) -> None:
-        if self._is_running(trial):
-            trial.set_user_attr('given_up', why[:500])
-            self._study.tell(trial, state=TrialState.FAIL)
+        if self._is_running(claim.trial):
+            claim.trial.set_user_attr('given_up', why[:500])
+            self._study.tell(claim.trial, state=TrialState.FAIL)
 
 
 def _has_owner(trial: optuna.trial.FrozenTrial) -> bool:
@@ -213,7 +218,7 @@ class Search(Source):
             ``Outcome`` and ``seconds``.
         spec: What all trials share.
         say: Called with a line for each trial that ended.
-        tally: Counts what is left of the session.
+        tally: Counts what is left of the command.
     """
 
     def __init__(
@@ -309,7 +314,7 @@ class Search(Source):
         """Leave what runs to others, at once."""
         with self._failing():
             while self._claims:
-                self.study.give_up(self._claims.popitem()[1], 'its session ended')
+                self.study.give_up(self._claims.popitem()[1], 'its command ended')
 
     def _line(self, planned: Planned, outcome: Outcome) -> str:
         settings = show_settings(self.strategy.space.overrides(planned.point))

@@ -76,8 +76,8 @@ class Cell:
     options: Mapping[str, Any] = field(default_factory=dict)
     space: Space | None = None
     metric: str | None = None  # None: by the evaluator
-    folder: str | None = None  # of its runs, in the session's; None: runs/...
-    #: Of a search without which it cannot run; None: the session's, if it searches.
+    folder: str | None = None  # of its runs, in the command's; None: runs/...
+    #: Of a search without which it cannot run; None: the command's, if it searches.
     strategy: str | None = None
 
     @property

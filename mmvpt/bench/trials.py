@@ -120,7 +120,7 @@ def calibrate(spec: Mapping[str, Any]) -> float | None:
         The seconds with those until the first iteration; None where the loop has no
         iterations to time, or diverges at once.
     """
-    # Sessions that join one search may do this at the same time.
+    # Commands that join one search may do this at the same time.
     owner = f'{socket.gethostname()}_{os.getpid()}'
     work_dir = Path(spec['work_dir']) / f'calibration_{owner}'
     hook = CalibrationHook()

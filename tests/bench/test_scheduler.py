@@ -19,7 +19,7 @@ def test_what_does_not_fit_beside_others_is_tried_alone(tmp_path):
         assert batch.failed_for == {}
         assert batch.results == {i: str(i) for i in range(5)}
         batch = gather(pool, jobs(tmp_path, 1, too_big=True))
-        assert 'nothing of this session beside it' in batch.failed_for[0]
+        assert 'nothing of this command beside it' in batch.failed_for[0]
         assert 'batch_size' in batch.failed_for[0]
 
 
