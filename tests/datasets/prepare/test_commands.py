@@ -40,7 +40,7 @@ def test_prepare_then_check(tmp_path, capsys):
     out = ('--out', tmp_path / 'data')
     assert run(check_tool, 'smallnorb_azi', *out) == 1
     assert re.search(
-        r'smallnorb_azi .* 18 .* unconfirmed +counts differ', capsys.readouterr().out
+        r'smallnorb_azi .* 18 .* unconfirmed +\| counts differ', capsys.readouterr().out
     )
     assert run(check_tool, *out, '--allow-counts') == 0
     assert run(check_tool, 'cub', *out) == 1  # named, but absent
