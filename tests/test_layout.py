@@ -214,7 +214,7 @@ def test_imported_packages_are_required():
 
 
 def test_python_files():
-    """Every file starts with the licence, none is long, none is a heap.
+    """Every file starts with the licence, none is a heap.
 
     A config is exempt from the licence line: its head says what the experiment is.
     """

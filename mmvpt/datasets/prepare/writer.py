@@ -6,10 +6,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
-import time
 from pathlib import Path
 
+from mmvpt.display import progress
 from mmvpt.files import write_whole
 
 from .images import size as decoded_size
@@ -64,23 +63,6 @@ class Workplace:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class Progress:
-    """Says on stderr, every two seconds, how far a task is."""
-
-    def __init__(self, name: str, total: int, quiet: bool = False) -> None:
-        self.name, self.total, self.quiet = name, total, quiet
-        self.done = 0
-        self.said = time.monotonic()
-
-    def step(self) -> None:
-        """Count one file."""
-        self.done += 1
-        now = time.monotonic()
-        if not self.quiet and now - self.said > 2:
-            self.said = now
-            print(f'{self.name}: {self.done}/{self.total} files', file=sys.stderr)
-
-
 def write(
     plan: Plan, task: Task, work: Workplace, allow_duplicates: bool, quiet: bool
 ) -> dict:
@@ -103,10 +85,9 @@ def write(
     sums: dict[str, str] = {}
     first: dict[str, tuple[str, str]] = {}  # digest -> split and path
     shared: list[list[str]] = []
-    progress = Progress(task.name, len(plan.files), quiet)
     expected = {file.path for file in plan.files}
     _drop_others(root, expected)
-    for file in plan.files:
+    for file in plan.files if quiet else progress(plan.files, task.name):
         path = root / file.path
         content = path.read_bytes() if path.exists() else file.read()
         decoded_size(content, f'{task.name}: {file.path}')
@@ -123,7 +104,6 @@ def write(
         sums[file.path] = digest
         if not path.exists():
             write_whole(path, content, durable=False)
-        progress.step()
     for name, text in plan.texts.items():
         content = text.encode()
         write_whole(root / name, content, durable=False)
