@@ -70,17 +70,20 @@ class BilinearResize(BaseTransform):
 def bilinear(image: np.ndarray, scale: tuple[int, int]) -> np.ndarray:
     """Resize (H, W, ...) to width and height ``scale`` by TensorFlow 1's rule, float32.
 
-    Columns first, then rows, as its kernel does.
+    Rows first, which lie in one piece each; the order changes rounding alone.
     """
-    for axis, size in zip((1, 0), scale):
+    for axis, size in zip((0, 1), scale[::-1]):
         source = image.shape[axis]
         position = np.arange(size, dtype=np.float32) * np.float32(source / size)
         lower = position.astype(np.intp)
         upper = np.minimum(lower + 1, source - 1)
         part = position - lower.astype(np.float32)
-        part = part.reshape(-1, *[1] * (image.ndim - 1 - axis))
         low, high = (
-            image.take(index, axis=axis).astype(np.float32) for index in (lower, upper)
+            image.take(index, axis=axis).astype(np.float32, copy=False)
+            for index in (lower, upper)
         )
-        image = low + (high - low) * part
+        high -= low
+        high *= part.reshape(-1, *[1] * (image.ndim - 1 - axis))
+        high += low
+        image = high
     return image
