@@ -136,7 +136,7 @@ def sum_over_classes(
     )
     model = unwrapped(runner.model)
     labels = LabelReader.of(model, backbone)
-    device = backbone.pos_embed.device
+    device = next(backbone.parameters()).device
     sums = torch.zeros(num_classes, backbone.embed_dims, dtype=torch.float64)
     sums, counts = (
         sums.to(device),
