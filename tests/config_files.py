@@ -18,7 +18,7 @@ CONFIGS = sorted(
     & set(path.relative_to(ROOT / 'configs').parts)
 )
 NAME = re.compile(
-    r'(?P<method>(vpt|gatedvpt|vapt|davpt|linear|mlp|full|bias|partial|lora|adapter|ssf)(-\w+)?)'
+    r'(?P<method>(vpt|gatedvpt|vapt|davpt|e2vpt|cvpt|sa2vp|linear|mlp|full|bias|partial|lora|adapter|ssf)(-\w+)?)'
     r'_vit-base-p16_(?P<backbone>[\w-]+)_(?P<task>[a-z0-9-]+)'
 )
 

@@ -3,6 +3,7 @@
 
 import copy
 import traceback
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -141,9 +142,15 @@ def _listed(heads):
 
 
 def build_all(paths, miniature):
-    """Build what ``paths`` name and say at once what fails."""
+    """Build what ``paths`` name and say at once what fails.
+
+    But Mask2Former, where its decoder's compiled operators are missing.
+    """
     failures = []
+    compiled = find_spec('mmdet') and find_spec('mmcv._ext')
     for path in paths:
+        if 'mask2former' in path.stem and not compiled:
+            continue
         try:
             build(path, miniature)
         except Exception:

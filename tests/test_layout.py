@@ -157,7 +157,8 @@ def test_only_segmentation_imports_mmseg():
 def test_backbones_name_no_prompt():
     """What differs between methods is said by their attributes, see ``BasePrompt``."""
     mmvpt.registry.PROMPTS.import_from_location()
-    types = '|'.join(mmvpt.registry.PROMPTS.module_dict)
+    prompts = mmvpt.registry.PROMPTS.module_dict.items()
+    types = '|'.join(n for n, t in prompts if t.__module__.startswith('mmvpt.'))
     pattern = rf'\b({types}|vpt|da-?vpt|vapt|gated|shallow|gated prompt tuning)\b'
     problems = [
         f'{at(path, number)}: {line.strip()}'

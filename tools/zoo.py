@@ -12,9 +12,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from mmvpt.zoo import baselines, davpt, gatedvpt, listing, vapt, vpt  # noqa: E402
+from mmvpt.zoo import baselines, davpt, field, gatedvpt, listing, vapt, vpt  # noqa: E402
 
-METHODS = (vpt, gatedvpt, vapt, davpt, baselines)
+METHODS = (
+    *(vpt, gatedvpt, vapt, davpt),
+    *(field.E2VPT, field.CVPT, field.SA2VP, field.REIN),
+    baselines,
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

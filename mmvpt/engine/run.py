@@ -21,10 +21,12 @@ from mmengine.runner import Runner
 
 from mmvpt.checkpoint import use_safe_loading
 from mmvpt.errors import UserError, explain, run_tool
+from mmvpt.models.seg import check_queries
 
 from .checks import explain_config_mistake
 from .config_file import OptionAction, load_config, merge_options
 from .distributed import LAUNCHERS, distributed, process_rank
+from .forward import unwrapped
 from .run_config import add_hook, testing_config, training_config
 from .work_dir import clear_for_fresh_run, last_checkpoint, lock_work_dir
 
@@ -177,6 +179,7 @@ def build_runner(config: Config) -> Runner:
     replaced = 0 if torch.cuda.is_available() else replace_sync_bn(config)
     build = RUNNERS.build if 'runner_type' in config else Runner.from_cfg
     runner = build(config)
+    check_queries(unwrapped(runner.model))
     if replaced:
         runner.logger.warning(
             f'No GPU: {replaced} SyncBN of the model became BN. Each process '

@@ -120,6 +120,8 @@ def _page(root: Path, methods: Sequence[ModuleType]) -> Iterator[str]:
     for method in methods:
         configs = {(c.method, c.backbone, c.task.name): c for c in method.configs()}
         columns = list(dict.fromkeys(key[:2] for key in configs))
+        if not columns:
+            continue
         yield f'\n## {method.NAME}\n'
         yield f'[{method.TITLE}]({method.URL})\n'
         titles = (f'{name}<br>{backbone}' for name, backbone in columns)

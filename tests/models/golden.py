@@ -15,6 +15,8 @@ TIMM_TO_MMPRETRAIN = (
     ('blocks.', 'layers.'),
     ('norm1.', 'ln1.'),
     ('norm2.', 'ln2.'),
+    ('ls1.gamma', 'attn.gamma1.weight'),
+    ('ls2.gamma', 'ffn.gamma2.weight'),
     ('mlp.fc1.', 'ffn.layers.0.0.'),
     ('mlp.fc2.', 'ffn.layers.1.'),
 )
@@ -54,7 +56,8 @@ def golden_backbone(golden, norm='norm', **options):
     state = {}
     for key, value in golden.items():
         name = key.removeprefix('weight/')
-        if name == key or name.startswith(('transformer.', 'norm.', 'fc_norm.')):
+        unused = ('transformer.', 'norm.', 'fc_norm.', 'mask_token')
+        if name == key or name.startswith(unused):
             continue
         for old, new in TIMM_TO_MMPRETRAIN:
             name = name.replace(old, new)

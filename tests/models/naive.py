@@ -9,6 +9,8 @@ import math
 import torch
 import torch.nn.functional as F
 
+from tests.models.naive_streams import NaiveStreams
+
 
 def naive_qkv(layer, x):
     """Return queries, keys and values of tokens (B, T, C), each (B, T, C)."""
@@ -162,8 +164,16 @@ def naive_tokens(vit, images, records=None):
     x, grid = vit.embed(images)
     e = vit.num_extra_tokens
     after, count = [], 0
-    entered = left = None
+    entered = left = companion = None
     for i, layer in enumerate(vit.layers):
+        if vit.prompt is not None and vit.prompt.companion:
+            if i == 0:
+                companion = vit.prompt.start(vit.places(x, grid), grid)
+            cls_only = vit.reads_cls_only(i)
+            view = NaiveStreams(layer, naive_layer, grid, cls_only)
+            x, companion = vit.prompt.accompany(i, x, companion, view)
+            after.append((x, 0))
+            continue
         extra, patches = x[:, :e], x[:, x.shape[1] - grid[0] * grid[1] :]
         more = cross = None
         if vit.prompt is not None:

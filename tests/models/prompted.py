@@ -62,6 +62,22 @@ PROMPT_CONFIGS = {
         drop_rate=0,
     ),
     'relocated': dict(type='RelocatedPrompt', num_tokens=3, drop_rate=0),
+    'key-value': dict(
+        type='KeyValuePrompt',
+        num_tokens=3,
+        num_key_values=2,
+        num_segments=4,
+        drop_rate=0,
+    ),
+    'cross': dict(type='CrossPrompt', num_tokens=3, drop_rate=0),
+    'refining': dict(type='RefiningPrompt', num_tokens=5, rank=3, scale_init=0.5),
+    'spatial': dict(
+        type='SpatialPrompt',
+        rank=4,
+        adapt_layers=[0],
+        fresh_layers=[0],
+        drop_rate=0,
+    ),
     'echo': dict(type='EchoPrompt', num_tokens=3),
 }
 PAGE = Path(__file__).parents[2] / 'docs' / 'methods' / 'add_your_own.md'
@@ -78,6 +94,15 @@ OUTPUTS = (
     dict(pooling='prompts_and_patches', norm_before_pool=False),
     dict(out_type='featmap', out_indices=(1, 2)),
     dict(out_type='raw'),
+)
+#: Prompts that have no rows among the tokens, so that nothing pools them.
+WITHOUT_ROWS = ('cross', 'refining', 'spatial')
+#: Prompts, and outputs that they allow.
+WITH_OUTPUT = tuple(
+    (name, output)
+    for output in OUTPUTS
+    for name in PROMPT_CONFIGS
+    if name not in WITHOUT_ROWS or 'prompts' not in output.get('pooling', '')
 )
 #: Height, width and images; the second is made of no whole patches.
 INPUTS = ((32, 32, 2), (29, 37, 2), (48, 40, 1))

@@ -25,6 +25,10 @@ METHODS: dict[str, dict] = {
     'vapt': dict(type='AdaptivePrompt'),
     'da-vpt': dict(type='DistributionAwarePrompt', mapping='balanced'),
     'da-vpt-guided': dict(type='DistributionAwarePrompt', mapping='balanced'),
+    'e2vpt': dict(type='KeyValuePrompt', num_key_values=5),
+    'cvpt': dict(type='CrossPrompt'),
+    'rein': dict(type='RefiningPrompt'),
+    'sa2vp': dict(type='SpatialPrompt'),
 }
 #: The same prompts, every token through everything. What guidance costs is read off
 #: against ``da-vpt`` and ``vpt-deep``, so there is none for it.
@@ -255,6 +259,10 @@ def build_backbone(name: str, setting: Setting) -> tuple[nn.Module, int]:
 def prompt_config(method: str, setting: Setting) -> dict:
     """Return the config of a prompt with the setting's counts and dropout."""
     count, rate = setting.num_tokens, setting.drop_rate
+    if method == 'sa2vp':  # a prompt for each patch
+        return dict(METHODS[method], drop_rate=rate)
+    if method == 'rein':  # no dropout; one of the tokens only takes weight
+        return dict(METHODS[method], num_tokens=count + 1, rank=None)
     config = dict(METHODS[method], num_tokens=count, drop_rate=rate)
     if method == 'vapt':
         config.update(conv_drop_rate=rate, mlp_drop_rate=rate)

@@ -4,6 +4,7 @@
 from mmvpt.engine.guidance.hooks import MetricGuidanceHook, SemanticMappingHook
 
 from .atomic_checkpoint_hook import AtomicCheckpointHook
+from .companion_loss_hook import CompanionLossHook
 from .complete_weights_hook import CompleteWeightsHook
 from .equal_buffers_hook import EqualBuffersHook
 from .finite_loss_hook import FiniteLossHook
@@ -19,6 +20,7 @@ from .tuned_parameters_hook import TunedParametersHook
 
 __all__ = [
     'AtomicCheckpointHook',
+    'CompanionLossHook',
     'CompleteWeightsHook',
     'EqualBuffersHook',
     'FiniteLossHook',

@@ -266,6 +266,7 @@ class LayerView(Protocol):
 
     cls_only: bool
     companion_read: bool
+    grid: tuple[int, int]
 
     def run(self, x: Tensor) -> Tensor:
         """Put a stream (B or 1, T, C) through the layer."""

@@ -31,6 +31,23 @@ def one_of(name: str, value: object, allowed: Sequence) -> None:
         raise UserError(f'{name} must be one of {choices}; got {value!r}.')
 
 
+def chosen_layers(
+    name: str, layers: Sequence[int] | None, num_layers: int
+) -> tuple[int, ...]:
+    """Return ``layers``, or all of the ViT's if None.
+
+    Raises:
+        UserError: Unless they are ascending layers of the ViT, at least one.
+    """
+    chosen = list(range(num_layers)) if layers is None else list(layers)
+    if not chosen or chosen != sorted(set(chosen) & set(range(num_layers))):
+        raise UserError(
+            f'{name} must be ascending numbers from 0 to {num_layers - 1}, at least '
+            f'one; got {layers!r}.'
+        )
+    return tuple(chosen)
+
+
 class DepthPrompt(BasePrompt):
     """M prompts before each layer (``deep``), or before the first (``shallow``).
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmvpt.errors import UserError
 from mmvpt.registry import PROMPTS
 
-from .depth import DepthPrompt, one_of
+from .depth import DepthPrompt, chosen_layers, one_of
 
 #: Axes of (..., f, C) that each ``dimension`` transforms.
 AXES = {'all': (-2, -1), 'hidden': (-1,), 'sequence': (-2,)}
@@ -99,13 +99,7 @@ class FourierPrompt(DepthPrompt):
                 'fourier_layers chooses among the layers of deep prompts; shallow ones '
                 "enter layer 0 alone. Leave it out, or set depth='deep'."
             )
-        chosen = list(layers)
-        if not chosen or chosen != sorted(set(chosen) & set(range(self.num_layers))):
-            raise UserError(
-                f'fourier_layers must be ascending numbers from 0 to '
-                f'{self.num_layers - 1}, at least one; got {layers!r}.'
-            )
-        return frozenset(chosen)
+        return frozenset(chosen_layers('fourier_layers', layers, self.num_layers))
 
     def rows(self, i: int, batch_size: int) -> Tensor:
         """Return the prompts of layer ``i``, transformed ones first.

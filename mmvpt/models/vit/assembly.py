@@ -67,7 +67,7 @@ def build_prompt(
         ),
     )
     if vit.pooling.startswith('prompts') and (
-        prompt.position != 'sequence' or prompt.companion
+        prompt.position != 'sequence' or prompt.companion or prompt.refines
     ):
         raise UserError(
             f'pooling={vit.pooling!r} reads rows at prompts, and {config["type"]} has '

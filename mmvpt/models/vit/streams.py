@@ -28,6 +28,7 @@ class Streams:
 
     def __init__(self, layer: PromptedEncoderLayer, reads: Reads) -> None:
         self.cls_only, self.companion_read = reads.cls_only, reads.companion_read
+        self.grid = reads.grid
         self._layer, self._reads = layer, reads
         self._known: list[tuple[Tensor, Tensor, Tensor]] = []
 

@@ -387,7 +387,7 @@ class PromptedVisionTransformer(BaseModule):
         prompt = self.prompt if prompted else None
         companion = None
         if prompt is not None and prompt.companion:
-            companion = prompt.start(self._places(tokens, grid), grid)
+            companion = prompt.start(self.places(tokens, grid), grid)
         return State(layer, tokens, grid, prompt, reads, companion=companion)
 
     def walk(self, state: State, last: int | None = None) -> Iterator[State]:
@@ -601,7 +601,7 @@ class PromptedVisionTransformer(BaseModule):
                 )
         return reads
 
-    def _places(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    def places(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Return what is added at each row for its place, (1, E + N, C).
 
         Registers themselves at registers, zero where there are no positions.

@@ -1,0 +1,24 @@
+# CVPT on EuroSAT of VTAB-1k, supervised ImageNet-21k ViT-B/16.
+# Source: https://arxiv.org/abs/2408.14961 and its released code.
+# Published: no figure of this method, task and backbone known to us.
+# Protocol: VTAB-1k, tune on train800, select on val200; the final model trains on all
+# 1,000 images (docs/model_zoo.md).
+# num_tokens and lr as released, for FGVC weight_decay and batch size too; for VTAB-1k
+# those that its code really uses.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
+# Run: bash tools/dist_train.sh configs/cvpt/cvpt_vit-base-p16_in21k_vtab-eurosat.py 1
+_base_ = [
+    '../_base_/models/vit-base-p16_in21k.py',
+    '../_base_/datasets/vtab1k.py',
+    '../_base_/schedules/cvpt_adamw_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(prompt=dict(type='CrossPrompt', num_tokens=5), drop_path_rate=0.1),
+    head=dict(num_classes=10),
+)
+train_dataloader = dict(batch_size=32, dataset=dict(task='eurosat'))
+val_dataloader = dict(dataset=dict(task='eurosat'))
+test_dataloader = dict(dataset=dict(task='eurosat'))
+optim_wrapper = dict(optimizer=dict(lr=0.005, weight_decay=0.05))

@@ -1,0 +1,22 @@
+# E2VPT on Stanford Dogs, supervised ImageNet-21k ViT-B/16.
+# Source: https://arxiv.org/abs/2307.13770 and its released code.
+# Published: mean of the five FGVC tasks 89.22.
+# Protocol: FGVC, train on train, select on val.
+# num_tokens and num_key_values as released; sweep lr and weight_decay on val (see the
+# schedule), then prune and retrain with tools/prune.py.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
+# Run: bash tools/dist_train.sh configs/e2vpt/e2vpt_vit-base-p16_in21k_dogs.py 1
+_base_ = [
+    '../_base_/models/vit-base-p16_in21k.py',
+    '../_base_/datasets/fgvc.py',
+    '../_base_/schedules/vpt_sgd_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(prompt=dict(type='KeyValuePrompt', num_tokens=5, num_key_values=5)),
+    head=dict(num_classes=120),
+)
+train_dataloader = dict(batch_size=128, dataset=dict(name='dogs'))
+val_dataloader = dict(dataset=dict(name='dogs'))
+test_dataloader = dict(dataset=dict(name='dogs'))

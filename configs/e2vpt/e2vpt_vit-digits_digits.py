@@ -1,0 +1,13 @@
+# E2VPT.
+# The demo's target task (digits 5-9).
+# Run: python tools/train.py configs/e2vpt/e2vpt_vit-digits_digits.py
+_base_ = [
+    '../_base_/models/vit-digits.py',
+    '../_base_/datasets/digits.py',
+    '../_base_/schedules/digits_adamw_30e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(prompt=dict(type='KeyValuePrompt', num_tokens=10, num_key_values=5))
+)

@@ -1,0 +1,15 @@
+# Rein on ADE20K, Mask2Former whose queries are the tokens', DINOv2's ViT-B/14.
+# Source: https://arxiv.org/abs/2312.04265 and its released configs for ViT-L.
+# Published: no figure on ADE20K; the paper trains on GTAV, tests on Cityscapes (64.3).
+# Needs mmdetection and an mmcv with compiled operators, see docs/methods/rein.md.
+# Run: bash tools/dist_train.sh configs/rein/rein_mask2former-vit-base-p14-dinov2_ade20k.py 1
+_base_ = [
+    '../_base_/models/mask2former_vit-base-p14_dinov2.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/rein_adamw_40k.py',
+    '../_base_/segmentation_runtime.py',
+]
+
+model = dict(backbone=dict(prompt=dict(type='RefiningPrompt', query_dims=256)))
+train_dataloader = dict(batch_size=4)
+default_hooks = dict(checkpoint=dict(interval=4000))

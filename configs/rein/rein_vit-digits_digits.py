@@ -1,0 +1,17 @@
+# Rein.
+# Patches are pooled: with CLS the refinement behind the last layer reaches nothing.
+# The demo's target task (digits 5-9).
+# Run: python tools/train.py configs/rein/rein_vit-digits_digits.py
+_base_ = [
+    '../_base_/models/vit-digits.py',
+    '../_base_/datasets/digits.py',
+    '../_base_/schedules/digits_adamw_30e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        prompt=dict(type='RefiningPrompt', num_tokens=20, rank=8),
+        pooling='patches',
+    )
+)
