@@ -22,8 +22,7 @@ class BilinearResize(BaseTransform):
     pixel to the upper left of OpenCV's and PyTorch's rule,
     :math:`(i + 1/2) N / n - 1/2`.
 
-    The result is float32 and not rounded, as there; an image that has the size already
-    is left alone. Masks are not resized.
+    The result is float32 and not rounded, as there. Masks are not resized.
 
     Args:
         scale: Width and height of the result.
@@ -51,7 +50,7 @@ class BilinearResize(BaseTransform):
         height, width = image.shape[:2]
         if self.half_pixel_centers:
             image = mmcv.imresize(image, self.scale, backend='cv2')
-        elif self.scale != (width, height):
+        else:
             image = bilinear(image, self.scale)
         results['img'] = image
         results['img_shape'] = image.shape[:2]

@@ -47,9 +47,11 @@ def test_upsampling_by_two_repeats_the_upper_left():
     np.testing.assert_array_equal(got.ravel(), [0, 5, 10, 15, 20, 20])
 
 
-def test_same_size_is_left_alone():
+def test_same_size_keeps_its_values():
     image = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    assert BilinearResize((2, 2)).transform(dict(img=image))['img'] is image
+    got = BilinearResize((2, 2)).transform(dict(img=image))['img']
+    np.testing.assert_array_equal(got, image.astype(np.float32))
+    assert got.dtype == np.float32  # as those it is stacked with
 
 
 def test_other_rule():
