@@ -45,16 +45,16 @@ class LabelReader:
         self.ignored = getattr(head, 'ignore_index', IGNORED)
         if self.of_patches:
             self.patch = _side_by_side(backbone.patch_embed)
+        self._options = self.num_classes, self.of_patches, self.ignored
         self._samples: Sequence[Any] = ()
         self._classes: dict[bool, Tensor] = {}
 
     @classmethod
     def of(cls, model: nn.Module, backbone: nn.Module) -> LabelReader:
-        """Return the one reader of a backbone, a new one for another prompt."""
-        known = _READERS.get(backbone)
-        options = backbone.prompt.num_classes, backbone.prompt.labels == 'patch'
-        if known is None or (known.num_classes, known.of_patches) != options:
-            known = _READERS[backbone] = cls(model, backbone)
+        """Return the one reader of a backbone, unless model or prompt changed."""
+        new, known = cls(model, backbone), _READERS.get(backbone)
+        if known is None or known._options != new._options:
+            known = _READERS[backbone] = new
         return known
 
     def check(self, data_batch: Any) -> None:
