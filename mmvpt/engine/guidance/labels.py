@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +46,8 @@ class LabelReader:
         if self.of_patches:
             self.patch = _side_by_side(backbone.patch_embed)
         self._options = self.num_classes, self.of_patches, self.ignored
-        self._samples: Sequence[Any] = ()
+        self._first: Callable[[], Any] = lambda: None  # sample of the last batch
+        self._count = 0
         self._classes: dict[bool, Tensor] = {}
 
     @classmethod
@@ -90,8 +91,10 @@ class LabelReader:
         Raises:
             UserError: If patches are asked for and masks lack or have another size.
         """
-        if samples is not self._samples:  # held here, so that no other list is this one
-            self._samples, self._classes = samples, {}
+        known = samples and self._first() is samples[0]
+        if not known or len(samples) != self._count:  # another batch
+            self._first = ref(samples[0]) if samples else self._first
+            self._count, self._classes = len(samples), {}
         patches = self.of_patches if patches is None else patches
         if patches not in self._classes:
             options = self.num_classes, self.ignored
