@@ -211,9 +211,7 @@ def _named(backbone: nn.Module, error: Exception) -> str:
     name = weights_name(backbone)
     if isinstance(error, CheckpointError):
         return name
-    state, _ = read_weights(backbone.init_cfg['checkpoint'])
-    state = next((state[k] for k in ('state_dict', 'model') if k in state), state)
-    weights = {n: v for n, v in state.items() if isinstance(v, Tensor)}
+    weights, _ = read_weights(backbone.init_cfg['checkpoint'])
     return str(fingerprint_of(weights, name))
 
 

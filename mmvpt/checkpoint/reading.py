@@ -23,8 +23,9 @@ from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner import CheckpointLoader
 
-from mmvpt.errors import UserError
 from mmvpt.files import is_sealed, read_sealed
+
+from .shards import CheckpointError, file_in, kind_of, read_index, refuse_one_shard
 
 TRUST_ENV = 'MMVPT_TRUST_CHECKPOINT'
 _URL_PREFIXES = ('http://', 'https://')
@@ -35,10 +36,6 @@ _CODE = re.compile(
 )
 # The scalar types mmengine logs and saves; no object dtype, which would hold anything.
 _PLAIN_DTYPES = ('?', 'b', 'h', 'i', 'l', 'q', 'B', 'H', 'I', 'L', 'Q', 'e', 'f', 'd')
-
-
-class CheckpointError(UserError, RuntimeError):
-    """A checkpoint that cannot be read or written; the message names the remedy."""
 
 
 class _StoredHistory(HistoryBuffer):
@@ -122,12 +119,6 @@ def _download(url: str) -> Path:
 
 
 def _check_is_readable(path: Path) -> None:
-    if path.is_dir():
-        found = sorted(file.name for file in path.glob('*.pth'))
-        hint = f'it holds {", ".join(found)}' if found else 'it holds no *.pth file'
-        raise CheckpointError(
-            f'{path} is a directory; name a checkpoint file inside it ({hint}).'
-        )
     if not path.exists():
         raise CheckpointError(
             f'checkpoint {path} does not exist (working directory: {Path.cwd()}). '
@@ -137,10 +128,6 @@ def _check_is_readable(path: Path) -> None:
         raise CheckpointError(
             f'checkpoint {path} is empty (0 bytes): a copy or download was cut off. '
             'Fetch it again.'
-        )
-    if path.suffix in ('.npz', '.npy'):
-        raise CheckpointError(
-            f'{path} is a numpy archive, not a torch checkpoint. Convert it first.'
         )
 
 
@@ -161,10 +148,11 @@ def _read_pickle(path: Path, map_location: Any, trusted: bool) -> Any:
     if not trusted:
         _check_sums(path)
     try:
-        if trusted:
-            return torch.load(path, map_location=map_location, weights_only=False)
-        with torch.serialization.safe_globals(_allowed_globals()):
-            return torch.load(path, map_location=map_location, weights_only=True)
+        with open(path, 'rb') as file:  # by its name, torch would read something else
+            if trusted:
+                return torch.load(file, map_location=map_location, weights_only=False)
+            with torch.serialization.safe_globals(_allowed_globals()):
+                return torch.load(file, map_location=map_location, weights_only=True)
     except UnpicklingError as error:
         code = _CODE.search(str(error))
         if code is None:
@@ -209,19 +197,52 @@ def _corrupt(path: Path, error: Exception) -> CheckpointError:
     )
 
 
+def local_file(path: str | os.PathLike) -> Path:
+    """Return the file that a path, a folder of Hugging Face or a URL means."""
+    if str(path).startswith(_URL_PREFIXES):
+        path = _download(str(path))
+    path = Path(path).expanduser()
+    return file_in(path) if path.is_dir() else path
+
+
+def _read_file(path: Path, map_location: Any, trusted: bool) -> Any:
+    """Read a file by its content; its name may say something else."""
+    _check_is_readable(path)
+    kind = kind_of(path)
+    if kind == 'safetensors':
+        return _read_safetensors(path, map_location)
+    if kind == 'index':
+        return read_index(path, lambda shard: _read_file(shard, map_location, trusted))
+    if kind == 'npz' or path.suffix == '.npy':
+        raise CheckpointError(
+            f'{path} is a numpy archive, not a torch checkpoint. Convert it first: '
+            'python tools/weights/convert.py SOURCE DEST'
+        )
+    if kind == 'torchscript':
+        raise CheckpointError(
+            f'{path} is a TorchScript program, as OpenAI publishes CLIP. If you trust '
+            'it, save its weights first: python -c "import torch; '
+            f"torch.save(torch.jit.load('{path}', 'cpu').state_dict(), "
+            f"'{path.stem}-weights.pth')\""
+        )
+    return _read_pickle(path, map_location, trusted)
+
+
 def read_checkpoint(
     path: str | os.PathLike, map_location: Any = 'cpu', trusted: bool = False
 ) -> dict:
     """Read a checkpoint file or URL without running code from it.
 
-    Files ending in ``.safetensors`` are read as such, everything else with
+    What a file is, its content tells. Torch files are read with
     ``torch.load(weights_only=True)`` plus the harmless types in mmengine's own
     checkpoints (logged histories, numpy numbers). ``meta['config']`` is dropped:
     mmengine would run that text as Python when resuming. A sealed file, as
     ``tools/publish.py`` writes it, comes as ``state_dict`` and ``meta``.
 
     Args:
-        path: A file, or an ``http(s)`` URL, which is cached in torch.hub's folder.
+        path: A torch or safetensors file, the index of shards (``*.index.json``), a
+            folder as Hugging Face distributes it, or an ``http(s)`` URL, which is
+            cached in torch.hub's folder.
         map_location: Device as in :func:`torch.load`.
         trusted: Load pickled code too. The environment variable
             ``MMVPT_TRUST_CHECKPOINT=1`` has the same effect.
@@ -230,18 +251,13 @@ def read_checkpoint(
         What the file holds, unchanged otherwise.
 
     Raises:
-        CheckpointError: If the file is missing, a directory, empty, truncated, holds
-            code or is not a dict.
+        CheckpointError: If the file is missing, empty, truncated, one shard of several,
+            of another kind, holds code or is not a dict.
     """
-    if str(path).startswith(_URL_PREFIXES):
-        path = _download(str(path))
-    path = Path(path).expanduser()
-    _check_is_readable(path)
+    path = local_file(path)
+    refuse_one_shard(path)
     trusted = _is_trusted(trusted)
-    if path.suffix == '.safetensors':
-        checkpoint = _read_safetensors(path, map_location)
-    else:
-        checkpoint = _read_pickle(path, map_location, trusted)
+    checkpoint = _read_file(path, map_location, trusted)
     if not isinstance(checkpoint, dict):
         raise CheckpointError(
             f'{path} holds a {type(checkpoint).__name__}, not a dict of weights. Save '

@@ -1,5 +1,5 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Converting published Vision Transformers to mmpretrain's names."""
+"""Converting published Vision Transformers to the backbone's names."""
 
 from __future__ import annotations
 
@@ -7,26 +7,37 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .architecture import ACTIVATIONS, ARCHITECTURES, Architecture, ConversionError
-from .architecture import deduce as deduce_architecture
+from .architecture import (
+    ARCHITECTURES,
+    SIZES,
+    Architecture,
+    ConversionError,
+    deduce,
+)
+from .assembly import from_flax, in_full_precision, join_parts, shape_tokens, unstacked
+from .families import FAMILIES
 from .files import Source, check_destination, read_source, write_weights
-from .formats import FORMATS, recognise, refusal, some, split_names
+from .formats import FORMATS, Reading, recognise, refusal, some, unwrapped
+from .hub import HUB_PREFIX, fetch
 from .known import KNOWN_CHECKPOINTS, KnownCheckpoint
-from .layout import from_flax, join_qkv, shape_tokens
 from .normalization import NORMALIZATIONS, Normalization, as_normalization
+from .positions import are_fixed, as_grid, grid_of
+from .recognition import Traits, recognise_family, traits
 from .timm_source import TIMM_PREFIXES, read_timm
 
-# Architectures whose number of heads differs from others of their size.
-_HEADS = {('mocov3', 384, 12): 12}
+# Widths of DINOv3 that were also trained on satellite images, normalised otherwise
+_TWICE = (1024, 4096)
+_SMALL = (384, 12)  # MoCo v3 has 12 heads for this width and depth, all others 6
 
 
 @dataclass(frozen=True)
 class Converted:
-    """Weights in mmpretrain's names and what is known about them.
+    """Weights in the backbone's names and what is known about them.
 
     Attributes:
         state: The weights.
@@ -38,6 +49,7 @@ class Converted:
         known: The published checkpoint that it is, if it was named.
         unused: Keys of the source that are expected and not needed.
         added: What was added because the source implies it.
+        origins: Where facts come from that no weight tells.
     """
 
     state: dict[str, Tensor]
@@ -49,29 +61,36 @@ class Converted:
     known: str | None
     unused: tuple[str, ...]
     added: tuple[str, ...]
+    origins: Mapping[str, str]
 
     def metadata(self) -> dict:
         """Return the facts that are written beside the weights."""
         norm = self.normalization
         return dict(
-            format=self.format,
             source=Path(self.source).name,
             sha256=self.sha256,
+            format=self.format,
             name=self.known,
             normalization=norm and dict(mean=list(norm.mean), std=list(norm.std)),
             architecture=self.architecture.as_dict(),
+            backbone=self.architecture.backbone_options(),
         )
 
     def report(self) -> str:
         """Describe the conversion in a few lines."""
-        options = ', '.join(
-            f'{k}={v!r}' for k, v in self.architecture.backbone_options().items()
-        )
+        arch = self.architecture
+        options = ', '.join(f'{k}={v!r}' for k, v in arch.backbone_options().items())
         norm = self.normalization or 'unknown; state it with --normalization'
+        facts = ', '.join(
+            f'{name} {getattr(arch, name)} ({origin})'
+            for name, origin in self.origins.items()
+        )
         lines = [
             f'source         {self.source}',
             f'sha256         {self.sha256 or "none, not read from a file"}',
             f'format         {self.format} ({FORMATS[self.format].title})',
+            f'family         {arch.family}',
+            f'not in weights {facts}',
             f'weights        {len(self.state)}, all that the architecture needs',
             f'unused         {len(self.unused)}'
             + (f': {some(self.unused)}' if self.unused else ''),
@@ -86,25 +105,35 @@ def convert(
     source: str | os.PathLike | Source,
     *,
     format: str | None = None,
+    family: str | None = None,
     name: str | None = None,
     arch: str | None = None,
     num_heads: int | None = None,
     activation: str | None = None,
+    grid: str | tuple[int, int] | None = None,
+    prefix: str | None = None,
+    key: str | None = None,
     normalization: str | dict | Normalization | None = None,
     pretrained: bool = True,
 ) -> Converted:
-    """Convert a checkpoint to mmpretrain's names, every key accounted for.
+    """Convert a checkpoint to the backbone's names, every key accounted for.
 
     Args:
-        source: A file, ``timm:NAME`` or ``timm://NAME``, or what was read already.
+        source: A file, a folder of Hugging Face or the index of shards, ``timm:NAME``,
+            ``hf://ORG/NAME``, or what was read already.
         format: Key of ``FORMATS``; recognised by the keys if None.
+        family: Key of ``FAMILIES``; recognised by keys and shapes if None.
         name: Key of ``KNOWN_CHECKPOINTS`` that the source must be: format, hash,
             architecture and patch are compared with it.
         arch: Key of ``ARCHITECTURES`` that the weights must have.
-        num_heads: Attention heads, for a width and depth of no usual ViT.
-        activation: Of the MLP, ``gelu`` or ``quick_gelu``; needed where the format
-            does not tell (CLIP).
-        normalization: Of the images; by default what the name or format says.
+        num_heads: Attention heads, for a width and depth of no published size.
+        activation: Of a plain MLP, one of ``ACTIVATIONS``; needed where neither format
+            nor family tells (CLIP, SigLIP in timm's names).
+        grid: Rows and columns of patches of the positions, where they are no square.
+        prefix: What stands before the names of the backbone; found by itself if one
+            set of weights is there.
+        key: Under which the weights lie, where a file has several sets.
+        normalization: Of the images; by default what the source, name or format says.
         pretrained: Whether timm fetches weights or draws random ones.
 
     Returns:
@@ -112,77 +141,272 @@ def convert(
 
     Raises:
         ConversionError: If a key is missing, unexpected or of another shape, the
-            format is unknown or ambiguous, or the source is not what was named.
+            format or family is unknown or ambiguous, or the source is not what was
+            named.
         CheckpointError: If the source cannot be read.
     """
     known = _known(name)
-    facts: dict = {}
-    if str(source).startswith(TIMM_PREFIXES):
-        if format not in (None, 'timm'):
-            raise ConversionError(f"{source} has the format 'timm', not {format!r}.")
-        source, facts = read_timm(str(source), pretrained)
-        if known is not None and source.name != f'timm:{known.timm}':
-            raise ConversionError(
-                f'{known.name} is timm:{known.timm}, not {source.name}.'
-                if known.timm
-                else f'timm does not have {known.name}; its file is {known.url}.'
-            )
-    elif not isinstance(source, Source):
-        source = read_source(source)
-    format = 'timm' if facts else _format(format, known, source)
-    form = FORMATS[format]
-
-    state, unused = _renamed(source, format)
-    heads = num_heads or facts.get('num_heads')
-    if format == 'google':
-        state, own = from_flax(state)
-        heads = heads or own
-    state, added = shape_tokens(join_qkv(state))
-    state = {name: _full_precision(value) for name, value in state.items()}
-    eps = facts.get('norm_eps', form.norm_eps)
-    activation = activation or facts.get('activation') or form.activation
-    activation = activation or _openai_activation(format, source.state)
-    positions = state.get('pos_embed')
-    if heads is None and positions is not None:
-        heads = _HEADS.get((format, positions.shape[-1], _depth(state)))
+    source, format = _read(source, format, known, key, pretrained)
+    given = dict(
+        family=family, num_heads=num_heads, activation=activation, grid=as_grid(grid)
+    )
+    facts, origins = _facts(given, source)
+    state = unstacked(unwrapped(source.state))
+    reading = recognise(state, source.container, format, prefix)
+    _check_known(reading.format, known, source)
+    form = FORMATS[reading.format]
     try:
-        architecture = deduce_architecture(state, heads, eps, activation)
+        weights, keyless = _renamed(state, reading, facts, origins)
+        found = traits(weights, keyless)
+        facts['family'] = recognise_family(found, facts.get('family'), form.families)
+        added = _finish(weights, found, reading.format, facts, given)
+        _settle(facts, origins, found, source, reading.format, weights)
+        architecture = deduce(weights, facts['family'], facts.get('grid'), facts)
     except ConversionError as error:
-        raise _explained(error, source, format) from None
-    if format == 'mmseg' and not architecture.patch_bias:
-        bias = torch.zeros(architecture.embed_dims, dtype=state['pos_embed'].dtype)
-        state['patch_embed.projection.bias'] = bias
-        added.append('patch_embed.projection.bias, zeros')
+        raise _explained(error, source, reading.format) from None
+    facts['width'] = architecture.embed_dims
+    origins.setdefault('num_heads', 'usual for this size')
+    if format is not None and form.fixed_positions and not facts['fixed']:
+        raise ConversionError(
+            f'{source.name} is not {format}: positions of {form.title} are fixed sines '
+            'and cosines, those of the file are learned.'
+        )
     if form.complete:
         architecture = replace(architecture, final_norm=True)
-    if form.complete or format == 'mmseg':
+    if form.complete or reading.format == 'mmseg':
         bias = architecture.patch_bias or not architecture.pre_norm
         architecture = replace(architecture, patch_bias=bias)
-    _check_named(architecture, arch, known, source)
-    _check_state(state, architecture, source, format)
-    if architecture.activation is None:
-        raise ConversionError(
-            f'{source.name}: files of format {format} use one of two activations, and '
-            "no weight tells which. OpenAI's models use QuickGELU, open_clip's use it "
-            f'if their name says so: give --activation {" or ".join(ACTIVATIONS)}.'
-        )
-    normal: Normalization | None
-    if normalization is not None:
-        normal = as_normalization(normalization)
-    else:
-        key = known.normalization if known else form.normalization
-        normal = facts.get('normalization') or (NORMALIZATIONS[key] if key else None)
+    _check_named(architecture, arch, known, source, facts)
+    _check_state(weights, architecture, source, reading)
+    _check_activation(architecture, source, reading.format)
     return Converted(
-        state=state,
+        state=weights,
         architecture=architecture,
-        normalization=normal,
-        format=format,
+        normalization=_normalization(normalization, facts, known, reading.format),
+        format=reading.format,
         source=source.name,
         sha256=source.hashes.get('sha256'),
         known=known.name if known else None,
-        unused=tuple(unused),
+        unused=tuple(reading.unused),
         added=tuple(added),
+        origins=origins,
     )
+
+
+def _read(
+    source: str | os.PathLike | Source,
+    format: str | None,
+    known: KnownCheckpoint | None,
+    key: str | None,
+    pretrained: bool,
+) -> tuple[Source, str | None]:
+    """Return what the source holds, and its format if that is settled."""
+    if isinstance(source, Source):
+        return source, format
+    if str(source).startswith(HUB_PREFIX):
+        return read_source(fetch(str(source)), key), format
+    if not str(source).startswith(TIMM_PREFIXES):
+        return read_source(source, key), format
+    if format not in (None, 'timm'):
+        raise ConversionError(f"{source} has the format 'timm', not {format!r}.")
+    read = read_timm(str(source), pretrained)
+    if known is not None and read.name != f'timm:{known.timm}':
+        raise ConversionError(
+            f'{known.name} is timm:{known.timm}, not {read.name}.'
+            if known.timm
+            else f'timm does not have {known.name}; its file is {known.url}.'
+        )
+    return read, 'timm'
+
+
+def _facts(
+    given: Mapping[str, Any], source: Source
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what options and the source say, which must agree, and who says it."""
+    facts = {name: fact for name, fact in source.facts.items() if fact is not None}
+    told = {'num_heads', 'norm_eps', 'activation'} & set(facts)
+    origins = dict.fromkeys(sorted(told), 'source')
+    for name, value in given.items():
+        if value is None:
+            continue
+        if facts.get(name, value) != value:
+            raise ConversionError(
+                f'{source.name}: what came with the weights says {name}='
+                f'{facts[name]!r}, the option {value!r}. Leave the option out, or '
+                'give the weights alone.'
+            )
+        facts[name] = value
+        if name in ('num_heads', 'activation'):
+            origins[name] = 'option'
+    return facts, origins
+
+
+def _renamed(
+    state: Mapping[str, Tensor],
+    reading: Reading,
+    facts: dict[str, Any],
+    origins: dict[str, str],
+) -> tuple[dict[str, Tensor], bool]:
+    """Rename and join weights; tell whether biases came without those of keys."""
+    problems: dict[str, object] = {'unexpected': reading.unexpected}
+    counts: dict[str, list[str]] = {}
+    for key, name in reading.names.items():
+        counts.setdefault(name, []).append(key)
+    problems['with one name'] = [
+        ' and '.join(keys) for keys in counts.values() if len(keys) > 1
+    ]
+    if any(problems.values()):
+        raise ConversionError(_problems(problems))
+    weights = {name: state[key] for key, name in reading.names.items()}
+    weights = in_full_precision(weights)
+    if FORMATS[reading.format].layout == 'flax':
+        weights, heads = from_flax(weights)
+        if heads is not None:
+            facts.setdefault('num_heads', heads)
+            origins.setdefault('num_heads', 'shapes of the arrays')
+    biases = {name for name in weights if name.endswith('.attn.q.bias')}
+    keyless = any(n.replace('.q.', '.k.') not in weights for n in biases)
+    patches = weights.get('patch_embed.projection.weight')
+    if patches is not None and patches.dim() == 2:  # SigLIP 2 NaFlex
+        facts.setdefault('interpolate_mode', 'bilinear-antialias')
+    return join_parts(shape_tokens(weights)), keyless
+
+
+def _finish(
+    weights: dict[str, Tensor],
+    found: Traits,
+    format: str,
+    facts: dict[str, Any],
+    given: Mapping[str, Any],
+) -> list[str]:
+    """Bring positions, periods and norms into the backbone's form, in place.
+
+    Returns:
+        What was added.
+    """
+    added = []
+    positions = weights.get('pos_embed')
+    facts['fixed'] = are_fixed(positions)
+    if positions is None:
+        if given['grid'] is not None:
+            raise ConversionError('there are no positions; leave --grid out.')
+        facts['grid'] = None
+    elif positions.dim() != 3:
+        raise ConversionError(
+            f'pos_embed has shape {tuple(positions.shape)}; expected 3 axes.'
+        )
+    else:
+        own = facts.get('cls_row', None if format == 'timm' else True)
+        own = False if format == 'timm' and found.registers else own
+        facts['grid'], cls_row = grid_of(
+            positions.shape[1], found.cls, facts.get('grid'), own
+        )
+        if found.cls and not cls_row:
+            zeros = positions.new_zeros(1, 1, positions.shape[2])
+            weights['pos_embed'] = torch.cat([zeros, positions], dim=1)
+            added.append('pos_embed of the class token, zeros')
+    if format == 'mmseg' and 'patch_embed.projection.bias' not in weights:
+        patches = weights.get('patch_embed.projection.weight')
+        if patches is not None:
+            weights['patch_embed.projection.bias'] = patches.new_zeros(len(patches))
+            added.append('patch_embed.projection.bias, zeros')
+    periods = weights.pop('rope_periods', None)
+    if periods is not None:
+        facts['rope_dtype'] = _rope_dtype(periods)
+    if found.swiglu and given['activation'] is not None:
+        raise ConversionError(
+            'the MLP is SwiGLU, which has no other activation; leave --activation out.'
+        )
+    if found.fc_norm and facts['family'] == 'eva02':
+        facts['norm_before_pool'] = False
+        for leaf in ('weight', 'bias'):
+            if f'fc_norm.{leaf}' in weights:
+                weights[f'ln1.{leaf}'] = weights.pop(f'fc_norm.{leaf}')
+    return added
+
+
+def _rope_dtype(periods: Tensor) -> str | None:
+    """Tell how exactly a release of DINOv3 computes its periods, 100^(4k / d)."""
+    count = len(periods)
+    exact = 100.0 ** (torch.arange(count).double() / count)
+    given = periods.double()
+    if torch.allclose(given, exact, rtol=1e-6, atol=0):
+        return None
+    if torch.equal(given, exact.bfloat16().double()):
+        return 'bfloat16'
+    raise ConversionError(
+        'rope_embed.periods are not 100^(k / (d / 4)), exactly or rounded to bfloat16, '
+        f'but begin with {given[:3].tolist()}: the model was trained with another base.'
+    )
+
+
+def _settle(
+    facts: dict[str, Any],
+    origins: dict[str, str],
+    found: Traits,
+    source: Source,
+    format: str,
+    weights: Mapping[str, Tensor],
+) -> None:
+    """Add what family and format say where nothing else did."""
+    form, family = FORMATS[format], FAMILIES[facts['family']]
+    clip = found.pre_norm
+    eps = form.norm_eps or (1e-5 if clip else family.norm_eps)
+    if format != 'mmseg' and facts.setdefault('norm_eps', eps) == eps:
+        says = f'format {format}' if form.norm_eps else 'CLIP' if clip else 'family'
+        origins.setdefault('norm_eps', says)
+    unclear = clip or (facts['family'] == 'siglip' and form.activation is None)
+    act = form.activation or (None if unclear else family.act)
+    if format == 'clip-openai' and 'input_resolution' in source.state:
+        act = 'quick_gelu'  # OpenAI's own files, which hold these numbers
+    if not found.swiglu and act is not None:
+        facts.setdefault('activation', act)
+        says = f'format {format}' if form.activation or clip else 'family'
+        origins.setdefault('activation', says)
+    cls = weights.get('cls_token')
+    depth = len({n.split('.')[1] for n in weights if n.startswith('layers.')})
+    small = cls is not None and (cls.shape[-1], depth) == _SMALL
+    if small and 'num_heads' not in facts:
+        if format == 'mocov3':
+            facts['num_heads'], origins['num_heads'] = 12, 'MoCo v3'
+        elif facts['fixed'] and format == 'timm':
+            raise ConversionError(
+                'the positions are fixed sines and cosines: MoCo v3 has 12 heads for '
+                'this width and depth, others have 6. Give --format mocov3, or '
+                '--num-heads.'
+            )
+
+
+def _check_activation(arch: Architecture, source: Source, format: str) -> None:
+    if arch.activation is not None:
+        return
+    if arch.family == 'siglip':
+        raise ConversionError(
+            f'{source.name}: SigLIP was trained with gelu_tanh (big_vision, Hugging '
+            'Face), while timm runs some sizes with gelu; the features differ by a '
+            'thousandth and no weight tells. Give --activation gelu_tanh or gelu.'
+        )
+    raise ConversionError(
+        f'{source.name}: CLIP in files of format {format} uses one of two activations, '
+        "and no weight tells which. OpenAI's models use QuickGELU, open_clip's use it "
+        'if their name says so: give --activation gelu or quick_gelu.'
+    )
+
+
+def _normalization(
+    given: str | dict | Normalization | None,
+    facts: Mapping[str, Any],
+    known: KnownCheckpoint | None,
+    format: str,
+) -> Normalization | None:
+    if given is not None:
+        return as_normalization(given)
+    if facts.get('normalization'):
+        return as_normalization(facts['normalization'])
+    key = known.normalization if known else FORMATS[format].normalization
+    if key is None and facts['family'] == 'dinov3' and facts['width'] not in _TWICE:
+        key = 'imagenet'
+    return NORMALIZATIONS[key] if key else None
 
 
 def convert_file(
@@ -228,15 +452,10 @@ def _known(name: str | None) -> KnownCheckpoint | None:
     return KNOWN_CHECKPOINTS[name]
 
 
-def _format(given: str | None, known: KnownCheckpoint | None, source: Source) -> str:
-    """Return the format as given or as the keys say; it must be what was named."""
-    if given is not None and given not in FORMATS:
-        raise ConversionError(
-            f'the format {given!r} is unknown; known are {", ".join(FORMATS)}.'
-        )
-    format = given or recognise(source.state, source.container)
+def _check_known(format: str, known: KnownCheckpoint | None, source: Source) -> None:
+    """Compare format and hash with those of the checkpoint that was named."""
     if known is None:
-        return format
+        return
     if format not in known.formats:
         raise ConversionError(
             f'{source.name} has the format {format}, but {known.name} is published '
@@ -250,22 +469,6 @@ def _format(given: str | None, known: KnownCheckpoint | None, source: Source) ->
                 f'{source.name} has {kind.upper()} {found}, but {known.name} is '
                 f'published with {stated}: the file is damaged or another one.'
             )
-    return format
-
-
-def _renamed(source: Source, format: str) -> tuple[dict[str, Tensor], list[str]]:
-    renamed, unused, unexpected = split_names(source.state, FORMATS[format])
-    if unexpected or not renamed:
-        raise ConversionError(
-            _problems(source, format, {'unexpected': unexpected or source.state})
-        )
-    counts: dict[str, list[str]] = {}
-    for key, name in renamed.items():
-        counts.setdefault(name, []).append(key)
-    double = [' and '.join(keys) for keys in counts.values() if len(keys) > 1]
-    if double:
-        raise ConversionError(_problems(source, format, {'with one name': double}))
-    return {name: source.state[key] for key, name in renamed.items()}, unused
 
 
 def _check_named(
@@ -273,35 +476,37 @@ def _check_named(
     arch: str | None,
     known: KnownCheckpoint | None,
     source: Source,
+    facts: Mapping[str, Any],
 ) -> None:
-    """Compare with the architecture that was named."""
-    wanted: dict[str, int] = {}
+    """Compare with the architecture that was named, and with config.json."""
+    keys = ('embed_dims', 'num_layers', 'num_heads')
+    told = (*keys, 'feedforward_channels')
+    wanted: dict[str, Any] = {key: facts[key] for key in told if key in facts}
     for name in (arch, known and known.arch):
         if name is None:
             continue
         if name not in ARCHITECTURES:
             raise ConversionError(f'--arch must be one of {", ".join(ARCHITECTURES)}.')
-        keys = ('embed_dims', 'num_layers', 'num_heads')
         wanted.update(zip(keys, ARCHITECTURES[name]))
+        if name in SIZES and SIZES[name][0] != 'vit':
+            wanted['family'] = SIZES[name][0]
     if known is not None:
         wanted['patch_size'] = known.patch_size
     differing = [
         f'{key} is {getattr(architecture, key)}, not {value}'
-        for key, value in wanted.items()
-        if getattr(architecture, key) != value
+        for key in ('family', *told, 'patch_size')
+        if (value := wanted.get(key)) not in (None, getattr(architecture, key))
     ]
     if differing:
-        raise ConversionError(
-            f'{source.name} is not {known.name if known else arch}: '
-            f'{"; ".join(differing)}.'
-        )
+        what = known.name if known else arch or 'what its config.json says'
+        raise ConversionError(f'{source.name} is not {what}: {"; ".join(differing)}.')
 
 
 def _check_state(
     state: Mapping[str, Tensor],
     architecture: Architecture,
     source: Source,
-    format: str,
+    reading: Reading,
 ) -> None:
     """Compare every weight with what the architecture needs."""
     shapes = architecture.shapes()
@@ -316,41 +521,19 @@ def _check_state(
         'not finite': [n for n, value in state.items() if not value.isfinite().all()],
     }
     if any(problems.values()):
-        raise ConversionError(_problems(source, format, problems))
+        error = ConversionError(_problems(problems))
+        raise _explained(error, source, reading.format)
 
 
-def _problems(source: Source, format: str, problems: Mapping[str, object]) -> str:
-    reason = refusal(source.state)
-    lines = [
-        f'{source.name} does not convert as {format} ({FORMATS[format].title})'
-        + (f': it has {reason}, which is not supported.' if reason else '.')
-    ]
-    for kind, names in problems.items():
-        names = list(names)  # type: ignore[call-overload]
-        if names:
-            lines.append(f'  {len(names)} {kind}: {some(names)}')
-    return '\n'.join(lines)
+def _problems(problems: Mapping[str, Any]) -> str:
+    found = {kind: names for kind, names in problems.items() if names}
+    return '; '.join(f'{len(v)} {kind}: {some(v)}' for kind, v in found.items())
 
 
 def _explained(error: Exception, source: Source, format: str) -> ConversionError:
-    reason = refusal(source.state)
+    reason = None if 'not supported' in str(error) else refusal(source.state)
+    title = FORMATS[format].title
     return ConversionError(
-        f'{source.name}, read as {format}: {error}'
+        f'{source.name} does not convert as {format} ({title}): {error}'
         + (f' It has {reason}, which is not supported.' if reason else '')
     )
-
-
-def _full_precision(value: Tensor) -> Tensor:
-    """Widen half precision, exactly; leave 32 and 64 bits."""
-    half = value.dtype in (torch.float16, torch.bfloat16)
-    return value.float() if half else value
-
-
-def _openai_activation(format: str, state: Mapping[str, Tensor]) -> str | None:
-    """OpenAI's own files of CLIP, which use QuickGELU, also hold these numbers."""
-    own = format == 'clip-openai' and 'input_resolution' in state
-    return 'quick_gelu' if own else None
-
-
-def _depth(state: Mapping[str, Tensor]) -> int:
-    return len({n.split('.')[1] for n in state if n.startswith('layers.')})

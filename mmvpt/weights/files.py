@@ -8,21 +8,25 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mmvpt.checkpoint import CheckpointError, read_checkpoint
+from mmvpt.checkpoint.reading import local_file
+from mmvpt.checkpoint.shards import HUGGING_FACE, files_of, kind_of
 
-from .formats import some
+from .formats import backbones, some
+from .hf_config import read_config
 
 METADATA_KEY = 'mmvpt_weights'
 SUFFIXES = ('.pth', '.safetensors')
-# Where training programs put the weights in a file.
-_CONTAINERS = ('state_dict', 'model')
+# Where programs put the weights in a file; one dict inside another counts as well.
+_DEPTH = 3
 
 
 @dataclass(frozen=True)
@@ -32,54 +36,139 @@ class Source:
     Attributes:
         state: The weights.
         container: Key of the file under which they lay, if any.
-        hashes: ``sha256`` and ``md5`` of the file, empty if there is none.
+        hashes: ``sha256`` and ``md5`` of the file, or of all shards one after the
+            other; empty if there is none.
         name: What to call it in messages.
+        facts: What ``config.json``, timm or the converter says about the weights.
+        notes: All that the converter noted, if it wrote the file.
     """
 
     state: dict[str, Tensor]
     container: str | None
     hashes: dict[str, str]
     name: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_source(path: str | os.PathLike) -> Source:
+def read_source(
+    path: str | os.PathLike, key: str | None = None, hashed: bool = True
+) -> Source:
     """Read a published checkpoint without running code from it.
 
     Args:
-        path: ``.npz`` without pickled objects, ``.safetensors``, or a torch file.
+        path: ``.npz`` without pickled objects, safetensors, a torch file, the index of
+            shards, a folder of Hugging Face, or a URL.
+        key: Under which the weights lie, where a file has several sets.
+        hashed: Whether to compute hashes, which reads the file once more.
 
     Raises:
-        CheckpointError: If it is missing, truncated, holds code, or holds no weights.
+        CheckpointError: If it is missing, truncated, holds code, holds no weights or
+            several.
     """
-    path = Path(path).expanduser()
-    if path.suffix == '.npz' and path.is_file():
-        state, container = _read_npz(path), None
+    path = local_file(path)
+    if path.is_file() and path.stat().st_size and kind_of(path) == 'npz':
+        content, notes = _read_npz(path), None
     else:
-        _refuse_torchscript(path)
-        state, container = unwrap(read_checkpoint(path))
-    weights = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+        content = read_checkpoint(path)
+        notes = metadata_of(content) or read_header(path)
+    facts = _facts(notes) if notes else {}
+    if path.name.lower() in HUGGING_FACE:
+        facts = {**read_config(path.parent), **facts}
+    state, container = unwrap(content, key, str(path))
+    weights = {name: v for name, v in state.items() if isinstance(v, Tensor)}
     if not weights:
         raise CheckpointError(
             f'{path} holds no weights; its keys are {some(map(str, state))}.'
         )
-    return Source(weights, container, file_hashes(path), str(path))
+    hashes = file_hashes(path) if hashed else {}
+    return Source(weights, container, hashes, str(path), facts, notes or {})
 
 
-def unwrap(content: dict) -> tuple[dict, str | None]:
-    """Return the weights in what a file holds, and the key they lay under."""
-    for key in _CONTAINERS:
-        if isinstance(content.get(key), Mapping):
-            return dict(content[key]), key
+def _facts(notes: Mapping) -> dict[str, Any]:
+    """Return what the converter noted, as :func:`convert` takes it."""
+    found = dict(notes.get('architecture') or {})
+    found['normalization'] = notes.get('normalization')
+    if (found.get('activation') or '').startswith('swiglu'):
+        found.pop('activation')
+    sides, patch = found.pop('img_size', None), found.pop('patch_size', None)
+    if sides and patch:
+        height, width = (sides, sides) if isinstance(sides, int) else sides
+        found['grid'] = (height // patch, width // patch)
+    return found
+
+
+def unwrap(
+    content: dict, key: str | None = None, name: str = 'the file'
+) -> tuple[dict, str | None]:
+    """Return the weights in what a file holds, and the key they lay under.
+
+    Args:
+        content: What it holds.
+        key: Under which they lie, with dots between keys of dicts in dicts.
+        name: What to call the file in messages.
+
+    Raises:
+        CheckpointError: If it holds several sets of weights that differ, averaged ones
+            for instance, and ``key`` names none of them.
+    """
+    found = _sets_of_weights(content)
+    if key is not None:
+        if key not in found:
+            raise CheckpointError(
+                f'{name} has no weights of a Vision Transformer under {key!r}; it has '
+                f'some under {", ".join(filter(None, found)) or "no key"}.'
+            )
+        return found[key], key or None
+    first = next(iter(found), None)
+    differing = [k for k in found if k != first and not _alike(found[first], found[k])]
+    if differing:
+        raise CheckpointError(
+            f'{name} holds {len(found)} sets of weights that differ, under '
+            f'{" and ".join(filter(None, found))}: the weights of training and an '
+            'average of them (EMA), or teacher and student. Choose with --key, such as '
+            f'--key {differing[0]} (init_cfg: key={differing[0]!r}).'
+        )
+    if first is not None:
+        return found[first], first or None
+    for usual in ('state_dict', 'model'):
+        if isinstance(content.get(usual), Mapping):
+            return dict(content[usual]), usual
     return content, None
 
 
+def _sets_of_weights(content: Mapping, depth: int = _DEPTH) -> dict[str, dict]:
+    """Find every dict that holds a Vision Transformer, by its key ('' for all)."""
+    names = [n for n, value in content.items() if isinstance(value, Tensor)]
+    found = {'': dict(content)} if backbones(map(str, names)) else {}
+    for name, value in content.items() if depth else ():
+        if isinstance(value, Mapping):
+            for path, state in _sets_of_weights(value, depth - 1).items():
+                found[f'{name}.{path}' if path else str(name)] = state
+    return found
+
+
+def _alike(one: Mapping, other: Mapping) -> bool:
+    if set(one) != set(other):
+        return False
+    pairs = [(v.double(), other[n].double()) for n, v in one.items() if _is_plain(v)]
+    return all(torch.equal(*pair) for pair in pairs)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a tensor of real numbers."""
+    return isinstance(value, Tensor) and not value.is_complex()
+
+
 def file_hashes(path: str | os.PathLike) -> dict[str, str]:
-    """Return ``sha256`` and ``md5`` of a file in hexadecimal digits."""
+    """Return ``sha256`` and ``md5`` of a file, or shards, in hexadecimal digits."""
     digests = dict(sha256=hashlib.sha256(), md5=hashlib.md5(usedforsecurity=False))
-    with open(path, 'rb') as file:
-        for block in iter(lambda: file.read(1 << 20), b''):
-            for digest in digests.values():
-                digest.update(block)
+    path = Path(path)
+    for part in files_of(path) if kind_of(path) == 'index' else [path]:
+        with open(part, 'rb') as file:
+            for block in iter(lambda: file.read(1 << 20), b''):
+                for digest in digests.values():
+                    digest.update(block)
     return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
@@ -139,16 +228,21 @@ def read_metadata(path: str | os.PathLike) -> dict | None:
         path: A ``.pth`` or ``.safetensors`` file.
     """
     path = Path(path).expanduser()
-    if path.suffix == '.safetensors':
-        from safetensors import SafetensorError, safe_open
+    return read_header(path) or metadata_of(read_checkpoint(path))
 
-        try:
-            with safe_open(path, framework='pt') as file:
-                text = (file.metadata() or {}).get(METADATA_KEY)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f'{path} cannot be read: {error}') from error
-        return None if text is None else json.loads(text)
-    return metadata_of(read_checkpoint(path))
+
+def read_header(path: Path) -> dict | None:
+    """Return the converter's notes in the header of a safetensors file, or None."""
+    if not path.is_file() or kind_of(path) != 'safetensors':
+        return None
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework='pt') as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f'{path} cannot be read: {error}') from error
+    return None if text is None else json.loads(text)
 
 
 def metadata_of(content: Mapping) -> dict | None:
@@ -187,18 +281,3 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
             'which torch cannot read; save the archive with 32-bit floats.'
         )
     return {name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}
-
-
-def _refuse_torchscript(path: Path) -> None:
-    """Explain OpenAI's CLIP files, which are programs and not only weights."""
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    if any(name.endswith('/constants.pkl') for name in names):
-        raise CheckpointError(
-            f'{path} is a TorchScript program, as OpenAI publishes CLIP. If you trust '
-            'it, save its weights first: python -c "import torch; '
-            f"torch.save(torch.jit.load('{path}', 'cpu').state_dict(), "
-            f"'{path.stem}-weights.pth')\""
-        )

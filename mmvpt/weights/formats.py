@@ -1,291 +1,375 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""How published checkpoints name their weights, and how to tell them apart."""
+"""The kinds of published files, and how to tell them apart by their keys."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .architecture import ConversionError
+from torch import Tensor
 
-_TIMM_NAMES = (
-    (r'^patch_embed\.proj\.', 'patch_embed.projection.'),
-    (r'^blocks\.(\d+)\.norm([12])\.', r'layers.\1.ln\2.'),
-    (r'^blocks\.(\d+)\.mlp\.fc1\.', r'layers.\1.ffn.layers.0.0.'),
-    (r'^blocks\.(\d+)\.mlp\.fc2\.', r'layers.\1.ffn.layers.1.'),
-    (r'^blocks\.(\d+)\.ls1\.gamma$', r'layers.\1.attn.gamma1.weight'),
-    (r'^blocks\.(\d+)\.ls2\.gamma$', r'layers.\1.ffn.gamma2.weight'),
-    (r'^blocks\.(\d+)\.', r'layers.\1.'),
-    (r'^norm\.', 'ln1.'),
-    (r'^norm_pre\.', 'pre_norm.'),
-)
-_TEXT_TOWER = (
-    r'(module\.)?(text|transformer|token_embedding|ln_final)\..*',
-    r'(module\.)?(positional_embedding|text_projection|logit_scale|logit_bias)',
-)
-_CLIP_BLOCK = r'^transformer\.resblocks\.(\d+)\.'
-_HF_LAYER = r'^encoder\.layers\.(\d+)\.'
-_GOOGLE_BLOCK = r'^Transformer/encoderblock_(\d+)/'
+from .architecture import ConversionError
+from .families import FAMILIES
+from .layouts import LAYOUTS, Layout
+from .positions import are_fixed
 
 
 @dataclass(frozen=True)
 class Format:
-    """The names of one kind of checkpoint.
+    """One kind of file.
 
     Attributes:
         title: What it is.
-        marks: Patterns of keys that only this kind has.
-        prefixes: What may stand before the names of the backbone; the first that
-            some key starts with counts.
-        names: Patterns and replacements that lead to mmpretrain's names; the first
-            that matches counts.
-        unused: Patterns of names, without the prefix, that belong to such files and
-            are not needed.
-        outside: The same for keys that lack the prefix.
-        normalization: Key of ``NORMALIZATIONS``, None if files of the kind differ.
-        norm_eps: Epsilon of the norms, None if files differ.
-        activation: Of the MLP, None if files differ.
-        complete: Whether files of the kind always have a final norm and a bias of
-            the patch projection (but for CLIP's).
+        layout: Key of ``LAYOUTS``: how it names weights.
+        families: The families that such files hold.
+        marks: Groups of patterns of keys; a group of which every pattern fits a key is
+            found in this format alone. Without marks: what no other format of the
+            layout claims.
+        unused: Patterns of names, besides those of the layout, that are not needed.
+        normalization: Key of ``NORMALIZATIONS``, None if files differ.
+        norm_eps: Epsilon of the norms, None for that of the family.
+        activation: Of a plain MLP, None for that of the family.
+        fixed_positions: Whether positions are fixed sines and cosines.
+        complete: Whether such files always have a final norm and a bias of the patch
+            projection (but for CLIP's).
     """
 
     title: str
-    marks: tuple[str, ...]
-    names: tuple[tuple[str, str], ...]
-    prefixes: tuple[str, ...] = ('',)
+    layout: str
+    families: Collection[str]
+    marks: tuple[tuple[str, ...], ...] = ()
     unused: tuple[str, ...] = ()
-    outside: tuple[str, ...] = ()
     normalization: str | None = None
-    norm_eps: float | None = 1e-6
-    activation: str | None = 'gelu'
+    norm_eps: float | None = None
+    activation: str | None = None
+    fixed_positions: bool = False
     complete: bool = True
 
 
 FORMATS = {
     'google': Format(
         title="Google's ViT (npz)",
-        marks=(r'(.*/)?embedding/kernel',),
-        prefixes=('opt/target/', 'params/', ''),
-        names=(
-            (r'^cls$', 'cls_token'),
-            (r'^embedding/', 'patch_embed.projection.'),
-            (r'^Transformer/posembed_input/pos_embedding$', 'pos_embed'),
-            (r'^Transformer/encoder_norm/', 'ln1.'),
-            (_GOOGLE_BLOCK + r'LayerNorm_0/', r'layers.\1.ln1.'),
-            (_GOOGLE_BLOCK + r'LayerNorm_2/', r'layers.\1.ln2.'),
-            (_GOOGLE_BLOCK + r'MlpBlock_3/Dense_0/', r'layers.\1.ffn.layers.0.0.'),
-            (_GOOGLE_BLOCK + r'MlpBlock_3/Dense_1/', r'layers.\1.ffn.layers.1.'),
-            (
-                _GOOGLE_BLOCK
-                + r'MultiHeadDotProductAttention_1/(query|key|value|out)/',
-                r'layers.\1.attn.\2.',
-            ),
-        ),
-        unused=(r'head/.*', r'pre_logits/.*', r'step'),
-        outside=(r'opt/state/.*',),
+        layout='flax',
+        families=('vit',),
         normalization='half',
     ),
-    'timm': Format(
-        title='timm, AugReg, DeiT',
-        marks=(
-            r'blocks\.\d+\.norm1\.weight',
-            r'(module\.)?visual\.trunk\.blocks\.\d+\.norm1\.weight',
-        ),
-        prefixes=('module.visual.trunk.', 'visual.trunk.', 'module.', ''),
-        names=_TIMM_NAMES,
-        unused=(r'head\..*', r'pre_logits\..*'),
-        outside=(*_TEXT_TOWER, r'(module\.)?visual\.head\..*'),
-    ),
+    'timm': Format(title='timm, AugReg, DeiT', layout='timm', families=FAMILIES),
     'mae': Format(
         title='MAE of FAIR',
-        marks=(r'decoder_blocks\..*', r'decoder_embed\..*'),
-        names=_TIMM_NAMES,
-        unused=(r'decoder_.*', r'mask_token'),
+        layout='timm',
+        families=('vit',),
+        marks=((r'.*decoder_embed\..*',), (r'.*decoder_blocks\..*',)),
+        unused=(r'decoder_.*',),
         normalization='imagenet',
+        fixed_positions=True,
     ),
     'mocov3': Format(
         title='MoCo v3 of FAIR, pretraining or linear probe',
-        marks=(r'module\.(base_encoder\.)?blocks\.\d+\.norm1\.weight',),
-        prefixes=('module.base_encoder.', 'module.'),
-        names=_TIMM_NAMES,
-        unused=(r'head\..*',),
-        outside=(r'module\.(momentum_encoder|predictor)\..*',),
+        layout='timm',
+        families=('vit',),
+        marks=((r'(module\.)?base_encoder\.blocks\.\d+\.norm1\.weight',),),
         normalization='imagenet',
+        fixed_positions=True,
     ),
     'dinov2': Format(
-        title='DINOv2 of Meta',
-        marks=(r'register_tokens',),
-        names=_TIMM_NAMES,
-        unused=(r'mask_token',),
+        title='DINOv2 of Meta, with or without registers',
+        layout='timm',
+        families=('dinov2', 'dinov2-reg'),
+        marks=((r'.*\bregister_tokens',), (r'.*\bmask_token', r'.*\.ls1\.gamma')),
         normalization='imagenet',
+    ),
+    'dinov3': Format(
+        title='DINOv3 of Meta',
+        layout='timm',
+        families=('dinov3',),
+        marks=(
+            (r'.*\bstorage_tokens',),
+            (r'.*\brope_embed\.periods',),
+            (r'.*\.bias_mask',),
+        ),
+        unused=(r'local_cls_norm\..*', r'projectors\..*'),
+    ),
+    'eva02': Format(
+        title='EVA-02 of BAAI, alone or in CLIP',
+        layout='timm',
+        families=('eva02', 'eva02-clip'),
+        marks=((r'.*\.(inner_attn_ln|ffn_ln)\..*',), (r'.*\brope\.freqs_cos',)),
+        normalization='clip',
     ),
     'clip-openai': Format(
         title='vision tower of CLIP in the names of OpenAI and open_clip',
-        marks=(r'((module\.)?visual\.)?class_embedding',),
-        prefixes=('module.visual.', 'visual.', ''),
-        names=(
-            (r'^class_embedding$', 'cls_token'),
-            (r'^positional_embedding$', 'pos_embed'),
-            (r'^conv1\.', 'patch_embed.projection.'),
-            (r'^ln_pre\.', 'pre_norm.'),
-            (r'^ln_post\.', 'ln1.'),
-            (_CLIP_BLOCK + r'ln_([12])\.', r'layers.\1.ln\2.'),
-            (_CLIP_BLOCK + r'attn\.in_proj_', r'layers.\1.attn.qkv.'),
-            (_CLIP_BLOCK + r'attn\.out_proj\.', r'layers.\1.attn.proj.'),
-            (_CLIP_BLOCK + r'mlp\.c_fc\.', r'layers.\1.ffn.layers.0.0.'),
-            (_CLIP_BLOCK + r'mlp\.c_proj\.', r'layers.\1.ffn.layers.1.'),
-        ),
-        unused=(r'proj',),
-        outside=(*_TEXT_TOWER, r'input_resolution|context_length|vocab_size'),
+        layout='openai',
+        families=('vit',),
         normalization='clip',
-        norm_eps=1e-5,
-        activation=None,
     ),
     'clip-hf': Format(
         title='vision tower of CLIP in the names of Hugging Face transformers',
-        marks=(r'vision_model\.encoder\.layers\.\d+\.self_attn\.q_proj\.weight',),
-        prefixes=('vision_model.',),
-        names=(
-            (r'^embeddings\.class_embedding$', 'cls_token'),
-            (r'^embeddings\.position_embedding\.weight$', 'pos_embed'),
-            (r'^embeddings\.patch_embedding\.', 'patch_embed.projection.'),
-            (r'^pre_layrnorm\.', 'pre_norm.'),
-            (r'^post_layernorm\.', 'ln1.'),
-            (_HF_LAYER + r'layer_norm([12])\.', r'layers.\1.ln\2.'),
-            (_HF_LAYER + r'self_attn\.q_proj\.', r'layers.\1.attn.query.'),
-            (_HF_LAYER + r'self_attn\.k_proj\.', r'layers.\1.attn.key.'),
-            (_HF_LAYER + r'self_attn\.v_proj\.', r'layers.\1.attn.value.'),
-            (_HF_LAYER + r'self_attn\.out_proj\.', r'layers.\1.attn.proj.'),
-            (_HF_LAYER + r'mlp\.fc1\.', r'layers.\1.ffn.layers.0.0.'),
-            (_HF_LAYER + r'mlp\.fc2\.', r'layers.\1.ffn.layers.1.'),
-        ),
-        unused=(r'embeddings\.position_ids',),
-        outside=(r'text_model\..*|(visual|text)_projection\.weight|logit_scale',),
+        layout='hf',
+        families=('vit',),
+        marks=((r'.*embeddings\.class_embedding',),),
         normalization='clip',
-        norm_eps=1e-5,
-        activation=None,
+    ),
+    'siglip-npz': Format(
+        title='SigLIP and SigLIP 2 of Google (big_vision, npz)',
+        layout='flax',
+        families=('siglip',),
+        marks=((r'.*MAPHead_0/.*',),),
+        normalization='half',
+        activation='gelu_tanh',
+    ),
+    'siglip-hf': Format(
+        title='SigLIP and SigLIP 2 of Hugging Face transformers',
+        layout='hf',
+        families=('siglip',),
+        marks=((r'.*embeddings\.patch_embedding\.weight',),),
+        normalization='half',
+        activation='gelu_tanh',
+    ),
+    'dinov2-hf': Format(
+        title='DINOv2 of Hugging Face transformers, with or without registers',
+        layout='hf',
+        families=('dinov2', 'dinov2-reg'),
+        marks=((r'.*\.layer_scale1\.lambda1',),),
+        normalization='imagenet',
+    ),
+    'dinov3-hf': Format(
+        title='DINOv3 of Hugging Face transformers',
+        layout='hf',
+        families=('dinov3',),
+        marks=((r'.*embeddings\.patch_embeddings\.weight',),),
+    ),
+    'mae-hf': Format(
+        title='MAE of Hugging Face transformers',
+        layout='hf',
+        families=('vit',),
+        marks=((r'.*decoder\.decoder_embed\..*',),),
+        normalization='imagenet',
+        norm_eps=1e-12,
+        fixed_positions=True,
+    ),
+    'vit-hf': Format(
+        title='ViT, DeiT and the encoder of MAE of Hugging Face transformers',
+        layout='hf',
+        families=('vit',),
+        norm_eps=1e-12,
     ),
     'mmpretrain': Format(
-        title='mmpretrain',
-        marks=(r'(backbone\.)?layers\.\d+\.attn\.qkv\.weight',),
-        prefixes=('backbone.', ''),
-        names=((r'^', ''),),
-        unused=(r'mask_token', r'(head|ln2)\..*'),
-        outside=(
-            r'(head|neck|target_generator|data_preprocessor|momentum_encoder)\..*',
-        ),
-        complete=False,
+        title='mmpretrain', layout='mmpretrain', families=FAMILIES, complete=False
     ),
     'mmseg': Format(
-        title='mmsegmentation',
-        marks=(r'(backbone\.)?layers\.\d+\.attn\.attn\.in_proj_weight',),
-        prefixes=('backbone.', ''),
-        names=(
-            (r'^layers\.(\d+)\.attn\.attn\.in_proj_', r'layers.\1.attn.qkv.'),
-            (r'^layers\.(\d+)\.attn\.attn\.out_proj\.', r'layers.\1.attn.proj.'),
-            (r'^', ''),
-        ),
-        unused=(r'head\..*',),
-        outside=(r'(decode_head|auxiliary_head|neck|data_preprocessor)\..*',),
-        norm_eps=None,
-        complete=False,
+        title='mmsegmentation', layout='mmseg', families=('vit',), complete=False
     ),
 }
+# Rather this one than the other, where both claim a file.
+_BEFORE = (
+    ('dinov3', 'dinov2'),
+    ('dinov3-hf', 'dinov2-hf'),
+    ('clip-hf', 'siglip-hf'),
+)
 
 # Parts of models that the backbone has no place for.
 REFUSED = (
-    (r'.*(register_tokens?|reg_tokens?)$', 'register tokens'),
-    (r'.*(dist_token|head_dist\..*)$', 'a distillation token'),
-    (r'.*mlp\.(w12|w3|fc1_g|fc1_x)\..*', 'SwiGLU layers'),
-    (r'.*attn\.(q_norm|k_norm)\..*', 'normalised queries and keys'),
+    (r'.*(dist(illation)?_token|head_dist\..*)$', 'a distillation token'),
+    (r'.*(attn|attention)\.(q_norm|k_norm)\..*', 'normalised queries and keys'),
     (r'.*patch_embed\.backbone\..*|.*conv_root/.*', 'a convolutional stem'),
-    (r'.*(relative_position|rel_pos|rope).*', 'relative positions'),
+    (r'.*(relative_position|rel_pos).*', 'relative positions (BEiT)'),
+    (r'.*rope\.freqs$', 'learned rotary frequencies'),
+    (r'.*attn\.gate\..*', 'gated attention'),
     (r'.*(lora_[AB]|tuned_bias|prompt)\..*', 'tuned parameters besides the ViT'),
-    (r'.*MAPHead_0/.*', 'an attention head in place of a class token'),
+    (r'(cls_norm|.*\.cls_norm)\..*', 'a norm of its own for the class token'),
+    (
+        r'.*\.(SCB|absmax|quant_map|quant_state.*|weight_scale(_inv)?|scale_weight|'
+        r'weight_format|qzeros|qweight)$',
+        'quantised weights, of which the full-precision file is needed',
+    ),
+    (r'.*_flat_param.*', 'flattened shards of FSDP; save a full state dict'),
     (r'.*fc_norm\..*', 'a norm behind the pooling in place of the final norm'),
+)
+# Which wrappers stand in the middle of names: torch.compile, FSDP, checkpointing.
+_WRAPPERS = re.compile(
+    r'(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.'
 )
 
 
-def recognise(keys: Iterable[str], container: str | None = None) -> str:
-    """Tell the format of a checkpoint from its keys.
+@dataclass(frozen=True)
+class Reading:
+    """How the keys of a file are read.
+
+    Attributes:
+        format: Key of ``FORMATS``.
+        prefix: What stands before the names of the backbone.
+        names: The backbone's name by key.
+        unused: Keys that are expected, or belong to other parts of a model.
+        unexpected: All others.
+    """
+
+    format: str
+    prefix: str
+    names: Mapping[str, str]
+    unused: Sequence[str]
+    unexpected: Sequence[str]
+
+
+def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take out of names what ``torch.compile`` and FSDP put into them.
+
+    Raises:
+        ConversionError: If two keys then have one name.
+    """
+    out: dict[str, Tensor] = {}
+    for key, value in state.items():
+        name = _WRAPPERS.sub('', key)
+        if name in out:
+            raise ConversionError(f'{name} is there twice, once as {key}.')
+        out[name] = value
+    return out
+
+
+def backbones(keys: Iterable[str]) -> list[tuple[str, str]]:
+    """Find Vision Transformers among keys.
+
+    Returns:
+        Layout and prefix of each; those whose patch projection and layers are there,
+        or, without any, those of which one is.
+    """
+    keys = [_WRAPPERS.sub('', key) for key in keys]
+    whole, parts = [], []
+    for name, layout in LAYOUTS.items():
+        blocks = re.compile(rf'((?:.*?[./])?){layout.blocks}')
+        parts += [(name, m[1]) for m in map(blocks.fullmatch, keys) if m]
+        patches = re.compile(rf'((?:.*[./])?){layout.patches}')
+        for prefix in {m[1] for m in map(patches.fullmatch, keys) if m}:
+            inside = (key[len(prefix) :] for key in keys if key.startswith(prefix))
+            if any(re.fullmatch(layout.blocks, key) for key in inside):
+                whole.append((name, prefix))
+    return sorted(whole) or sorted(set(parts))
+
+
+def recognise(
+    state: Mapping[str, Tensor],
+    container: str | None = None,
+    format: str | None = None,
+    prefix: str | None = None,
+) -> Reading:
+    """Tell from keys, and from positions, how to read weights.
 
     Args:
-        keys: All keys of the weights.
-        container: The key of the file under which the weights lie, if any.
+        state: The weights.
+        container: The key of the file under which they lie, if any.
+        format: Key of ``FORMATS``, if it is given.
+        prefix: What stands before the names of the backbone, if it is given.
 
     Raises:
         ConversionError: If no format, or more than one, has such keys.
     """
-    keys = list(keys)
-    found = [name for name, form in FORMATS.items() if _any_match(form.marks, keys)]
-    if 'timm' in found:
-        found = _among_timm_names(found, keys, container)
+    if format is not None and format not in FORMATS:
+        raise ConversionError(
+            f'the format {format!r} is unknown; known are {", ".join(FORMATS)}.'
+        )
+    layout, prefix = _one_backbone(state, format, prefix)
+    inside = [key[len(prefix) :] for key in state if key.startswith(prefix)]
+    if format is None:
+        format = _format(layout, prefix, inside, state, container)
+    return _split(state, format, prefix, LAYOUTS[layout])
+
+
+def _one_backbone(
+    state: Mapping[str, Tensor], format: str | None, prefix: str | None
+) -> tuple[str, str]:
+    found = backbones(state)
+    if format is not None:
+        found = [(n, p) for n, p in found if n == FORMATS[format].layout]
+    if prefix is not None:
+        found = [(n, p) for n, p in found if p in (prefix, f'{prefix}.')]
+    prefixes = [p for _, p in found]
+    if any(p.endswith('base_encoder.') for p in prefixes):  # MoCo's other is its copy
+        found = [(n, p) for n, p in found if not p.endswith('momentum_encoder.')]
     if len(found) == 1:
         return found[0]
-    if found:
+    keys = some(state, 8)
+    if not found:
+        reason = refusal(state)
+        given = '' if prefix is None else f' behind --prefix {prefix}'
+        wanted = 'the format is unknown' if format is None else f'no {format}'
+        raise ConversionError(
+            f'{wanted}{given}'
+            + (f' (it has {reason})' if reason else '')
+            + f'. Known are {", ".join(FORMATS)}; name one with --format, and what '
+            f'stands before its names with --prefix. Keys of the file: {keys}.'
+        )
+    if len({n for n, _ in found}) > 1:
+        formats = [
+            next(
+                f for f, form in FORMATS.items() if form.layout == n and not form.marks
+            )
+            for n, _ in found
+        ]
+        raise ConversionError(
+            f'the keys fit several formats: {", ".join(formats)}. Name one with '
+            f'--format. Keys: {keys}.'
+        )
+    options = ', '.join(f'--prefix {p!r}' for p in prefixes)
+    raise ConversionError(
+        f'the file holds {len(found)} sets of weights. Choose one: {options}. '
+        f'Keys: {keys}.'
+    )
+
+
+def _format(
+    layout: str,
+    prefix: str,
+    inside: list[str],
+    state: Mapping[str, Tensor],
+    container: str | None,
+) -> str:
+    """Return the one format of a layout that claims the keys."""
+    rows = {name: form for name, form in FORMATS.items() if form.layout == layout}
+    found = [
+        name
+        for name, form in rows.items()
+        if any(all(_any_match((p,), state) for p in group) for group in form.marks)
+    ]
+    for first, second in _BEFORE:
+        if first in found and second in found:
+            found.remove(second)
+    if len(found) > 1:
         raise ConversionError(
             f'the keys fit several formats: {", ".join(found)}. Name one with '
-            f'--format. Keys: {some(keys, 8)}.'
+            f'--format. Keys: {some(state, 8)}.'
         )
-    reason = refusal(keys)
-    raise ConversionError(
-        'the format is unknown'
-        + (f' (it has {reason})' if reason else '')
-        + f'. Known are {", ".join(FORMATS)}; keys of the file: {some(keys, 8)}.'
-    )
+    if found:
+        return found[0]
+    if layout == 'timm' and are_fixed(state.get(f'{prefix}pos_embed')):
+        # Neither is ever learned in FAIR's two, which have no other mark.
+        head = _any_match((r'head\..*',), inside)
+        if prefix == 'module.' and head:
+            return 'mocov3'
+        if not prefix and not head and (container == 'model' or 'mask_token' in inside):
+            return 'mae'
+    return next(name for name, form in rows.items() if not form.marks)
 
 
-def _among_timm_names(found: list[str], keys: list[str], container: str | None):
-    """Tell apart the formats that share timm's names."""
-    if _any_match((r'head(_dist)?\..*', r'fc_norm\..*'), keys):
-        return found
-    others = [name for name in found if name != 'timm']
-    if others:
-        return others
-    if _any_match((r'mask_token',), keys):
-        return ['dinov2' if _any_match((r'.*\.ls1\.gamma',), keys) else 'mae']
-    # FAIR's file holds the encoder alone, under 'model'; timm's has no such key.
-    return ['mae'] if container == 'model' else found
-
-
-def split_names(
-    keys: Iterable[str], form: Format
-) -> tuple[dict[str, str], list[str], list[str]]:
-    """Sort keys by what becomes of them.
-
-    Args:
-        keys: Keys of the checkpoint.
-        form: Its format.
-
-    Returns:
-        New names by key; keys that are expected and not needed; all others.
-    """
-    keys = list(keys)
-    prefix = next(
-        (p for p in form.prefixes if any(key.startswith(p) for key in keys)), None
-    )
-    renamed: dict[str, str] = {}
+def _split(
+    state: Mapping[str, Tensor], format: str, prefix: str, layout: Layout
+) -> Reading:
+    """Sort keys by what becomes of them."""
+    form = FORMATS[format]
+    names: dict[str, str] = {}
     unused, unexpected = [], []
-    for key in keys:
-        inside = prefix is not None and key.startswith(prefix)
-        name = key[len(prefix or '') :] if inside else key
-        if _any_match(form.unused if inside else form.outside, [name]):
+    own = re.compile(r'(cls_token|pos_embed|reg_token|(register|storage)_tokens)')
+    for key in state:
+        name = key.removeprefix(prefix)
+        if not key.startswith(prefix):
+            # Tokens beside the layers, at a level above them, belong to these.
+            above = prefix.startswith(key[: len(key) - len(re.split(r'[./]', key)[-1])])
+            beside = own.fullmatch(re.split(r'[./]', key)[-1])
+            (unexpected if above and beside else unused).append(key)
+        elif _any_match((*form.unused, *layout.unused), [name]):
             unused.append(key)
-        elif inside:
-            renamed[key] = rename(name, form)
         else:
-            unexpected.append(key)
-    return renamed, unused, unexpected
-
-
-def rename(name: str, form: Format) -> str:
-    """Return mmpretrain's name of a weight, or the name itself."""
-    for pattern, replacement in form.names:
-        new, count = re.subn(pattern, replacement, name)
-        if count:
-            return new
-    return name
+            names[key] = layout.rename(name)
+    return Reading(format, prefix, names, unused, unexpected)
 
 
 def refusal(keys: Iterable[str]) -> str | None:
@@ -304,5 +388,6 @@ def some(names: Iterable[str] | Mapping, count: int = 5) -> str:
     return ', '.join(names[:count]) + (f' and {rest} more' if rest > 0 else '')
 
 
-def _any_match(patterns: Iterable[str], keys: list[str]) -> bool:
+def _any_match(patterns: Iterable[str], keys: Iterable[str]) -> bool:
+    keys = list(keys)
     return any(re.fullmatch(pattern, key) for pattern in patterns for key in keys)

@@ -125,7 +125,7 @@ _CHECKPOINTS = (
     ),
     KnownCheckpoint(
         name='vit-base-p14_dinov2',
-        arch='vit-b',
+        arch='dinov2-b',
         patch_size=14,
         image_size=518,
         formats=('mmpretrain', 'dinov2'),

@@ -4,19 +4,30 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
-from mmvpt.checkpoint import CheckpointError, read_checkpoint
+from torch import Tensor
 
+from mmvpt.checkpoint import CheckpointError
+
+from .architecture import ConversionError
+from .assembly import in_full_precision
 from .convert import convert
-from .files import SUFFIXES, metadata_of, read_metadata
+from .files import SUFFIXES, read_metadata, read_source
+from .formats import backbones, unwrapped
+from .hub import HUB_PREFIX
 from .known import KNOWN_CHECKPOINTS, KnownCheckpoint
 from .normalization import NORMALIZATIONS, Normalization, as_normalization
 from .timm_source import TIMM_PREFIXES
 
 SCHEME = 'mmvpt://'
 FOLDER_ENV = 'MMVPT_CHECKPOINTS'
+# The weights of the backbone itself, which are numbers with a fraction.
+_FROZEN = re.compile(
+    r'layers|patch_embed|pos_embed|cls_token|reg_tokens|pre_norm|ln1|pool'
+)
 
 
 def checkpoint_folder() -> Path:
@@ -71,28 +82,77 @@ def commands(known: KnownCheckpoint, path: str | os.PathLike) -> str:
     return '\n'.join(lines)
 
 
-def read_weights(checkpoint: str, map_location: Any = 'cpu') -> tuple[dict, dict]:
-    """Read what a config names.
+def read_weights(
+    checkpoint: str,
+    map_location: Any = 'cpu',
+    prefix: str | None = None,
+    key: str | None = None,
+    grid: tuple[int, int] | None = None,
+) -> tuple[dict[str, Tensor], dict]:
+    """Read what a config names, in the backbone's names.
+
+    A published file in other names is converted as ``tools/weights/convert.py`` does,
+    if nothing is left to choose.
 
     Args:
-        checkpoint: ``mmvpt://NAME``, ``timm://NAME``, a file or a URL.
+        checkpoint: ``mmvpt://NAME``, ``timm://NAME``, ``hf://ORG/NAME``, a file, a
+            folder of Hugging Face or a URL.
         map_location: Device of the weights.
+        prefix: What stands before the names of the backbone.
+        key: Under which the weights lie, where a file has several sets.
+        grid: Rows and columns of patches of the positions, if they are no square.
 
     Returns:
-        What the file holds, and the facts that the converter noted, {} if none.
+        The weights, and the facts that the converter noted, {} if none.
 
     Raises:
         CheckpointError: If it cannot be read or converted.
     """
-    if checkpoint.startswith(TIMM_PREFIXES):
-        converted = convert(checkpoint)
-        state = {k: v.to(map_location) for k, v in converted.state.items()}
-        return state, converted.metadata()
-    path = resolve(checkpoint)
-    content = read_checkpoint(path, map_location=map_location)
-    if path.endswith('.safetensors') and '://' not in path:
-        return content, read_metadata(path) or {}
-    return content, metadata_of(content) or {}
+    if checkpoint.startswith((*TIMM_PREFIXES, HUB_PREFIX)):
+        converted = convert(checkpoint, grid=grid)
+        return _moved(converted.state, map_location), converted.metadata()
+    source = read_source(resolve(checkpoint), key, hashed=False)
+    found = backbones(source.state)
+    if {name for name, _ in found} <= {'mmpretrain'}:
+        state = _inside(unwrapped(source.state), [p for _, p in found], prefix)
+        frozen = {n: v for n, v in state.items() if _FROZEN.match(n)}
+        state.update(in_full_precision(frozen))
+        return _moved(state, map_location), dict(source.notes)
+    try:
+        converted = convert(source, prefix=prefix, grid=grid)
+    except ConversionError as error:
+        raise ConversionError(
+            f'{error} Convert it first: python tools/weights/convert.py {checkpoint} '
+            'DEST, with the options that this names.'
+        ) from None
+    return _moved(converted.state, map_location), converted.metadata()
+
+
+def _inside(
+    state: dict[str, Tensor], prefixes: list[str], given: str | None
+) -> dict[str, Tensor]:
+    """Take off what stands before the names of the backbone, ``backbone.`` if unsure.
+
+    Raises:
+        ConversionError: If several sets of weights are there.
+    """
+    if given is not None:
+        prefix = f'{given.rstrip(".")}.' if given else ''
+    elif len(prefixes) == 1:
+        prefix = prefixes[0]
+    elif not prefixes or 'backbone.' in prefixes:
+        prefix = 'backbone.' if any(n.startswith('backbone.') for n in state) else ''
+    else:
+        raise ConversionError(
+            f'the file holds {len(prefixes)} sets of weights. Choose one with prefix '
+            f'in init_cfg: {", ".join(map(repr, prefixes))}.'
+        )
+    inside = {n: v for n, v in state.items() if n.startswith(prefix)}
+    return {name[len(prefix) :]: value for name, value in inside.items()}
+
+
+def _moved(state: dict[str, Tensor], device: Any) -> dict[str, Tensor]:
+    return {name: value.to(device) for name, value in state.items()}
 
 
 def normalization(checkpoint: str) -> Normalization | None:

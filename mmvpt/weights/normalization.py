@@ -44,6 +44,8 @@ NORMALIZATIONS = {
     'clip': Normalization.of_unit_range(
         (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
     ),
+    # DINOv3 trained on satellite images (SAT-493M)
+    'sat493m': Normalization.of_unit_range((0.43, 0.411, 0.296), (0.213, 0.156, 0.143)),
 }
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from mmvpt.checkpoint import CheckpointError
 
 from .architecture import ConversionError
@@ -12,7 +14,7 @@ from .normalization import Normalization
 TIMM_PREFIXES = ('timm://', 'timm:')
 
 
-def read_timm(name: str, pretrained: bool = True) -> tuple[Source, dict]:
+def read_timm(name: str, pretrained: bool = True) -> Source:
     """Build a model of timm and take its weights.
 
     Args:
@@ -20,8 +22,8 @@ def read_timm(name: str, pretrained: bool = True) -> tuple[Source, dict]:
         pretrained: Whether timm fetches the weights or draws random ones.
 
     Returns:
-        The weights, and what only the model tells: ``num_heads``, ``norm_eps``,
-        ``activation`` and ``normalization``.
+        The weights, and what only the model tells: heads, epsilon, activation, grid,
+        whether the class token has a position, and normalisation.
 
     Raises:
         ConversionError: If timm has no such model, it is no plain ViT, or its
@@ -35,7 +37,7 @@ def read_timm(name: str, pretrained: bool = True) -> tuple[Source, dict]:
     plain = name
     for prefix in TIMM_PREFIXES:
         plain = plain.removeprefix(prefix)
-    families = ('vision_transformer', 'deit')
+    families = ('vision_transformer', 'deit', 'eva')
     names = [name for family in families for name in timm.list_models(module=family)]
     stem = plain.split('.')[0]
     if stem not in names:
@@ -52,7 +54,7 @@ def read_timm(name: str, pretrained: bool = True) -> tuple[Source, dict]:
             f'timm could not provide {plain}: {error}. Without network, fetch the file '
             'elsewhere and convert it.'
         ) from error
-    return Source(model.state_dict(), None, {}, f'timm:{plain}'), facts_of(model)
+    return Source(model.state_dict(), None, {}, f'timm:{plain}', facts_of(model))
 
 
 def facts_of(model) -> dict:
@@ -61,17 +63,16 @@ def facts_of(model) -> dict:
     Raises:
         ConversionError: For another class, or another activation.
     """
-    from timm.models.vision_transformer import VisionTransformer
+    from timm.models.eva import Eva
+    from timm.models.vision_transformer import Block, VisionTransformer
 
-    if type(model) is not VisionTransformer:
-        raise ConversionError(
-            f'{type(model).__name__} of timm is no plain VisionTransformer.'
-        )
     block = model.blocks[0]
-    act = block.mlp.act
-    name = {'GELU': 'gelu', 'QuickGELU': 'quick_gelu'}.get(type(act).__name__)
-    if name is None or getattr(act, 'approximate', 'none') != 'none':
-        raise ConversionError(f'the activation {act} of timm is not supported.')
+    plain = type(model) is VisionTransformer and type(block) is Block
+    if not plain and type(model) is not Eva:
+        raise ConversionError(
+            f'{type(model).__name__} of timm with layers of {type(block).__name__} is '
+            'no plain VisionTransformer and no Eva.'
+        )
     config = model.pretrained_cfg
     normal = None
     if config.get('mean') and config.get('std'):
@@ -79,6 +80,20 @@ def facts_of(model) -> dict:
     return dict(
         num_heads=block.attn.num_heads,
         norm_eps=block.norm1.eps,
-        activation=name,
+        activation=_activation(block.mlp.act),
+        grid=tuple(model.patch_embed.grid_size),
+        cls_row=not model.no_embed_class,
         normalization=normal,
     )
+
+
+def _activation(act: nn.Module) -> str | None:
+    """Return the name of the activation of a plain MLP, None for that of SwiGLU."""
+    name = type(act).__name__
+    if name == 'SiLU':
+        return None
+    tanh = name == 'GELUTanh' or getattr(act, 'approximate', 'none') == 'tanh'
+    found = {'GELU': 'gelu', 'GELUTanh': 'gelu', 'QuickGELU': 'quick_gelu'}.get(name)
+    if found is None:
+        raise ConversionError(f'the activation {act} of timm is not supported.')
+    return 'gelu_tanh' if tanh else found

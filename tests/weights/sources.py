@@ -3,6 +3,7 @@
 
 import re
 from functools import partial
+from math import cos, sin
 
 import numpy as np
 import torch
@@ -33,6 +34,21 @@ def timm_vit(seed=0, **options):
     return vit
 
 
+def fixed_positions(vit):
+    """Give a ViT the sines and cosines of MAE and MoCo v3, zeros at the class token."""
+    rows, dims = vit.pos_embed.shape[1:]
+    side = int((rows - 1) ** 0.5)
+    omega = [10000 ** (-4 * k / dims) for k in range(dims // 4)]
+    for row in range(side):
+        for column in range(side):
+            values = [
+                f(x * w) for x in (column, row) for f in (sin, cos) for w in omega
+            ]
+            vit.pos_embed.data[0, 1 + row * side + column] = torch.tensor(values)
+    vit.pos_embed.data[0, 0] = 0
+    return vit
+
+
 def clip_vit(act_layer=QuickGELU, **options):
     """Return timm's ViT with the parts that CLIP has."""
     return timm_vit(
@@ -51,7 +67,7 @@ def source(state, container=None):
 def ours(converted, **options):
     """Build our backbone for converted weights and load them strictly."""
     options = {**converted.architecture.backbone_options(), **options}
-    vit = PromptedVisionTransformer(out_type='raw', **options).double().eval()
+    vit = PromptedVisionTransformer(**{'out_type': 'raw', **options}).double().eval()
     missing, unexpected = vit.load_state_dict(converted.state, strict=False)
     assert not unexpected and set(missing) <= {'ln2.weight', 'ln2.bias'}
     return vit

@@ -212,7 +212,7 @@ def test_normalizations():
     assert half.is_close(NORMALIZATIONS['half'])
     assert not half.is_close(NORMALIZATIONS['imagenet'])
     for wrong in ('in1k', dict(mean=[1, 2, 3]), dict(mean=[1] * 3, std=[0] * 3), 3):
-        with pytest.raises(ValueError, match="'imagenet', 'half', 'clip' or"):
+        with pytest.raises(ValueError, match="'imagenet', 'half', 'clip', 'sat"):
             as_normalization(wrong)
     with pytest.raises(ValueError, match='a normalisation is one of'):
         build(

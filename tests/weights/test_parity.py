@@ -23,6 +23,7 @@ from tests.weights.sources import (
     HEADS,
     WIDTH,
     clip_vit,
+    fixed_positions,
     google,
     hf_clip,
     openai_clip,
@@ -97,7 +98,10 @@ def test_timm_without_qkv_bias_and_inside_open_clip():
 def test_timm_whose_class_token_has_no_position():
     options = dict(no_embed_class=True, init_values=0.1)  # DeiT III
     vit = timm_vit(**options)
-    converted = convert(source(vit.state_dict()), **heads())
+    state = source(vit.state_dict())
+    with pytest.raises(ValueError, match='16 rows.*two ways.*3x5.*4x4.*--grid'):
+        convert(state, **heads())
+    converted = convert(state, grid='4x4', **heads())
     assert converted.added == ('pos_embed of the class token, zeros',)
     check(vit, converted, rebuild=lambda **k: timm_vit(**options, **k))
 
@@ -119,7 +123,7 @@ def test_google_against_timms_own_loader(tmp_path, prefix):
 
 
 def test_mae():
-    vit = timm_vit()
+    vit = fixed_positions(timm_vit())
     encoder = {k: v for k, v in vit.state_dict().items() if not k.startswith('head')}
     decoder = {
         'mask_token': torch.ones(1, 1, 16),
@@ -136,7 +140,7 @@ def test_mae():
 
 @pytest.mark.parametrize('prefix', ['module.base_encoder.', 'module.'])
 def test_mocov3(prefix):
-    vit = timm_vit()
+    vit = fixed_positions(timm_vit())
     state = {prefix + k: v for k, v in vit.state_dict().items()}
     if prefix == 'module.base_encoder.':
         state['module.momentum_encoder.blocks.0.norm1.weight'] = torch.zeros(WIDTH)
@@ -148,9 +152,16 @@ def test_mocov3(prefix):
 
 def test_the_small_vit_of_mocov3_has_twelve_heads():
     vit = timm_vit(embed_dim=384, depth=12, num_heads=12, mlp_ratio=0.25)
-    state = {f'module.{k}': v for k, v in vit.state_dict().items()}
+    learned = {f'module.{k}': v for k, v in vit.state_dict().items()}
+    assert convert(source(learned)).architecture.num_heads == 6  # saved under DDP
+    with pytest.raises(ValueError, match='not mocov3.*those of the file are learned'):
+        convert(source(learned), format='mocov3')
+    fixed = fixed_positions(vit).state_dict()
+    state = {f'module.{k}': v for k, v in fixed.items()}
     assert convert(source(state)).architecture.num_heads == 12
-    assert convert(source(vit.state_dict())).architecture.num_heads == 6
+    with pytest.raises(ValueError, match='MoCo v3 has 12 heads.*--format mocov3'):
+        convert(source(fixed))
+    assert convert(source(fixed), format='mocov3').architecture.num_heads == 12
 
 
 def test_dinov2():
@@ -183,7 +194,7 @@ def test_clip(names, activation):
 
 def test_openais_own_file_tells_the_activation():
     state = openai_clip()
-    with pytest.raises(RuntimeError, match='QuickGELU.*--activation'):
+    with pytest.raises(ValueError, match='QuickGELU.*--activation'):
         convert(source(state), **heads())
     state['input_resolution'] = torch.tensor(32)
     converted = convert(source(state), **heads())

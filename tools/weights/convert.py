@@ -8,8 +8,10 @@ shape ends the conversion, and nothing is written.
     python tools/weights/convert.py ViT-B_16.npz checkpoints/vit-base-p16_in21k.pth \
         --to mmvpt
 
-SOURCE is a file (npz, pth, safetensors) or timm:NAME. DEST ends with .pth or
-.safetensors; named as a known checkpoint, it must be it.
+SOURCE is a file (npz, pth, safetensors), a folder as Hugging Face distributes it, the
+index of shards, timm:NAME or hf://ORG/NAME. DEST ends with .pth or .safetensors; named
+as a known checkpoint, it must be it. The line "backbone" has the arguments of the
+backbone for these weights.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ ROOT = Path(__file__).resolve().parents[2]
 if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installation
     sys.path.insert(0, str(ROOT))
 
-from mmvpt.checkpoint import CheckpointError  # noqa: E402
+from mmvpt.errors import run_tool  # noqa: E402
 from mmvpt.weights import (  # noqa: E402
+    ACTIVATIONS,
     ARCHITECTURES,
+    FAMILIES,
     FORMATS,
     KNOWN_CHECKPOINTS,
     NORMALIZATIONS,
@@ -46,14 +50,22 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('source', nargs='?', help='file, or timm:NAME')
+    parser.add_argument('source', nargs='?', help='file, folder, timm:NAME, hf://NAME')
     parser.add_argument('dest', nargs='?', help='file to write')
     parser.add_argument('--to', choices=['mmvpt'], default='mmvpt')
     parser.add_argument('--format', choices=list(FORMATS), help='of the source')
     parser.add_argument('--name', help='known checkpoint that the source must be')
+    parser.add_argument('--family', choices=list(FAMILIES), help='of the weights')
     parser.add_argument('--arch', choices=list(ARCHITECTURES), help='to be expected')
     parser.add_argument('--num-heads', type=int, help='of an unusual ViT')
-    parser.add_argument('--activation', choices=['gelu', 'quick_gelu'], help='of CLIP')
+    parser.add_argument(
+        '--activation', choices=ACTIVATIONS, help='of CLIP, or of SigLIP from timm'
+    )
+    parser.add_argument(
+        '--grid', help='of patches, HEIGHTxWIDTH, if positions are of no square'
+    )
+    parser.add_argument('--prefix', help='what stands before the names of the backbone')
+    parser.add_argument('--key', help='of the file, if it has several sets of weights')
     parser.add_argument(
         '--normalization',
         choices=list(NORMALIZATIONS),
@@ -71,23 +83,24 @@ def main(argv: list[str] | None = None) -> None:
         return
     if args.dest is None:
         parser.error('SOURCE and DEST are needed, or --list')
-    try:
-        converted = convert_file(
-            args.source,
-            args.dest,
-            overwrite=args.overwrite,
-            format=args.format,
-            name=args.name,
-            arch=args.arch,
-            num_heads=args.num_heads,
-            activation=args.activation,
-            normalization=args.normalization,
-        )
-    except CheckpointError as error:
-        sys.exit(f'error: {error}')
+    converted = convert_file(
+        args.source,
+        args.dest,
+        overwrite=args.overwrite,
+        format=args.format,
+        family=args.family,
+        name=args.name,
+        arch=args.arch,
+        num_heads=args.num_heads,
+        activation=args.activation,
+        grid=args.grid,
+        prefix=args.prefix,
+        key=args.key,
+        normalization=args.normalization,
+    )
     print(converted.report())
     print(f'written        {args.dest}')
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

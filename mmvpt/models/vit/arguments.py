@@ -14,7 +14,14 @@ from mmvpt.weights.families import FAMILIES, Family, Size, names
 
 OUT_TYPES = ('cls_token', 'featmap', 'avg_featmap', 'raw')
 POOLINGS = ('cls', 'patches', 'prompts_and_patches', 'prompts', 'map')
-PRETRAINED_KEYS = ('checkpoint', 'prefix', 'map_location', 'normalization')
+PRETRAINED_KEYS = (
+    'checkpoint',
+    'prefix',
+    'key',
+    'grid',
+    'map_location',
+    'normalization',
+)
 FINAL_NORMS = (True, False, 'pretrained', 'fresh-frozen', 'fresh-trained')
 
 
@@ -37,7 +44,7 @@ def single_init_cfg(init_cfg: dict | list | None) -> dict | None:
             wrong = f'has the unknown key {unknown[0]!r}' if unknown else 'lacks it'
             raise UserError(
                 "init_cfg of type 'Pretrained' takes checkpoint and, if needed, "
-                f'prefix, map_location and normalization; this one {wrong}: '
+                f'{", ".join(PRETRAINED_KEYS[1:])}; this one {wrong}: '
                 f'{dict(init_cfg)}.'
             )
         if init_cfg.get('normalization') is not None:

@@ -3,60 +3,57 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import re
+from collections.abc import Sequence
 
+import torch
+import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmvpt.checkpoint.fingerprint import MARK, complete_state
 from mmvpt.errors import UserError
-from mmvpt.weights import read_weights
+from mmvpt.weights import FAMILIES, read_weights
+from mmvpt.weights.positions import as_grid
 
 # What may be absent: our own parameters, and mmpretrain's norm of ``avg_featmap``.
 _OURS = re.compile(r'prompt\..*|(.*\.)?(tuned_bias|adapter)\..*|ln2\..*')
 # What would change the features if it were left out.
-_COMPUTES = re.compile(r'(layers|pre_norm|patch_embed)\.')
+_COMPUTES = re.compile(r'(layers|pre_norm|patch_embed)\.|(reg|pos|cls)_')
 
 
 def load_pretrained(
     backbone: nn.Module,
     checkpoint: str,
     prefix: str | None = None,
+    key: str | None = None,
+    grid: Sequence[int] | None = None,
     map_location: str = 'cpu',
     **_: object,
 ) -> None:
-    """Load pretrained weights in mmpretrain's names.
+    """Load pretrained weights, which are converted if they have other names.
 
     Args:
         backbone: The ``PromptedVisionTransformer``.
-        checkpoint: ``mmvpt://NAME``, ``timm://NAME``, a file or a URL; read without
-            running code from it.
-        prefix: What stands before the backbone's names; found by itself if it is
-            ``backbone.``.
+        checkpoint: ``mmvpt://NAME``, ``timm://NAME``, ``hf://ORG/NAME``, a file, a
+            folder of Hugging Face or a URL; read without running code from it.
+        prefix: What stands before the backbone's names; found by itself if there is
+            one set of weights.
+        key: Under which the weights lie, where a file has several sets.
+        grid: Rows and columns of patches that the positions are of, where nothing in
+            the file tells.
         map_location: Device that tensors are read to.
         **_: The other keys of an ``init_cfg``; ``NormalizationHook`` reads
             ``normalization``.
 
     Raises:
-        ValueError: If the checkpoint lacks weights, has none of this backbone, has some
+        UserError: If the checkpoint lacks weights, has none of this backbone, has some
             that it would leave out, or does not fit in width, depth, heads, activation,
-            patch size or positions.
-        CheckpointError: If it cannot be read.
+            epsilon, patch size or positions.
     """
-    state, facts = read_weights(checkpoint, map_location=map_location)
-    _check_facts(backbone, facts.get('architecture') or {}, checkpoint)
-    for key in ('state_dict', 'model'):
-        if isinstance(state.get(key), dict):
-            state = state[key]
-    if prefix is None and any(name.startswith('backbone.') for name in state):
-        prefix = 'backbone.'
-    if prefix:
-        prefix = prefix.rstrip('.') + '.'
-        state = {n[len(prefix) :]: v for n, v in state.items() if n.startswith(prefix)}
-    if backbone.final_norm_source in ('fresh-frozen', 'fresh-trained'):
-        state = {n: v for n, v in state.items() if not n.startswith('ln1.')}
+    grid = as_grid(grid)
+    state, facts = read_weights(checkpoint, map_location, prefix, key, grid)
     if MARK in state:
         raise UserError(
             f'{checkpoint} holds tuned weights without frozen ones. Name the frozen '
@@ -64,12 +61,13 @@ def load_pretrained(
             'a full checkpoint of it with tools/merge.py.'
         )
     _check_names(state, checkpoint, prefix)
-
-    positions = state.get('pos_embed')
-    backbone.positions_resized = (
-        positions is not None
-        and backbone.pos_embed is not None
-        and positions.shape != backbone.pos_embed.shape
+    options = facts.get('backbone')
+    facts = facts.get('architecture') or {}
+    _check_facts(backbone, facts, options, checkpoint)
+    if backbone.final_norm_source in ('fresh-frozen', 'fresh-trained'):
+        state = {n: v for n, v in state.items() if not n.startswith('ln1.')}
+    backbone.positions_resized = fit_positions(
+        backbone, state, '', grid or _noted_grid(facts), checkpoint
     )
     missing, unexpected = backbone.load_state_dict(state, strict=False)
     fresh = backbone.final_norm_source in ('fresh-frozen', 'fresh-trained')
@@ -105,7 +103,7 @@ def check_state(
     prefix: str,
     *_: object,
 ) -> None:
-    """Refuse a state of another width, depth or prompt before anything is loaded.
+    """Resize positions; refuse a state of another width, depth or prompt.
 
     A pre-hook of ``load_state_dict``, so that it also guards ``load_from``, ``resume``
     and test, where mmengine would only log and go on with random weights. A state of
@@ -115,6 +113,7 @@ def check_state(
         ValueError: Naming the weights, both shapes and the option to change.
         FingerprintError: If tuned weights belong to other frozen ones.
     """
+    fit_positions(backbone, state, prefix)
     own = backbone.state_dict()
     given = {n[len(prefix) :]: v for n, v in state.items() if n.startswith(prefix)}
     differing = [
@@ -139,57 +138,140 @@ def check_state(
         )
 
 
-def check_square(pos_embed: Tensor, num_extra: int) -> int:
-    """Return the side of the grid of positions (1, num_extra + N, C), if it is square.
+def fit_positions(
+    backbone: nn.Module,
+    state: dict[str, Tensor],
+    prefix: str = '',
+    grid: tuple[int, int] | None = None,
+    checkpoint: str | None = None,
+) -> bool:
+    """Resize loaded positions wherever their grid is another than the backbone's.
+
+    Args:
+        backbone: The ``PromptedVisionTransformer``.
+        state: Changed in place.
+        prefix: What stands before the backbone's names in ``state``.
+        grid: Rows and columns that they are of; a square one if None, or, in weights
+            of a model that was trained (``checkpoint`` is None), the backbone's.
+        checkpoint: The pretrained file, for messages.
+
+    Returns:
+        Whether they were resized.
 
     Raises:
-        UserError: If it is not, so that they cannot be resized.
+        UserError: If their grid is unknown.
     """
-    patches = pos_embed.shape[1] - num_extra
-    side = math.isqrt(max(patches, 0))
-    if side**2 != patches:
+    name, extra = f'{prefix}pos_embed', int(backbone.with_cls_token)
+    loaded, own = state.get(name), tuple(backbone.patch_resolution)
+    if loaded is None or backbone.pos_embed is None:
+        return False
+    if not extra and loaded.shape[1] == backbone.pos_embed.shape[1] + 1:
+        loaded = state[name] = loaded[:, 1:]  # the row of a class token
+    count = loaded.shape[1] - extra
+    side = math.isqrt(max(count, 0))
+    fits, square = count == math.prod(own), side**2 == count
+    if grid is None and fits and own[0] != own[1] and square and checkpoint is not None:
         raise UserError(
-            f'the position embedding in the checkpoint has {patches} patches, no '
-            'square number, so its grid is unknown and it cannot be resized. Set '
-            'img_size to the size it was trained at.'
+            f'the {count} positions of {checkpoint} are of {side} x {side} patches, to '
+            f'be resized, or of {own[0]} x {own[1]} patches as img_size='
+            f'{tuple(backbone.img_size)} has. Say which: '
+            f"init_cfg=dict(type='Pretrained', checkpoint=..., grid=({side}, {side})), "
+            f'or grid={own}.'
         )
-    return side
+    if grid is None and not fits and not square:
+        raise UserError(
+            f'the position embedding in the checkpoint has {count} patches, no square '
+            'number, so its grid is unknown and it cannot be resized. Set img_size to '
+            'the size it was trained at, or grid=(ROWS, COLUMNS) in init_cfg.'
+        )
+    grid = grid or (own if fits else (side, side))
+    state[name] = resize_positions(loaded, grid, own, backbone.interpolate_mode, extra)
+    return grid != own
 
 
-def _check_facts(backbone: nn.Module, facts: dict, checkpoint: str) -> None:
-    """Compare with what the converter noted and no shape tells."""
+def resize_positions(
+    positions: Tensor,
+    given: tuple[int, int],
+    wanted: tuple[int, int],
+    mode: str,
+    num_extra: int,
+) -> Tensor:
+    """Resize a position embedding to another grid, in float32 as mmpretrain does.
+
+    Args:
+        positions: (1, num_extra + N, C).
+        given: Rows and columns that it is for.
+        wanted: Rows and columns to resize to.
+        mode: One of ``mmvpt.weights.families.RESIZING``.
+        num_extra: Rows before the patches, which stay.
+    """
+    if tuple(given) == tuple(wanted):
+        return positions
+    extra, patches = positions.tensor_split([num_extra], dim=1)
+    mode, _, antialias = mode.partition('-')
+    resized = F.interpolate(
+        patches.unflatten(1, tuple(given)).permute(0, 3, 1, 2).float(),
+        size=tuple(wanted),
+        mode=mode,
+        align_corners=None if mode == 'nearest' else False,
+        antialias=bool(antialias),
+    )
+    return torch.cat((extra, resized.flatten(2).mT.to(patches.dtype)), dim=1)
+
+
+def _noted_grid(facts: dict) -> tuple[int, int] | None:
+    """Return the grid that the converter noted."""
+    sides, patch = facts.get('img_size'), facts.get('patch_size')
+    if not sides or not patch:
+        return None
+    height, width = (sides, sides) if isinstance(sides, int) else sides
+    return height // patch, width // patch
+
+
+def _check_facts(
+    backbone: nn.Module, facts: dict, options: dict | None, checkpoint: str
+) -> None:
+    """Compare with what the converter noted and no shape tells.
+
+    Raises:
+        UserError: Naming every fact that differs, and the arguments for the weights.
+    """
     layer = backbone.layers[0]
     types = [type(module).__name__ for module in layer.ffn.modules()]
-    act = 'quick_gelu' if 'QuickGELU' in types else backbone.act
-    found = dict(num_heads=layer.attn.num_heads, activation=act)
-    options = dict(
-        num_heads='arch',
-        activation=f'act={facts.get("activation")!r}',
+    found = dict(
+        num_heads=layer.attn.num_heads,
+        activation='quick_gelu' if 'QuickGELU' in types else backbone.act,
+        norm_eps=getattr(layer.ln1, 'eps', None),
+        num_registers=backbone.num_extra_tokens - backbone.with_cls_token,
+        interpolate_mode=backbone.interpolate_mode,
+        rope_dtype=None if backbone.rope_dtype == 'float64' else backbone.rope_dtype,
     )
-    for key, value in found.items():
-        if facts.get(key) not in (None, value):
-            raise UserError(
-                f'{checkpoint} was trained with {key}={facts[key]!r}, the backbone has '
-                f'{value!r}. Set {options[key]}.'
-            )
-    eps = getattr(layer.ln1, 'eps', None)
-    if facts.get('norm_eps') not in (None, eps):
-        print_log(
-            f'{checkpoint} was trained with norms of eps={facts["norm_eps"]}, the '
-            f"backbone has {eps}: set norm_cfg=dict(type='LN', eps=...).",
-            logger='current',
-            level=logging.WARNING,
+    if facts.get('family') and _rotation(facts['family']) != _rotation(backbone.family):
+        found['family'] = backbone.family
+    differing = [
+        f'{key}={facts[key]!r}, the backbone has {value!r}'
+        for key, value in found.items()
+        if key in facts and facts[key] != value
+        if facts[key] is not None or key == 'rope_dtype'
+    ]
+    if differing:
+        line = ', '.join(f'{k}={v!r}' for k, v in (options or {}).items())
+        set_to = dict(num_heads='arch', activation='act', norm_eps='norm_cfg')
+        first = differing[0].partition('=')[0]
+        raise UserError(
+            f'{checkpoint} was trained with {"; with ".join(differing)}. Set '
+            f'{set_to.get(first, first)}'
+            + (f'; for these weights: {line}.' if line else '.')
         )
+
+
+def _rotation(family: str) -> str | None:
+    return FAMILIES[family].rotation if family in FAMILIES else None
 
 
 def _check_names(state: dict[str, Tensor], checkpoint: str, prefix: str | None) -> None:
     if any(name.startswith('layers.') for name in state):
         return
-    if any('blocks.' in name for name in state):
-        raise UserError(
-            f"{checkpoint} has timm's names (blocks.*); convert it first: "
-            'python tools/weights/convert.py SOURCE DEST --to mmvpt'
-        )
     raise UserError(
         f'{checkpoint} has no weight layers.* under the prefix {prefix!r}; its keys '
         f'are {_some(list(state))}. Set the prefix in init_cfg.'

@@ -8,7 +8,6 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from mmcv.cnn.bricks.drop import DropPath
 from mmcv.cnn.bricks.transformer import PatchEmbed
 from mmengine.model import BaseModule, ModuleList
@@ -36,7 +35,7 @@ from .arguments import (
 from .assembly import build_prompt, freeze
 from .blocks import AttentionPool
 from .layer import PromptedEncoderLayer, Reads, run
-from .loading import check_square, check_state, load_pretrained
+from .loading import check_state, load_pretrained, resize_positions
 from .prefix_cache import PrefixCache
 from .rotation import ROTATIONS, rotation
 from .serving import StaticPrompts
@@ -301,7 +300,6 @@ class PromptedVisionTransformer(BaseModule):
         self.prompt = build_prompt(self, prompt, patch_size)
         self.static_prompts = StaticPrompts()
         self.guide = Guide()
-        self._register_load_state_dict_pre_hook(_fit_positions, with_module=True)
         self._register_load_state_dict_pre_hook(check_state, with_module=True)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
@@ -613,55 +611,6 @@ class PromptedVisionTransformer(BaseModule):
             at = self.positions(grid)
         extra, patches = at.tensor_split([cls], dim=1)
         return torch.cat([extra, *_present(self.reg_tokens), patches], dim=1)
-
-
-def resize_positions(
-    positions: Tensor,
-    given: tuple[int, int],
-    wanted: tuple[int, int],
-    mode: str,
-    num_extra: int,
-) -> Tensor:
-    """Resize a position embedding to another grid, in float32 as mmpretrain does.
-
-    Args:
-        positions: (1, num_extra + N, C).
-        given: Rows and columns that it is for.
-        wanted: Rows and columns to resize to.
-        mode: One of ``mmvpt.weights.families.RESIZING``.
-        num_extra: Rows before the patches, which stay.
-    """
-    if tuple(given) == tuple(wanted):
-        return positions
-    extra, patches = positions.tensor_split([num_extra], dim=1)
-    mode, _, antialias = mode.partition('-')
-    resized = F.interpolate(
-        patches.unflatten(1, tuple(given)).permute(0, 3, 1, 2).float(),
-        size=tuple(wanted),
-        mode=mode,
-        align_corners=None if mode == 'nearest' else False,
-        antialias=bool(antialias),
-    )
-    return torch.cat((extra, resized.flatten(2).mT.to(patches.dtype)), dim=1)
-
-
-def _fit_positions(
-    backbone: PromptedVisionTransformer, state: dict[str, Tensor], prefix: str, *_
-) -> None:
-    """Fit a loaded position embedding to the grid; it must be of a square one."""
-    name = f'{prefix}pos_embed'
-    loaded, own = state.get(name), backbone.pos_embed
-    if loaded is None or own is None:
-        return
-    extra = int(backbone.with_cls_token)
-    if not extra and loaded.shape[1] == own.shape[1] + 1:
-        loaded = state[name] = loaded[:, 1:]  # the row of a class token
-    if loaded.shape != own.shape:
-        side = check_square(loaded, extra)
-        state[name] = resize_positions(
-            *(loaded, (side, side), backbone.patch_resolution),
-            *(backbone.interpolate_mode, extra),
-        )
 
 
 def _shares(count: int) -> list[float]:

@@ -115,10 +115,58 @@ def test_another_model_is_refused(source, tmp_path, options, message):
         build(path, **options)
 
 
-def test_foreign_names_are_explained(tmp_path):
+def test_foreign_names_are_converted_or_explained(tmp_path):
+    from timm.models.vision_transformer import VisionTransformer
+
+    timm = VisionTransformer(
+        img_size=32, patch_size=8, embed_dim=192, depth=12, num_heads=3, mlp_ratio=0.25
+    )
+    arch = dict(embed_dims=192, num_layers=12, num_heads=3, feedforward_channels=48)
+    path = save(tmp_path / 'a.pth', dict(model=timm.state_dict()))
+    vit = build(path, arch=arch)
+    qkv = timm.blocks[3].attn.qkv.weight
+    assert torch.equal(vit.layers[3].attn.qkv.weight, qkv)
     path = save(tmp_path / 'a.pth', {'blocks.0.norm1.weight': torch.ones(24)})
-    with pytest.raises(ValueError, match="timm's names .*convert"):
+    with pytest.raises(ValueError, match='does not convert as timm.*convert.py'):
         build(path)
+
+
+def test_positions_of_another_grid_with_as_many_patches(tmp_path):
+    """6 x 6 patches are no 4 x 9 patches."""
+    square = build(img_size=48)
+    square.pos_embed.data.normal_()
+    path = save(tmp_path / 'a.pth', square.state_dict())
+    with pytest.raises(ValueError, match=r'6 x 6 patches.*or of 4 x 9.*grid=\(6, 6\)'):
+        build(path, img_size=(32, 72))
+
+    def load(grid):
+        init_cfg = dict(type='Pretrained', checkpoint=str(path), grid=grid)
+        vit = build(img_size=(32, 72), init_cfg=init_cfg)
+        vit.init_weights()
+        return vit.pos_embed
+
+    assert torch.equal(load((4, 9)), square.pos_embed)
+    patches = square.pos_embed[:, 1:].mT.unflatten(2, (6, 6))
+    wanted = torch.nn.functional.interpolate(
+        patches, size=(4, 9), mode='bicubic', align_corners=False
+    )
+    assert torch.equal(load((6, 6))[:, 1:], wanted.flatten(2).mT)
+    assert torch.equal(load((6, 6))[:, :1], square.pos_embed[:, :1])
+
+
+def test_several_sets_and_integers_are_refused(source, tmp_path):
+    state = source.state_dict()
+    ema = {k: v + 1 for k, v in state.items()}
+    path = save(tmp_path / 'a.pth', dict(state_dict=state, ema_state_dict=ema))
+    with pytest.raises(ValueError, match="state_dict and ema_state_dict.*key='ema_st"):
+        build(path)
+    init_cfg = dict(type='Pretrained', checkpoint=str(path), key='ema_state_dict')
+    vit = build(init_cfg=init_cfg)
+    vit.init_weights()
+    assert torch.equal(vit.cls_token, ema['cls_token'])
+    state['layers.0.attn.proj.weight'] = torch.ones(24, 24, dtype=torch.int8)
+    with pytest.raises(ValueError, match='layers.0.attn.proj.weight is of type int8'):
+        build(save(tmp_path / 'b.pth', state))
 
 
 def test_missing_file(tmp_path):
