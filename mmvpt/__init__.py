@@ -6,13 +6,13 @@ from importlib import import_module
 from . import moved
 from .version import __version__
 
-__all__ = ['__version__', 'load']
+__all__ = ['__version__', 'load', 'prompted']
 
 moved.install()
 
 
 def __getattr__(name: str):
-    """Import ``mmvpt.load`` when it is first used; it needs all of OpenMMLab."""
-    if name == 'load':
-        return import_module('.apis', __name__).load
+    """Import ``load`` and ``prompted`` when first used; they need all of OpenMMLab."""
+    if name in ('load', 'prompted'):
+        return getattr(import_module('.apis', __name__), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

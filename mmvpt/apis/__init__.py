@@ -5,6 +5,7 @@ from .folder import predict_to_folder
 from .images import ImageError, find_images
 from .load import build_model, load, trusted_config
 from .many_tasks import TaskBank
+from .prompted import PromptedClassifier, prompted
 from .release import merge, publish, write_config
 from .results import Classification, Predictions, Segmentation, Unreadable
 from .tuned_model import TunedModel
@@ -13,6 +14,7 @@ __all__ = [
     'Classification',
     'ImageError',
     'Predictions',
+    'PromptedClassifier',
     'Segmentation',
     'TaskBank',
     'TunedModel',
@@ -22,6 +24,7 @@ __all__ = [
     'load',
     'merge',
     'predict_to_folder',
+    'prompted',
     'publish',
     'trusted_config',
     'write_config',

@@ -244,21 +244,34 @@ class MetricGuidanceHook(GuidedHook):
                 is none of a patch.
         """
         self._labels = LabelReader.of(model, backbone)
-        self._terms = self._per_patch() if self._labels.of_patches else self.terms
-        loss = MODELS.build(self.loss_cfg)
-        if any(True for _ in loss.parameters()):
-            raise UserError(
-                f'{type(loss).__name__} has parameters, but no optimizer knows them.'
-            )
-        self._loss = loss.to(next(model.parameters()).device)
-        self._backbone = backbone
-        reads = [name for _, *operands in self._terms.values() for name in operands]
-        backbone.guide.reads = tuple(dict.fromkeys(reads))
+        self.build(backbone, self._labels.of_patches)
         self._handles = [
             model.register_forward_pre_hook(self._start, with_kwargs=True),
             backbone.guide.register_forward_hook(self._record),
             model.register_forward_hook(self._extend, with_kwargs=True),
         ]
+
+    def build(self, backbone: nn.Module, of_patches: bool = False) -> None:
+        """Build the loss and ask the backbone for the operands of :meth:`losses`.
+
+        Args:
+            backbone: The module that has the prompt and ``guide``.
+            of_patches: Whether patches have labels, not images.
+
+        Raises:
+            UserError: If the loss has parameters, or patches have labels and an operand
+                is none of a patch.
+        """
+        self._terms = self._per_patch() if of_patches else self.terms
+        loss = MODELS.build(self.loss_cfg)
+        if any(True for _ in loss.parameters()):
+            raise UserError(
+                f'{type(loss).__name__} has parameters, but no optimizer knows them.'
+            )
+        self._loss = loss.to(backbone.prompt.class_to_prompt.device)
+        self._backbone = backbone
+        reads = [name for _, *operands in self._terms.values() for name in operands]
+        backbone.guide.reads = tuple(dict.fromkeys(reads))
 
     def detach(self) -> None:
         """Stop listening and leave the model as it was."""
@@ -316,6 +329,25 @@ class MetricGuidanceHook(GuidedHook):
         training = self._backbone.training
         if not training or argument('mode', 2, args, kwargs) != 'loss':
             return None
+        targets = {name: self._targets(name, args, kwargs) for name in self._terms}
+        losses = dict(output)
+        if 'loss' in losses and 'loss_cls' not in losses:
+            losses['loss_cls'] = losses.pop('loss')
+        return {**losses, **self.losses(records, targets)}
+
+    def losses(
+        self, records: Sequence[tuple[int, dict[str, Tensor]]], targets: dict
+    ) -> dict[str, Tensor]:
+        """Return the metric losses of one forward pass, by name.
+
+        Args:
+            records: What ``backbone.guide`` was called with: layers, operands by name.
+            targets: For each term the :class:`Targets` of its vectors.
+
+        Raises:
+            RuntimeError: If a guided layer is missing or ran twice, or nothing has a
+                gradient.
+        """
         prompt = self._backbone.prompt
         layers = sorted(layer for layer, _ in records)
         if layers != list(prompt.guided_layers):
@@ -324,10 +356,7 @@ class MetricGuidanceHook(GuidedHook):
                 f'pass the layers {layers} spoke up. The backbone must run once, in '
                 'training mode.'
             )
-        targets = {name: self._targets(name, args, kwargs) for name in self._terms}
-        losses = dict(output)
-        if 'loss' in losses and 'loss_cls' not in losses:
-            losses['loss_cls'] = losses.pop('loss')
+        losses = {}
         with torch.autocast(prompt.class_to_prompt.device.type, enabled=False):
             for name, (weight, operand, proxies) in self._terms.items():
                 values = [
@@ -647,14 +676,14 @@ class SemanticMappingHook(GuidedHook):
             )
         if dist.is_main_process():
             generator = torch.Generator().manual_seed(self._seed + runner.iter)
-            new, centroids = self._cluster(sums, counts, old, centroids, generator)
+            new, centroids = self.cluster(sums, counts, old, centroids, generator)
         dist.broadcast(new)
         dist.broadcast(centroids)
         prompt.class_to_prompt.copy_(new)
         prompt.centroids.copy_(centroids)
         self._report(runner, old, new, counts, time.monotonic() - start)
 
-    def _cluster(
+    def cluster(
         self,
         sums: Tensor,
         counts: Tensor,
@@ -662,7 +691,7 @@ class SemanticMappingHook(GuidedHook):
         centroids: Tensor,
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
-        """Return the new map and centroids, or the old ones.
+        """Group classes: return the new map and centroids, or the old ones.
 
         Args:
             sums: Sums of features, (num_classes, C).
