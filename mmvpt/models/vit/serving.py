@@ -131,9 +131,8 @@ def fold_static_prompts(vit: PromptedVisionTransformer) -> None:
     tokens = next(vit.parameters()).new_zeros(1, size, vit.embed_dims)
     state = vit.start(tokens, tuple(vit.patch_resolution))
     for i in range(vit.out_indices[-1] + 1):
-        before = len(vit.static_prompts)
-        entering = vit.enter(state._replace(layer=i))
-        if len(vit.static_prompts) > before:
+        if vit.is_static(i):
+            entering = vit.enter(state._replace(layer=i))
             vit.static_prompts.fold(i, entering.prompts, entering.attended)
 
 

@@ -424,8 +424,7 @@ class PromptedVisionTransformer(BaseModule):
             read = i < self.out_indices[-1] or self._reads_companion
             accompany = partial(prompt.accompany, i)
             reads = reads._replace(accompany=accompany, companion_read=read)
-        key_values, sequence = prompt.extra_key_values(i), prompt.position == 'sequence'
-        keeps = sequence and self.keeps_prompts(i)
+        key_values = prompt.extra_key_values(i)
         patches = state.tokens[:, self.num_extra_tokens :]
 
         def ask() -> Tensor | None:
@@ -433,14 +432,16 @@ class PromptedVisionTransformer(BaseModule):
                 i, patches, state.grid, entered=state.prompts, left=state.left
             )
 
-        if keeps or not sequence or not prompt.is_static(i):
-            prompts, attended = ask(), None
-        else:
+        if self.is_static(i):
             prompts, attended = self.static_prompts.enter(
                 *(i, prompt, self.layers[i], reads, key_values, ask)
             )
+        else:
+            prompts, attended = ask(), None
         return state._replace(
-            reads=reads._replace(keep_prompts=keeps and prompts is not None),
+            reads=reads._replace(
+                keep_prompts=prompts is not None and self.keeps_prompts(i)
+            ),
             prompts=prompts,
             attended=attended,
             key_values=key_values,
@@ -575,9 +576,17 @@ class PromptedVisionTransformer(BaseModule):
 
     def keeps_prompts(self, i: int) -> bool:
         """Whether what layer ``i`` writes at its prompts is read."""
+        if self.prompt.position != 'sequence':
+            return False
         if self._pools_prompts and i in self.out_indices:
             return True
         return self.prompt.keeps_outputs and i < self.out_indices[-1]
+
+    def is_static(self, i: int) -> bool:
+        """Whether what attention sees of prompts of layer ``i`` may be known already."""
+        prompt = self.prompt
+        sequence = prompt is not None and prompt.position == 'sequence'
+        return sequence and prompt.is_static(i) and not self.keeps_prompts(i)
 
     def final_norm_after(self, i: int) -> nn.Module:
         """Return the final norm, which follows the very last layer only."""
