@@ -583,7 +583,7 @@ class PromptedVisionTransformer(BaseModule):
         return self.prompt.keeps_outputs and i < self.out_indices[-1]
 
     def is_static(self, i: int) -> bool:
-        """Whether what attention sees of prompts of layer ``i`` may be known already."""
+        """Whether what attention sees of prompts of layer ``i`` may be known."""
         prompt = self.prompt
         sequence = prompt is not None and prompt.position == 'sequence'
         return sequence and prompt.is_static(i) and not self.keeps_prompts(i)
