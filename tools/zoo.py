@@ -15,8 +15,14 @@ sys.path.insert(0, str(ROOT))
 from mmvpt.zoo import baselines, davpt, field, gatedvpt, listing, vapt, vpt  # noqa: E402
 
 METHODS = (
-    *(vpt, gatedvpt, vapt, davpt),
-    *(field.E2VPT, field.CVPT, field.SA2VP, field.REIN),
+    vpt,
+    gatedvpt,
+    vapt,
+    davpt,
+    field.E2VPT,
+    field.CVPT,
+    field.SA2VP,
+    field.REIN,
     baselines,
 )
 

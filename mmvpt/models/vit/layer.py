@@ -17,9 +17,20 @@ from .streams import Streams
 
 #: What a metric loss can read of a guided layer; see :func:`read_operands`.
 OPERANDS = (
-    *('patch', 'patch_query', 'patch_key', 'output', 'output_patch'),
-    *('patches', 'patches_query', 'patches_key', 'output_patches'),
-    *('cls', 'cls_query', 'cls_key', 'prompt_query', 'prompt_key'),
+    'patch',
+    'patch_query',
+    'patch_key',
+    'output',
+    'output_patch',
+    'patches',
+    'patches_query',
+    'patches_key',
+    'output_patches',
+    'cls',
+    'cls_query',
+    'cls_key',
+    'prompt_query',
+    'prompt_key',
 )
 _OUTPUTS = frozenset(('output', 'output_patch', 'output_patches'))
 _AT_PATCHES = frozenset(('output_patch', 'output_patches'))
@@ -99,10 +110,8 @@ class PromptedAttention(Attention):
         rows = 1 if reads.cls_only and not _AT_PATCHES.intersection(reads.guide) else 0
         given = (attended, key_values, temperature)
         apart = any(x is not None for x in given) and torch.is_grad_enabled()
-        if apart and not rows:
-            rows = normed.shape[
-                1
-            ]  # a product of their own, so that backward keeps less
+        if apart and not rows:  # a product of their own: backward keeps less
+            rows = normed.shape[1]
         if once:
             query, seen = normed[:, :1], normed
         else:
@@ -274,8 +283,15 @@ class PromptedEncoderLayer(Block):
                 once = self.attn.meets_tokens(reads, key_values)
                 attended = self.attn.see(normed_prompts, once)
         found = run(
-            *(self.attn, normed, normed_prompts, attended, key_values, temperature),
-            *(logit_bias, None, reads),
+            self.attn,
+            normed,
+            normed_prompts,
+            attended,
+            key_values,
+            temperature,
+            logit_bias,
+            None,
+            reads,
         )
         branch, *outputs = found if isinstance(found, tuple) else (found,)
         operands = read_operands(self, tokens, normed, normed_prompts, outputs, reads)

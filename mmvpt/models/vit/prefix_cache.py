@@ -173,9 +173,15 @@ def prefix_fingerprint(backbone: nn.Module, num_layers: int) -> str:
     digest = hashlib.blake2b(digest_size=16)
     parts = (backbone.patch_embed, backbone.pre_norm, *backbone.layers[:num_layers])
     settings = (
-        *(backbone.arch_settings, backbone.patch_resolution, backbone.interpolate_mode),
-        *(backbone.num_extra_tokens, backbone.rotary, backbone.rope_dtype),
-        *(num_layers, torch.__version__, [_settings(part) for part in parts]),
+        backbone.arch_settings,
+        backbone.patch_resolution,
+        backbone.interpolate_mode,
+        backbone.num_extra_tokens,
+        backbone.rotary,
+        backbone.rope_dtype,
+        num_layers,
+        torch.__version__,
+        [_settings(part) for part in parts],
     )
     digest.update(repr(settings).encode())
     for name, tensor in prefix_tensors(backbone, num_layers):
@@ -194,7 +200,8 @@ def _settings(module: nn.Module) -> list[tuple]:
     plain = (bool, int, float, str, tuple, type(None))
     return [
         (
-            *(name, type(part).__qualname__),
+            name,
+            type(part).__qualname__,
             sorted(
                 (key, repr(value))
                 for key, value in vars(part).items()

@@ -51,7 +51,8 @@ def precision_state(device: torch.device) -> tuple[Any, ...]:
         return state
     cuda = torch.backends.cuda.matmul
     return (
-        *(*state, cuda.allow_fp16_reduced_precision_reduction),
+        *state,
+        cuda.allow_fp16_reduced_precision_reduction,
         cuda.allow_bf16_reduced_precision_reduction,
     )
 
@@ -63,8 +64,10 @@ def _autocast_state(device: torch.device) -> tuple[Any, ...]:
             return ()
         return torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
     return (  # PyTorch before 2.4
-        *(torch.is_autocast_enabled(), torch.get_autocast_gpu_dtype()),
-        *(torch.is_autocast_cpu_enabled(), torch.get_autocast_cpu_dtype()),
+        torch.is_autocast_enabled(),
+        torch.get_autocast_gpu_dtype(),
+        torch.is_autocast_cpu_enabled(),
+        torch.get_autocast_cpu_dtype(),
     )
 
 
@@ -73,7 +76,8 @@ def _float32_state(device: torch.device) -> tuple[Any, ...]:
     backends = torch.backends
     if not _HAS_FP32_PRECISION:
         return (
-            *(torch.get_float32_matmul_precision(), backends.cuda.matmul.allow_tf32),
+            torch.get_float32_matmul_precision(),
+            backends.cuda.matmul.allow_tf32,
             backends.cudnn.allow_tf32,
         )
     if device.type == 'cuda':

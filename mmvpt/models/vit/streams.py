@@ -69,7 +69,11 @@ class Streams:
             key, value = key_value[:, extra:].chunk(2, dim=-1)
             outs.append(
                 attend_around(
-                    *(query[:, extra:], key, value, self._reads.grid, num_heads),
+                    query[:, extra:],
+                    key,
+                    value,
+                    self._reads.grid,
+                    num_heads,
                     pad=border == 'pad',
                 )
             )

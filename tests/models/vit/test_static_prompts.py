@@ -143,8 +143,13 @@ def change_weight(vit, name):
 
 
 CHANGES = [
-    *(set_in_place, change_data_and_mode, replace_data, replace_parameter, load_state),
-    *(load_by_assignment, convert),
+    set_in_place,
+    change_data_and_mode,
+    replace_data,
+    replace_parameter,
+    load_state,
+    load_by_assignment,
+    convert,
 ]
 
 
