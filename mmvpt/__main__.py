@@ -8,6 +8,7 @@ import runpy
 import sys
 from collections.abc import Sequence
 
+from mmvpt.errors import run_tool
 from mmvpt.files import ROOT
 
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         near = difflib.get_close_matches(name, commands) or commands
         sys.exit(f'mmvpt: error: no command {name!r}; there are {", ".join(near)}')
     sys.argv = [str(tools / f'{name}.py'), *rest]
-    runpy.run_path(sys.argv[0], run_name='__main__')
+    run_tool(runpy.run_path(sys.argv[0])['main'])
 
 
 if __name__ == '__main__':

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 
@@ -68,22 +69,32 @@ def explain(error: BaseException) -> str | None:
     return message if quoted and quoted in message else None
 
 
-def run_tool(main: Callable[[], object], interrupted: str = '') -> None:
+def run_tool(main: Callable[[], object]) -> None:
     """Run a tool as a program: a :class:`UserError` becomes one message.
 
     Exits with status 1 after such an error; bugs keep their traceback.
 
     Args:
-        main: The tool.
-        interrupted: What to do after Ctrl-C.
+        main: The tool. A KeyboardInterrupt may carry words on how to go on.
     """
     try:
         main()
-    except KeyboardInterrupt:
-        sys.exit('; '.join(filter(None, ['interrupted', interrupted])))
+    except KeyboardInterrupt as interrupt:
+        sys.exit('; '.join(['interrupted', *map(str, interrupt.args)]))
     except Exception as error:
         message = explain(error)
         if message is None:
             raise
         print(f'{Path(sys.argv[0]).name}: error: {message}', file=sys.stderr)
         sys.exit(1)
+
+
+def similar(name: str, known: Iterable[str]) -> str:
+    """Word what was meant by a misspelt name; empty if nothing is near.
+
+    Args:
+        name: What was given.
+        known: What there is.
+    """
+    close = difflib.get_close_matches(name, sorted(known), n=2)
+    return f' Did you mean {" or ".join(map(repr, close))}?' if close else ''

@@ -68,4 +68,4 @@ def main(argv: Sequence[str] | None = None) -> Any:
 if __name__ == '__main__':
     from checkout import run_tool
 
-    run_tool(main, 'continue with --resume')
+    run_tool(main)

@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
+from inspect import isclass, isroutine
 from pathlib import PurePath
 from typing import Any
+
+from mmengine.registry import Registry
 
 from . import CheckpointError
 
@@ -15,6 +19,7 @@ from . import CheckpointError
 _TUPLE = '$tuple'
 _ITEMS = '$items'
 _CODE = '$code'
+_SCOPES = ('mmengine', 'mmvpt', 'mmpretrain', 'mmseg')
 _MARKS = (_TUPLE, _ITEMS, _CODE)
 
 #: What a release keeps of a config: what the model computes and how it was trained.
@@ -46,8 +51,8 @@ def to_data(value: Any) -> Any:
     """Turn a config into what JSON can hold; tuples and other keys are marked.
 
     Args:
-        value: A config or a part of one. Classes, functions and other objects become a
-            note of their name, which :func:`from_data` refuses.
+        value: A config or a part of one. Classes and functions become their names;
+            other objects a note of their type, which :func:`from_data` refuses.
     """
     if isinstance(value, Mapping):
         plain = all(isinstance(key, str) for key in value)
@@ -66,8 +71,36 @@ def to_data(value: Any) -> Any:
         return str(value)
     if hasattr(value, 'item') and getattr(value, 'ndim', None) == 0:
         return to_data(value.item())
-    name = getattr(value, '__qualname__', None) or type(value).__qualname__
-    return {_CODE: f'{getattr(value, "__module__", "")}.{name}'}
+    if isclass(value) or isroutine(value):
+        return type_name(value)
+    return {_CODE: f'{type(value).__module__}.{type(value).__qualname__}'}
+
+
+def type_name(value: Callable) -> str:
+    """Return the text that names a class or function in a config.
+
+    Args:
+        value: A class or function.
+
+    Returns:
+        Its name in the registry that has it, with the scope in front unless that is the
+        root's, or its dotted path.
+    """
+    registries = [
+        registry
+        for scope in _SCOPES
+        for registry in vars(sys.modules.get(f'{scope}.registry', object)).values()
+        if isinstance(registry, Registry)
+    ]
+    for registry in registries:  # the root's come first
+        for name, found in registry.module_dict.items():
+            if found is not value:
+                continue
+            if registry.scope != 'mmengine':
+                return f'{registry.scope}.{name}'
+            if all(r.module_dict.get(name, value) is value for r in registries):
+                return name
+    return f'{value.__module__}.{value.__qualname__}'
 
 
 def from_data(value: Any) -> Any:

@@ -1,103 +1,498 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Words for mistakes in configs that mmengine reports as bare errors of Python."""
+"""The one check of a config, before anything is built.
+
+Every dict with a ``type`` is bound against the signature of the class that takes it;
+then rules look at values that no signature tells about. All mistakes are reported
+together.
+"""
 
 from __future__ import annotations
 
-import difflib
+import ast
+import functools
 import inspect
-import re
 import sys
+import textwrap
 import traceback
-from collections.abc import Iterable
-from types import FrameType
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
+import mmengine.registry as roots
+import mmengine.runner
+from mmengine.config import Config
 from mmengine.registry import DefaultScope, Registry
-from mmengine.runner import runner as runner_module
+from torch.utils.data import DataLoader
 
-_UNEXPECTED = re.compile(r"got an unexpected keyword argument '(\w+)'")
-_MISSING = re.compile(r'missing \d+ required [\w-]+ arguments?: (.+)')
-_TYPE_MISSING = 'must contain the key "type"'
-# Functions of mmengine that build an object, and their variable with its arguments.
-_BUILDERS = dict(
-    build_from_cfg='args',
-    build_dataloader='dataloader_cfg',
-    build_train_loop='loop_cfg',
-    build_val_loop='loop_cfg',
-    build_test_loop='loop_cfg',
+from mmvpt.errors import UserError, similar
+from mmvpt.registry import ADAPTERS, PROMPTS
+
+from .check_rules import RULES
+
+# What a dict at the top of a config, or under a key of a dict, is built by.
+_REGISTRIES = dict(
+    model=roots.MODELS,
+    data_preprocessor=roots.MODELS,
+    tta_model=roots.MODELS,
+    backbone=roots.MODELS,
+    neck=roots.MODELS,
+    head=roots.MODELS,
+    decode_head=roots.MODELS,
+    loss=roots.MODELS,
+    auxiliary_head=roots.MODELS,
+    prompt=PROMPTS,
+    adapter=ADAPTERS,
+    init_cfg=roots.WEIGHT_INITIALIZERS,
+    dataset=roots.DATASETS,
+    datasets=roots.DATASETS,
+    pipeline=roots.TRANSFORMS,
+    transforms=roots.TRANSFORMS,
+    tta_pipeline=roots.TRANSFORMS,
+    collate_fn=roots.FUNCTIONS,
+    val_evaluator=roots.METRICS,
+    test_evaluator=roots.METRICS,
+    metrics=roots.METRICS,
+    optimizer=roots.OPTIMIZERS,
+    param_scheduler=roots.PARAM_SCHEDULERS,
+    custom_hooks=roots.HOOKS,
+    visualizer=roots.VISUALIZERS,
+    vis_backends=roots.VISBACKENDS,
+    log_processor=roots.LOG_PROCESSORS,
 )
+# Fields of a config that are built as they stand.
+_FIELDS = (
+    *('model', 'data_preprocessor', 'tta_model', 'tta_pipeline', 'param_scheduler'),
+    *('custom_hooks', 'visualizer', 'log_processor', 'val_evaluator', 'test_evaluator'),
+)
+# A dict under these keys must name its type.
+_TYPED = {
+    *('model', 'backbone', 'head', 'decode_head', 'prompt', 'adapter', 'dataset'),
+    *('pipeline', 'transforms', 'optimizer', 'param_scheduler', 'custom_hooks'),
+    *('sampler', 'batch_sampler'),
+}
+# Types under these keys are none, or have keys that their owner takes out.
+_UNCHECKED = ('clip_grad', 'policies', 'tokenizer', 'metainfo')
+# What whoever builds an object gives it besides the config.
+_GIVEN = {
+    roots.PARAM_SCHEDULERS: {'optimizer'},
+    roots.OPTIMIZERS: {'params', 'model'},
+    roots.DATA_SAMPLERS: {'dataset', 'seed', 'sampler', 'batch_size', 'drop_last'},
+    roots.LOOPS: {'runner', 'dataloader', 'evaluator'},
+    PROMPTS: {'embed_dims', 'num_layers', 'patch_grid', 'patch_size'},
+    roots.HOOKS: set(),
+    roots.TRANSFORMS: set(),
+    roots.DATASETS: set(),
+    roots.METRICS: set(),
+}
+# Keys that whoever builds an object takes out.
+_TAKEN_OUT = {
+    roots.PARAM_SCHEDULERS: ['convert_to_iter_based'],
+    roots.HOOKS: ['priority'],
+    roots.MODELS: ['requires_grad'],  # of a norm_cfg
+}
+_NUMBERS = {int, float}
+# Functions of mmengine that build something from a part of the config.
+_BUILDERS = {
+    *('build_from_cfg', 'build_dataloader', 'build_train_loop', 'build_val_loop'),
+    *('build_test_loop', 'build_optim_wrapper', 'build_param_scheduler', 'from_cfg'),
+}
 
 
-def explain_config_mistake(error: BaseException) -> str | None:
-    """Word a misspelt key or type of a config; None for everything else.
+def check(config: Config) -> None:
+    """Refuse a config with mistakes, and say all of them.
 
-    A key counts as the config's if it was among the arguments that a registry, or the
-    runner for its data loaders, was about to build an object with; an error of the
-    same kind inside of code is a bug and not explained.
+    Args:
+        config: What will be trained or tested: what is None is not checked.
+
+    Raises:
+        UserError: With place, value and remedy of every mistake.
+    """
+    problems: list[tuple[str, str]] = []
+    scope = config.get('default_scope') or 'mmengine'
+    with DefaultScope.overwrite_default_scope(scope):
+        for field, value in config.items():
+            if value is not None:
+                problems += _check_field(field, value)
+        if not problems:  # rules may rely on what has been checked
+            for rule in RULES:
+                problems += rule(config)
+    lines = [f'{place}: {text}' for place, text in dict.fromkeys(problems)]
+    if len(lines) == 1:
+        raise UserError(lines[0])
+    if lines:
+        raise UserError(
+            f'{len(lines)} mistakes in the config:\n'
+            + '\n'.join(f'  {i}. {line}' for i, line in enumerate(lines, 1))
+        )
+
+
+def explain(error: BaseException) -> str | None:
+    """Word an error of a class that is built from a config; None for everything else.
+
+    These are values that only the class itself can judge. Errors from inside of mmvpt,
+    whose constructors check their arguments, and from running are bugs.
 
     Args:
         error: The error.
     """
-    message = str(error.args[0]) if error.args else ''
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     builds = [
         frame
         for frame in frames
-        if frame.f_code.co_name in _BUILDERS and 'mmengine' in frame.f_code.co_filename
+        if frame.f_code.co_name in _BUILDERS
+        and 'mmengine' in Path(frame.f_code.co_filename).parts
     ]
-    if not builds:
+    if not builds or 'mmvpt' in Path(frames[-1].f_code.co_filename).parts:
         return None
     build = builds[-1]
-    if isinstance(error, TypeError):
-        return _explain_arguments(message, build, direct=build is frames[-1])
-    if isinstance(error, KeyError) and build is frames[-1]:
-        return _explain_type(message, build)
+    found = build.f_locals.get('obj_cls')
+    name = getattr(found, '__name__', build.f_code.co_name.replace('build_', 'the '))
+    given = build.f_locals.get('cfg') or build.f_locals.get('dataloader') or {}
+    plain = {
+        key: value
+        for key, value in (dict.items(given) if isinstance(given, dict) else ())
+        if key != 'type' and isinstance(value, (str, int, float, list, tuple, dict))
+    }
+    return (
+        f'{name} cannot be built from the config: {type(error).__name__}: {error}'
+        f' (given {shorten(str(plain), 300)})'
+    )
+
+
+def _check_field(field: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Check a field of the config, which must be one that a runner reads."""
+    if field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if not isinstance(value, Mapping):
+            yield field, f'must be a dict, got {value!r}'
+            return
+        taken = {**_parameters(DataLoader), 'num_batch_per_epoch': None}
+        yield from _bind('DataLoader', taken, value, field)
+        for key, registry in (
+            ('sampler', roots.DATA_SAMPLERS),
+            ('batch_sampler', roots.DATA_SAMPLERS),
+            ('dataset', roots.DATASETS),
+            ('collate_fn', roots.FUNCTIONS),
+        ):
+            if isinstance(value.get(key), Mapping):
+                yield from _check(value[key], f'{field}.{key}', registry)
+    elif field in ('train_cfg', 'val_cfg', 'test_cfg') and isinstance(value, Mapping):
+        yield from _check_loop(field, value)
+    elif field == 'optim_wrapper' and isinstance(value, Mapping):
+        plain = {k: v for k, v in value.items() if k != 'constructor'}
+        plain.setdefault('type', 'OptimWrapper')
+        if 'optimizer' in plain:
+            plain.pop('paramwise_cfg', None)
+            yield from _check(plain, field, roots.OPTIM_WRAPPERS)
+    elif field == 'default_hooks' and isinstance(value, Mapping):
+        for key, hook in value.items():
+            if hook is not None:
+                yield from _check_typed(hook, f'{field}.{key}', roots.HOOKS)
+    elif field in ('val_evaluator', 'test_evaluator') and isinstance(value, Mapping):
+        registry = roots.EVALUATOR if 'metrics' in value else roots.METRICS
+        yield from _check({'type': 'Evaluator', **value}, field, registry)
+    elif field == 'randomness' and isinstance(value, Mapping):
+        taken = _parameters(mmengine.runner.Runner.set_randomness)
+        yield from _bind('randomness', taken, value, field)
+    elif field in _FIELDS:
+        yield from _check(value, field, _REGISTRIES[field])
+
+
+def _check_loop(field: str, value: Mapping) -> Iterator[tuple[str, str]]:
+    given = dict(value)
+    if 'type' in given:
+        yield from _check(given, field, roots.LOOPS)
+        return
+    if field == 'train_cfg':
+        by_epoch = given.pop('by_epoch', None)
+        if by_epoch is None:
+            yield field, 'needs by_epoch=True or False, or the type of a loop'
+            return
+        name = 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop'
+    else:
+        name = 'ValLoop' if field == 'val_cfg' else 'TestLoop'
+    loop = getattr(mmengine.runner, name)
+    yield from _bind(name, _parameters(loop), given, field)
+    yield from _missing(name, loop, given, field, roots.LOOPS)
+
+
+def _check(value: Any, place: str, registry: Registry) -> Iterator[tuple[str, str]]:
+    """Check a value and what is in it; dicts with a type are built by ``registry``."""
+    if isinstance(value, (list, tuple)):
+        key = place.rpartition('.')[2]
+        for i, item in enumerate(value):
+            item_place = f'{place}.{i}'
+            if key in _TYPED and isinstance(item, Mapping):
+                yield from _check_typed(item, item_place, registry)
+            else:
+                yield from _check(item, item_place, registry)
+        return
+    if not isinstance(value, Mapping):
+        return
+    if 'type' not in value:
+        if place.rpartition('.')[2] in _TYPED and value:
+            yield from _check_typed(value, place, registry)
+            return
+    elif value['type'] is not None:
+        yield from _check_object(value, place, registry)
+    for key, item in value.items():
+        if key in _UNCHECKED:
+            continue
+        inner = _REGISTRIES.get(key, registry)
+        yield from _check(item, f'{place}.{key}', inner)
+
+
+def _check_typed(
+    value: Any, place: str, registry: Registry
+) -> Iterator[tuple[str, str]]:
+    if not isinstance(value, Mapping):
+        yield place, f'must be a dict with a type, got {value!r}'
+    elif 'type' not in value:
+        keys = ', '.join(map(str, value)) or 'no keys'
+        yield place, f"a config of {registry.name} has no key 'type'; it has {keys}."
+    else:
+        yield from _check(value, place, registry)
+
+
+def _check_object(
+    value: Mapping, place: str, registry: Registry
+) -> Iterator[tuple[str, str]]:
+    name = value['type']
+    if isinstance(name, str):
+        found = _find(name, registry, value.get('_scope_'))
+        if found is None:
+            yield f'{place}.type', _unknown(name, registry)
+            return
+    elif callable(name):
+        found = name
+    else:
+        yield f'{place}.type', f'{name!r} is no name of a type'
+        return
+    given = {k: v for k, v in value.items() if k not in ('type', '_scope_')}
+    name = getattr(found, '__name__', str(found))
+    taken = _parameters(found)
+    if registry is roots.WEIGHT_INITIALIZERS and name == 'PretrainedInit':
+        return  # the backbone takes more, and checks it
+    if taken is not None:
+        taken = {**taken, **dict.fromkeys(_TAKEN_OUT.get(registry, ()))}
+    ours = str(getattr(found, '__module__', '')).startswith('mmvpt.')
+    yield from _bind(name, taken, given, place, _GIVEN.get(registry, ()), ours)
+    yield from _missing(name, found, given, place, registry)
+
+
+def _bind(
+    name: str,
+    taken: dict[str, inspect.Parameter | None] | None,
+    given: Mapping,
+    place: str,
+    filled: Iterable[str] = (),
+    ours: bool = False,
+) -> Iterator[tuple[str, str]]:
+    """Compare the keys and values of a dict with the parameters of its class.
+
+    The values for classes of mmvpt are left to their constructors (``ours``).
+    """
+    if taken is None:
+        return
+    for key, value in given.items():
+        if key not in taken:
+            options = [option for option in taken if option not in filled]
+            hint = similar(str(key), options) or f' Options: {", ".join(options)}.'
+            yield (
+                f'{place}.{key}',
+                f'{name} has no option {key!r} (value {value!r} in the config).{hint}',
+            )
+        elif taken[key] is not None and not ours:
+            wrong = _misfit(value, taken[key])
+            if wrong:
+                yield f'{place}.{key}', f'{name} takes {wrong}, got {value!r}'
+
+
+def _missing(
+    name: str, found: Any, given: Mapping, place: str, registry: Registry
+) -> Iterator[tuple[str, str]]:
+    """Name required parameters that neither the config nor the builder gives."""
+    if registry not in _GIVEN:
+        return
+    lacking = [
+        key
+        for key, parameter in _signature(found).items()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        and key not in given
+        and key not in _GIVEN[registry]
+    ]
+    if lacking:
+        words = ' and '.join(map(repr, lacking))
+        yield place, f'{name} needs {words}, which the config does not give.'
+
+
+@functools.cache
+def _parameters(found: Any) -> dict[str, inspect.Parameter] | None:
+    """Return what a class takes, with what its bases take behind ``**``; None: all."""
+    taken: dict[str, inspect.Parameter] = {}
+    chain = found.__mro__ if inspect.isclass(found) else [found]
+    for item in chain:
+        function = vars(item).get('__init__') if inspect.isclass(item) else item
+        if function is None:
+            continue
+        if item is object:
+            return None  # whatever is behind ** goes where nobody can tell
+        rest = None
+        for key, parameter in _signature(
+            function, vars(item) if function is not item else {}
+        ).items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                rest = key
+            elif parameter.kind is not parameter.VAR_POSITIONAL:
+                taken.setdefault(key, parameter)
+        if rest is None:
+            return taken
+        popped = _popped(function, rest)
+        if popped is None:
+            return None
+        taken.update(dict.fromkeys(popped - set(taken)))
     return None
 
 
-def _explain_arguments(message: str, build: FrameType, direct: bool) -> str | None:
-    scope = build.f_locals
-    cls = scope.get('obj_cls')
-    if build.f_code.co_name != 'build_from_cfg':  # the runner calls these itself
-        named = re.match(r'(\w+)', message)
-        cls = getattr(runner_module, named[1], None) if named else None
-    if cls is None:
+def _signature(
+    found: Any, owner: Mapping = types.MappingProxyType({})
+) -> dict[str, inspect.Parameter]:
+    """Return parameters by name, without self, with resolved annotations."""
+    function = found.__init__ if inspect.isclass(found) else found
+    try:
+        parameters = dict(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # written in C
+        return {}
+    if inspect.isclass(found) or owner:
+        parameters.pop('self', None)
+    try:
+        hints = typing.get_type_hints(function)
+    except Exception:  # names that only a type checker can see
+        hints = {}
+    return {
+        key: p.replace(annotation=hints.get(key, p.empty))
+        for key, p in parameters.items()
+    }
+
+
+def _popped(function: Any, rest: str) -> set[str] | None:
+    """Return the keys that a function takes out of its ``**rest``.
+
+    None if the rest goes anywhere but to ``__init__`` of a base.
+    """
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):
         return None
-    name = getattr(cls, '__name__', str(cls))
-    given = scope.get(_BUILDERS[build.f_code.co_name]) or {}
-    unexpected = _UNEXPECTED.search(message)
-    if unexpected and unexpected[1] in given:
-        key = unexpected[1]
-        filled = scope.get('default_args') or {}
-        options = [option for option in _options(cls) if option not in filled]
-        hint = similar(key, options) or f' Options: {", ".join(options)}.'
-        return (
-            f'{name} has no option {key!r} (value {given[key]!r} in the config).{hint}'
-        )
-    missing = _MISSING.search(message)
-    if missing and direct:
-        return f'{name} needs {missing[1]}, which the config does not give.'
+    keys, passed = set(), False
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, 'attr', '')
+            inside = getattr(node.func, 'value', None)
+            if name in ('pop', 'get') and getattr(inside, 'id', '') == rest:
+                keys |= {a.value for a in node.args[:1] if isinstance(a, ast.Constant)}
+            for keyword in node.keywords:
+                if keyword.arg is None and getattr(keyword.value, 'id', '') == rest:
+                    if name != '__init__':
+                        return None
+                    passed = True
+    return keys if passed else None
+
+
+def _misfit(value: Any, parameter: inspect.Parameter) -> str | None:
+    """Say what a parameter takes if a value is certainly something else."""
+    default = parameter.default
+    accepted = _scalars(parameter.annotation)
+    if accepted is None:
+        is_number = isinstance(default, (int, float)) and not isinstance(default, bool)
+        if is_number and isinstance(value, str):
+            return _worded(_NUMBERS, value)
+        return None
+    if value is None:
+        fits = type(None) in accepted or default is None
+    elif isinstance(value, bool):
+        fits = bool in accepted or isinstance(default, bool) or str in accepted
+    elif isinstance(value, (int, float)):
+        fits = accepted != {type(None)}  # text of a number is for the class to judge
+    elif isinstance(value, str):
+        fits = str in accepted or isinstance(default, str)
+    else:  # many annotations name a number where a sequence does as well
+        fits = True
+    return None if fits else _worded(accepted, value)
+
+
+def _scalars(annotation: Any) -> set[type] | None:
+    """Return the plain types that an annotation allows; None if it allows others."""
+    if typing.get_origin(annotation) in (typing.Union, getattr(types, 'UnionType', 0)):
+        parts = [_scalars(part) for part in typing.get_args(annotation)]
+        return None if None in parts else set().union(*parts)
+    if annotation in (int, float, bool, str, type(None)):
+        return {annotation}
     return None
 
 
-def _explain_type(message: str, build: FrameType) -> str | None:
-    scope = build.f_locals
-    registry = scope.get('registry')
-    if _TYPE_MISSING in message:
-        keys = ', '.join(key for key in scope['cfg'] if key != '_scope_')
-        return (
-            f'a config of {registry.name if registry else "an object"} has no key '
-            f"'type'; it has {keys or 'no keys'}."
-        )
-    if not isinstance(registry, Registry) or 'is not in the' not in message:
-        return None
-    name, known = str(scope['obj_type']), _names(registry)
+def _worded(accepted: set[type], value: Any) -> str:
+    names = {int: 'an integer', float: 'a number', bool: 'True or False', str: 'text'}
+    if float in accepted:
+        accepted = accepted - {int}
+    text = ' or '.join(names[kind] for kind in names if kind in accepted) or 'nothing'
+    if isinstance(value, str) and accepted & _NUMBERS:
+        try:
+            number = float(value)
+        except ValueError:
+            return text
+        return f'{text}: write {number!r} without quotes (in YAML 1.0e-3, not 1e-3)'
+    return text
+
+
+def _find(name: str, registry: Registry, scope: str | None) -> Any:
+    """Return what a name means in the scope of the config."""
+    found = _in_scope(registry, scope).get(name)
+    if found is None and registry is roots.MODELS:  # parts of models have registries
+        short = name.rpartition('.')[2]
+        for other in _registries(scope):
+            if short in other.module_dict:
+                return other.module_dict[short]
+    return found
+
+
+def _in_scope(registry: Registry, scope: str | None) -> Registry:
+    """Return the registry of the config's scope below one of mmengine's."""
+    for other in _registries(scope):
+        if other.parent is registry and other.scope not in ('mmengine', 'mmvpt'):
+            return other
+    return registry
+
+
+def _registries(scope: str | None) -> Iterator[Registry]:
+    """Yield all registries that the scope of the config can see."""
+    current = DefaultScope.get_current_instance()
+    names = {'mmengine', 'mmvpt', scope or (current and current.scope_name)}
+    for name in sorted(filter(None, names)):
+        try:
+            module = import_module(f'{name}.registry')
+        except ImportError:
+            continue
+        for registry in vars(module).values():
+            if isinstance(registry, Registry):
+                registry.import_from_location()
+                yield registry
+
+
+def _unknown(name: str, registry: Registry) -> str:
+    """Word a type that nobody registered."""
     prefix, _, short = name.rpartition('.')
-    child = _root(registry).children.get(prefix)
+    current = _in_scope(registry, None)
+    known, scope = _names(current), current.scope
+    child = registry.children.get(prefix)
     if child:
         known = {f'{prefix}.{key}' for key in _names(child)}
     hint = similar(name if child else short, known)
-    if registry.scope == 'mmengine':
+    if scope == 'mmengine':
         hint = _about_scope(hint)
     elif not hint and len(known) <= 20:
         hint = f' Known types: {", ".join(sorted(known))}.'
@@ -126,41 +521,7 @@ def _about_scope(hint: str) -> str:
     )
 
 
-def _root(registry: Registry) -> Registry:
-    return _root(registry.parent) if registry.parent else registry
-
-
 def _names(registry: Registry) -> set[str]:
     """Names that a registry and its parents know."""
     names = set(registry.module_dict)
     return names | (_names(registry.parent) if registry.parent else set())
-
-
-def _options(cls: Any) -> list[str]:
-    """Names of arguments that a class takes, with those of its bases behind ``**``."""
-    options: list[str] = []
-    chain = cls.__mro__ if inspect.isclass(cls) else [cls]
-    for item in chain:
-        function = vars(item).get('__init__') if inspect.isclass(item) else item
-        if function is None:
-            continue
-        parameters = list(inspect.signature(function).parameters.values())
-        options += [
-            p.name
-            for p in parameters
-            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != 'self'
-        ]
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            break
-    return list(dict.fromkeys(options))
-
-
-def similar(name: str, known: Iterable[str]) -> str:
-    """Word what was meant by a misspelt name; empty if nothing is near.
-
-    Args:
-        name: What was given.
-        known: What there is.
-    """
-    close = difflib.get_close_matches(name, sorted(known), n=2)
-    return f' Did you mean {" or ".join(map(repr, close))}?' if close else ''

@@ -6,16 +6,27 @@ from __future__ import annotations
 import argparse
 import inspect
 import os
-from pathlib import Path
+import traceback
+from collections.abc import Iterator
+from pathlib import Path, PurePath
 from typing import Any
 
 from mmengine.config import Config, DictAction
+from mmengine.config.lazy import LazyAttr, LazyObject
+from mmengine.config.utils import ConfigParsingError
 from mmengine.runner import Runner
 
-from mmvpt.errors import MissingFileError, UserError
+from mmvpt.checkpoint.config_data import type_name
+from mmvpt.errors import MissingFileError, UserError, similar
 
-from .checks import similar
-
+_ABOUT_IMPORTS = (
+    'An import beside _base_ is only for modules of the standard library; name types '
+    "as text (type='torch.nn.LayerNorm') and the modules that register them in "
+    'custom_imports, or write the whole config, its bases too, in the style of '
+    '`with read_base():`.'
+)
+# Where a class may stand in a pure-Python config for its name.
+_TYPE_KEYS = ('type', 'constructor', 'runner_type')
 # What tools and mmengine's Runner.from_cfg read besides the arguments of Runner.
 _OTHER_FIELDS = (
     'runner_type',
@@ -78,19 +89,81 @@ def load_config(path: str | os.PathLike, options: dict | None = None) -> Config:
     if file.suffix not in ('.py', '.json', '.yaml', '.yml'):
         raise UserError(f'config {path} must end in .py, .json, .yaml or .yml')
     try:
-        config = Config.fromfile(path)
-    except SyntaxError as error:
-        raise UserError(
-            f'config {path} or a file of its _base_ is not valid Python: {error}'
-        ) from error
-    except FileNotFoundError as error:
-        raise MissingFileError(
-            f'config {path}: {error.filename} of its _base_ does not exist. Paths in '
-            '_base_ are relative to the file they stand in.'
-        ) from error
+        config = named_config(Config.fromfile(path))
+    except UserError:
+        raise
+    except Exception as error:  # whatever a file that is Python may raise
+        raise UserError(f'config {path}: {_unreadable(error, str(path))}') from error
     if options:
         merge_options(config, options)
     return config
+
+
+def named_config(config: Config) -> Config:
+    """Copy a config, with the names of classes in place of the classes.
+
+    A pure-Python config (``with read_base():``, ``type=SomeClass``) becomes what a text
+    config is, so that everything that reads configs reads both. Paths become strings.
+
+    Args:
+        config: Left as it is.
+
+    Raises:
+        UserError: If an imported class cannot be imported.
+    """
+    content = _named(config._to_lazy_dict())
+    return Config(
+        content,
+        cfg_text=config.text,
+        filename=config.filename,
+        env_variables=config.env_variables,
+    )
+
+
+def _named(value: Any, key: Any = None) -> Any:
+    if isinstance(value, dict):
+        return {k: _named(v, k) for k, v in dict.items(value)}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_named(item, key) for item in value)
+    if isinstance(value, (LazyObject, LazyAttr)):
+        try:
+            value = value.build()
+        except ImportError as error:
+            raise UserError(f'the config imports {value}: {error}') from error
+    if isinstance(value, PurePath):
+        return str(value)
+    if key in _TYPE_KEYS and callable(value):
+        return type_name(value)
+    return value
+
+
+def _unreadable(error: Exception, path: str) -> str:
+    """Say which file of a config cannot be read, where in it, and why."""
+    file, line = path, getattr(error, 'lineno', None)
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        reads = frame.f_locals.get('filename')
+        if 'mmengine' in frame.f_code.co_filename and isinstance(reads, str):
+            file = reads
+        elif os.path.abspath(file) == frame.f_code.co_filename:
+            line = number
+    if isinstance(error, FileNotFoundError):
+        return (
+            f'{error.filename or error} of its _base_ does not exist. Paths in _base_ '
+            'are relative to the file they stand in.'
+        )
+    if isinstance(error, UnicodeDecodeError):
+        line = Path(file).read_bytes()[: error.start].count(b'\n') + 1
+        byte = error.object[error.start]
+        reason = f'byte 0x{byte:02x} is not UTF-8 text. Save the file as UTF-8'
+    elif isinstance(error, SyntaxError):
+        reason = f'not valid Python: {error.msg}'
+    elif isinstance(error, ModuleNotFoundError):
+        reason = f'import of {error.name}: there is no such module. {_ABOUT_IMPORTS}'
+    elif 'lazy_import' in str(error) or isinstance(error, ConfigParsingError):
+        reason = f'{error} {_ABOUT_IMPORTS}'
+    else:
+        reason = f'{type(error).__name__}: {error.args[0] if error.args else error}'
+    return f'{file}{f", line {line}" if line else ""}: {reason}'
 
 
 def merge_options(config: Config, options: dict[str, Any]) -> None:
@@ -103,15 +176,27 @@ def merge_options(config: Config, options: dict[str, Any]) -> None:
     Raises:
         UserError: If nobody reads a key, or the config has no such place.
     """
-    known = {*config, *inspect.signature(Runner.__init__).parameters, *_OTHER_FIELDS}
+    known = {*inspect.signature(Runner.__init__).parameters, *_OTHER_FIELDS}
     known -= {'self', 'cfg'}  # Runner's cfg is the config itself
     for key in options:
         field = key.split('.')[0]
-        if field not in known:
+        if field in known:
+            continue
+        if field not in config:
             raise UserError(
                 f'--cfg-options {key}: the config has no {field!r} and nobody would '
-                f'read it.{similar(field, known)}'
+                f'read it.{similar(field, {*known, *config})}'
             )
+        places = [
+            place
+            for top in known & set(config)
+            for place in _places(config[top], top, field, config[field])
+        ]
+        raise UserError(
+            f'--cfg-options {key}: {field} is a variable of the config file, which was '
+            'read with the file; a change of it now would change nothing. Set what it '
+            f'went into: {", ".join(sorted(places)) or "see the config"}.'
+        )
     try:
         config.merge_from_dict(options)
     except (KeyError, TypeError, AssertionError, AttributeError) as error:
@@ -119,3 +204,19 @@ def merge_options(config: Config, options: dict[str, Any]) -> None:
         raise UserError(
             f'--cfg-options {" ".join(options)}: does not fit the config: {reason}'
         ) from error
+
+
+def _places(value: Any, place: str, name: str, held: Any) -> Iterator[str]:
+    """Yield the places that a variable seems to have gone into."""
+    if place.rpartition('.')[2] == name or (value == held and not _is_trivial(held)):
+        yield place
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _places(item, f'{place}.{key}', name, held)
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from _places(item, f'{place}.{i}', name, held)
+
+
+def _is_trivial(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float)) or not value

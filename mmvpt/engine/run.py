@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -23,8 +22,9 @@ from mmvpt.checkpoint import use_safe_loading
 from mmvpt.errors import UserError, explain, run_tool
 from mmvpt.models.seg import check_queries
 
-from .checks import explain_config_mistake
-from .config_file import OptionAction, load_config, merge_options
+from . import checks
+from .check_rules import check_runner
+from .config_file import OptionAction, load_config, merge_options, named_config
 from .distributed import LAUNCHERS, distributed, process_rank
 from .forward import unwrapped
 from .run_config import add_hook, testing_config, training_config
@@ -109,6 +109,7 @@ def train(
         raise UserError('overwrite deletes what resume continues; give one of them')
     use_safe_loading(trust_checkpoint)
     config = training_config(_loaded(config, cfg_options), **options)
+    checks.check(config)
     is_first = process_rank(launcher) == 0
     lock = lock_work_dir(config.work_dir) if is_first else contextlib.nullcontext()
     with lock:
@@ -117,7 +118,11 @@ def train(
             runner = build_runner(config)
             if built is not None:
                 built(runner)
-            runner.train()
+            check_runner(runner)
+            try:
+                runner.train()
+            except KeyboardInterrupt as interrupt:
+                raise KeyboardInterrupt('continue with --resume') from interrupt
     return runner
 
 
@@ -158,6 +163,7 @@ def test(
     use_safe_loading(trust_checkpoint)
     config = testing_config(_loaded(config, cfg_options), checkpoint, **options)
     dumps = _set_out(config, out, out_item)
+    checks.check(config)
     with distributed(config, launcher, local_rank), _mistakes_explained():
         runner = build_runner(config)
         if dumps:
@@ -221,18 +227,18 @@ def _loaded(
     options = dict(options or {})
     if not isinstance(config, Config):
         return load_config(config, options)
-    config = copy.deepcopy(config)
+    config = named_config(config)
     merge_options(config, options)
     return config
 
 
 @contextlib.contextmanager
 def _mistakes_explained() -> Iterator[None]:
-    """Word mistakes in the config that mmengine reports as bare errors of Python."""
+    """Word what a class says to the values that the config gives it."""
     try:
         yield
     except Exception as error:
-        mistake = explain_config_mistake(error)
+        mistake = None if isinstance(error, UserError) else checks.explain(error)
         if mistake is None:
             raise
         raise UserError(mistake) from error

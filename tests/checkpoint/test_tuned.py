@@ -248,8 +248,22 @@ def test_configs_come_back_as_they_were():
     back = from_data(json.loads(json.dumps(to_data(config))))
     assert back == config and type(back['a'][1][1]) is tuple
     assert from_data(json.loads(json.dumps(to_data([float('inf')])))) == [float('inf')]
-    with pytest.raises(CheckpointError, match='builtins.dict'):
-        from_data(to_data(dict(type=dict)))
+    with pytest.raises(CheckpointError, match='builtins.object'):
+        from_data(to_data(dict(value=object())))
+
+
+def test_classes_and_functions_become_their_names():
+    from mmengine.optim import OptimWrapper
+
+    from mmvpt.models.prompts import DeepPrompt
+
+    types = [OptimWrapper, DeepPrompt, torch.optim.SGD, torch.nn.LSTM]
+    assert to_data([dict(type=kind) for kind in types]) == [
+        dict(type='OptimWrapper'),
+        dict(type='mmvpt.DeepPrompt'),
+        dict(type='SGD'),
+        dict(type='torch.nn.modules.rnn.LSTM'),
+    ]
 
 
 def test_absolute_paths_are_cut():

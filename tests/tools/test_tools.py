@@ -277,10 +277,13 @@ def test_interrupt_is_no_traceback():
     def interrupted():
         raise KeyboardInterrupt
 
+    def training():
+        raise KeyboardInterrupt('continue with --resume')
+
     with pytest.raises(SystemExit, match='^interrupted$'):
         run.run_tool(interrupted)
     with pytest.raises(SystemExit, match='^interrupted; continue with --resume$'):
-        run.run_tool(interrupted, 'continue with --resume')
+        run.run_tool(training)
 
 
 def test_bug_keeps_its_traceback():

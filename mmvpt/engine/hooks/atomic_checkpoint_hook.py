@@ -30,7 +30,7 @@ from mmvpt.checkpoint.tuned import (
     frozen_names,
 )
 from mmvpt.engine.atomic_local_backend import TEMPORARY_SUFFIX, AtomicLocalBackend
-from mmvpt.errors import UserError
+from mmvpt.errors import UserError, similar
 from mmvpt.registry import HOOKS
 
 
@@ -84,7 +84,7 @@ class AtomicCheckpointHook(CheckpointHook):
         **kwargs: Passed on.
 
     Raises:
-        TypeError: For an unknown argument, which mmengine would notice only when the
+        UserError: For an unknown argument, which mmengine would notice only when the
             first checkpoint is due.
     """
 
@@ -96,9 +96,8 @@ class AtomicCheckpointHook(CheckpointHook):
         for key in self.args:
             if key not in allowed:
                 name = type(self).__name__
-                raise TypeError(
-                    f'{name}.__init__() got an unexpected keyword argument {key!r}'
-                )
+                known = {*allowed, *inspect.signature(CheckpointHook).parameters}
+                raise UserError(f'{name} has no option {key!r}.{similar(key, known)}')
         self._is_local = self.backend_args is None and self.file_client_args is None
         if self._is_local:
             self.backend_args = dict(backend='mmvpt_atomic')
