@@ -55,11 +55,18 @@ def loaders(config: Config) -> Problems:
 
 
 def lengths(config: Config) -> Problems:
-    """A training has a length of at least one step, and so has what divides it."""
+    """Lengths of trainings and sizes of backbones are counts."""
     loop = config.get('train_cfg') or {}
     for key in ('max_epochs', 'max_iters', 'val_begin'):
         if key in loop:
             yield from _count(loop[key], f'train_cfg.{key}')
+    seed = (config.get('randomness') or {}).get('seed')
+    if seed is not None:
+        yield from _count(seed, 'randomness.seed', 0)
+    arch = ((config.get('model') or {}).get('backbone') or {}).get('arch')
+    for key, value in arch.items() if isinstance(arch, Mapping) else ():
+        if key in ('embed_dims', 'num_layers', 'num_heads', 'feedforward_channels'):
+            yield from _count(value, f'model.backbone.arch.{key}')
     for place, text in _count(loop.get('val_interval', 1), 'train_cfg.val_interval'):
         yield place, f'{text} To train without validation add --no-validate.'
 
@@ -135,7 +142,13 @@ def metrics(config: Config) -> Problems:
             continue
         try:
             names = _metric_names(config, settings)
-        except (KeyError, ValueError, AssertionError, RuntimeError) as error:
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+            AssertionError,
+            RuntimeError,
+        ) as error:
             text = str(error.args[0] if error.args else error)
             yield field, f'cannot evaluate: {" ".join(text.split())}'
             continue
@@ -187,7 +200,7 @@ def _metric_names(config: Config, settings: Any) -> list[str] | None:
         evaluator.dataset_meta = dict(classes=[str(i) for i in range(classes[0])])
         evaluator.process(data_samples=samples)
         return list(evaluator.evaluate(len(samples)))
-    except (AttributeError, TypeError):
+    except AttributeError:
         return None  # of another task
     finally:
         logging.disable(logging.NOTSET)

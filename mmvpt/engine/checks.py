@@ -95,11 +95,44 @@ _TAKEN_OUT = {
     roots.MODELS: ['requires_grad'],  # of a norm_cfg
 }
 _NUMBERS = {int, float}
+_PLAIN = (str, int, float, list, tuple)
+# Fields that are no dict but something else as well.
+_KINDS = dict(
+    param_scheduler=(Mapping, list, tuple),
+    val_evaluator=(Mapping, list, tuple),
+    test_evaluator=(Mapping, list, tuple),
+    custom_hooks=(list, tuple),
+    tta_pipeline=(list, tuple),
+)
 # Functions of mmengine that build something from a part of the config.
 _BUILDERS = {
     *('build_from_cfg', 'build_dataloader', 'build_train_loop', 'build_val_loop'),
     *('build_test_loop', 'build_optim_wrapper', 'build_param_scheduler', 'from_cfg'),
 }
+
+
+class _Ours(inspect.Parameter):
+    """A parameter of a class of mmvpt."""
+
+
+def check_fields(config: Config) -> None:
+    """Refuse a config whose parts are not dicts or lists where they must be.
+
+    Args:
+        config: As it was read.
+
+    Raises:
+        UserError: Naming the field.
+    """
+    dicts = {*_FIELDS, 'optim_wrapper', 'default_hooks', 'randomness', 'env_cfg'}
+    dicts |= {
+        f'{s}_{k}' for s in ('train', 'val', 'test') for k in ('dataloader', 'cfg')
+    }
+    for field in sorted(dicts & set(config)):
+        kinds = _KINDS.get(field, Mapping)
+        if config[field] is not None and not isinstance(config[field], kinds):
+            what = 'a dict' if kinds is Mapping else 'a list of dicts'
+            raise UserError(f'{field}: must be {what}, got {config[field]!r}')
 
 
 def check(config: Config) -> None:
@@ -179,6 +212,12 @@ def _check_field(field: str, value: Any) -> Iterator[tuple[str, str]]:
         ):
             if isinstance(value.get(key), Mapping):
                 yield from _check(value[key], f'{field}.{key}', registry)
+        for key in ('dataset', 'sampler'):
+            part = value.get(key)
+            if key == 'sampler' and value.get('batch_sampler') is not None:
+                continue
+            if part is None or isinstance(part, _PLAIN):
+                yield f'{field}.{key}', f'must be a dict with a type, got {part!r}'
     elif field in ('train_cfg', 'val_cfg', 'test_cfg') and isinstance(value, Mapping):
         yield from _check_loop(field, value)
     elif field == 'optim_wrapper' and isinstance(value, Mapping):
@@ -225,12 +264,14 @@ def _check(value: Any, place: str, registry: Registry) -> Iterator[tuple[str, st
         key = place.rpartition('.')[2]
         for i, item in enumerate(value):
             item_place = f'{place}.{i}'
-            if key in _TYPED and isinstance(item, Mapping):
+            if key in _TYPED and not isinstance(item, (list, tuple)):
                 yield from _check_typed(item, item_place, registry)
             else:
                 yield from _check(item, item_place, registry)
         return
     if not isinstance(value, Mapping):
+        if place.rpartition('.')[2] in _TYPED and isinstance(value, _PLAIN):
+            yield place, f'must be a dict with a type, or a list of them, got {value!r}'
         return
     if 'type' not in value:
         if place.rpartition('.')[2] in _TYPED and value:
@@ -249,7 +290,8 @@ def _check_typed(
     value: Any, place: str, registry: Registry
 ) -> Iterator[tuple[str, str]]:
     if not isinstance(value, Mapping):
-        yield place, f'must be a dict with a type, got {value!r}'
+        if value is None or isinstance(value, _PLAIN):
+            yield place, f'must be a dict with a type, got {value!r}'
     elif 'type' not in value:
         keys = ', '.join(map(str, value)) or 'no keys'
         yield place, f"a config of {registry.name} has no key 'type'; it has {keys}."
@@ -278,8 +320,7 @@ def _check_object(
         return  # the backbone takes more, and checks it
     if taken is not None:
         taken = {**taken, **dict.fromkeys(_TAKEN_OUT.get(registry, ()))}
-    ours = str(getattr(found, '__module__', '')).startswith('mmvpt.')
-    yield from _bind(name, taken, given, place, _GIVEN.get(registry, ()), ours)
+    yield from _bind(name, taken, given, place, _GIVEN.get(registry, ()))
     yield from _missing(name, found, given, place, registry)
 
 
@@ -289,12 +330,8 @@ def _bind(
     given: Mapping,
     place: str,
     filled: Iterable[str] = (),
-    ours: bool = False,
 ) -> Iterator[tuple[str, str]]:
-    """Compare the keys and values of a dict with the parameters of its class.
-
-    The values for classes of mmvpt are left to their constructors (``ours``).
-    """
+    """Compare the keys and values of a dict with the parameters of its class."""
     if taken is None:
         return
     for key, value in given.items():
@@ -305,7 +342,7 @@ def _bind(
                 f'{place}.{key}',
                 f'{name} has no option {key!r} (value {value!r} in the config).{hint}',
             )
-        elif taken[key] is not None and not ours:
+        elif taken[key] is not None:
             wrong = _misfit(value, taken[key])
             if wrong:
                 yield f'{place}.{key}', f'{name} takes {wrong}, got {value!r}'
@@ -348,6 +385,12 @@ def _parameters(found: Any) -> dict[str, inspect.Parameter] | None:
             if parameter.kind is parameter.VAR_KEYWORD:
                 rest = key
             elif parameter.kind is not parameter.VAR_POSITIONAL:
+                if str(getattr(function, '__module__', '')).startswith('mmvpt.'):
+                    parameter = _Ours(
+                        *(key, parameter.kind),
+                        default=parameter.default,
+                        annotation=parameter.annotation,
+                    )
                 taken.setdefault(key, parameter)
         if rest is None:
             return taken
@@ -404,9 +447,17 @@ def _popped(function: Any, rest: str) -> set[str] | None:
 
 
 def _misfit(value: Any, parameter: inspect.Parameter) -> str | None:
-    """Say what a parameter takes if a value is certainly something else."""
+    """Say what a parameter takes if a value is certainly something else.
+
+    The annotations of mmvpt are true; what they leave open the constructors check.
+    """
     default = parameter.default
     accepted = _scalars(parameter.annotation)
+    ours = isinstance(parameter, _Ours)
+    if ours and accepted is None:
+        optional = {type(None), None, parameter.empty, Any}
+        kinds = {parameter.annotation, *typing.get_args(parameter.annotation)}
+        return 'a value' if value is None and not kinds & optional else None
     if accepted is None:
         is_number = isinstance(default, (int, float)) and not isinstance(default, bool)
         if is_number and isinstance(value, str):
@@ -420,8 +471,8 @@ def _misfit(value: Any, parameter: inspect.Parameter) -> str | None:
         fits = accepted != {type(None)}  # text of a number is for the class to judge
     elif isinstance(value, str):
         fits = str in accepted or isinstance(default, str)
-    else:  # many annotations name a number where a sequence does as well
-        fits = True
+    else:  # many annotations of others name a number where a sequence does as well
+        fits = not (ours and isinstance(value, (list, tuple, Mapping)))
     return None if fits else _worded(accepted, value)
 
 

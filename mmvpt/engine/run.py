@@ -224,11 +224,12 @@ def _loaded(
     config: str | os.PathLike | Config, options: Mapping[str, Any] | None
 ) -> Config:
     """Read a config, or copy the one that is given, and merge options into it."""
-    options = dict(options or {})
-    if not isinstance(config, Config):
-        return load_config(config, options)
-    config = named_config(config)
-    merge_options(config, options)
+    if isinstance(config, Config):
+        config = named_config(config)
+        merge_options(config, dict(options or {}))
+    else:
+        config = load_config(config, dict(options or {}))
+    checks.check_fields(config)
     return config
 
 

@@ -158,7 +158,7 @@ def _set_dataloader_defaults(
         if loader is None:
             continue
         if config.get('default_scope') == 'mmpretrain':
-            has_workers = loader.get('num_workers', 0) > 0
+            has_workers = loader.get('num_workers') not in (None, 0)
             loader.setdefault('collate_fn', dict(type='default_collate'))
             loader.setdefault('pin_memory', has_workers and torch.cuda.is_available())
             loader.setdefault('persistent_workers', has_workers)
