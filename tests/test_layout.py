@@ -47,7 +47,7 @@ BASE = ('mmvpt.registry', 'mmvpt.errors', 'mmvpt.checkpoint', 'mmvpt.models.tuna
 APART = {
     'mmvpt': ('mmvpt.version', 'mmvpt.moved'),
     'mmvpt.moved': (),
-    'mmvpt.__main__': ('mmvpt.files',),
+    'mmvpt.__main__': ('mmvpt.files', 'mmvpt.errors'),
     'mmvpt.datasets': (
         'mmvpt.registry',
         'mmvpt.errors',

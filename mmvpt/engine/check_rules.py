@@ -28,6 +28,7 @@ _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 _HEADS = ('head', 'decode_head', 'auxiliary_head')
 #: In the names of heads that classify masks: these have a class for no mask as well.
 _MASKS = ('MaskFormer', 'Mask2Former', 'SideAdapter')
+_REFUSALS = (LookupError, TypeError, ValueError, AssertionError, RuntimeError)
 #: Where the metrics are that work on what is invented here.
 _METRICS = ('mmpretrain.evaluation', 'mmseg.evaluation')
 #: Mixes of images and their labels, which must be scores of all classes.
@@ -142,13 +143,7 @@ def metrics(config: Config) -> Problems:
             continue
         try:
             names = _metric_names(config, settings)
-        except (
-            LookupError,
-            TypeError,
-            ValueError,
-            AssertionError,
-            RuntimeError,
-        ) as error:
+        except _REFUSALS as error:
             text = str(error.args[0] if error.args else error)
             yield field, f'cannot evaluate: {" ".join(text.split())}'
             continue

@@ -72,7 +72,7 @@ _FIELDS = (
 _TYPED = {
     *('model', 'backbone', 'head', 'decode_head', 'prompt', 'adapter', 'dataset'),
     *('pipeline', 'transforms', 'optimizer', 'param_scheduler', 'custom_hooks'),
-    *('sampler', 'batch_sampler'),
+    *('sampler', 'batch_sampler', 'val_evaluator', 'test_evaluator', 'metrics'),
 }
 # Types under these keys are none, or have keys that their owner takes out.
 _UNCHECKED = ('clip_grad', 'policies', 'tokenizer', 'metainfo')
@@ -125,9 +125,8 @@ def check_fields(config: Config) -> None:
         UserError: Naming the field.
     """
     dicts = {*_FIELDS, 'optim_wrapper', 'default_hooks', 'randomness', 'env_cfg'}
-    dicts |= {
-        f'{s}_{k}' for s in ('train', 'val', 'test') for k in ('dataloader', 'cfg')
-    }
+    for stage in ('train', 'val', 'test'):
+        dicts |= {f'{stage}_dataloader', f'{stage}_cfg'}
     for field in sorted(dicts & set(config)):
         kinds = _KINDS.get(field, Mapping)
         if config[field] is not None and not isinstance(config[field], kinds):
@@ -318,31 +317,28 @@ def _check_object(
     taken = _parameters(found)
     if registry is roots.WEIGHT_INITIALIZERS and name == 'PretrainedInit':
         return  # the backbone takes more, and checks it
-    if taken is not None:
-        taken = {**taken, **dict.fromkeys(_TAKEN_OUT.get(registry, ()))}
+    taken = {**taken, **dict.fromkeys(_TAKEN_OUT.get(registry, ()))}
     yield from _bind(name, taken, given, place, _GIVEN.get(registry, ()))
     yield from _missing(name, found, given, place, registry)
 
 
 def _bind(
     name: str,
-    taken: dict[str, inspect.Parameter | None] | None,
+    taken: dict[Any, inspect.Parameter | None],
     given: Mapping,
     place: str,
     filled: Iterable[str] = (),
 ) -> Iterator[tuple[str, str]]:
     """Compare the keys and values of a dict with the parameters of its class."""
-    if taken is None:
-        return
     for key, value in given.items():
-        if key not in taken:
+        if key not in taken and ... not in taken:
             options = [option for option in taken if option not in filled]
             hint = similar(str(key), options) or f' Options: {", ".join(options)}.'
             yield (
                 f'{place}.{key}',
                 f'{name} has no option {key!r} (value {value!r} in the config).{hint}',
             )
-        elif taken[key] is not None:
+        elif taken.get(key) is not None:
             wrong = _misfit(value, taken[key])
             if wrong:
                 yield f'{place}.{key}', f'{name} takes {wrong}, got {value!r}'
@@ -368,16 +364,19 @@ def _missing(
 
 
 @functools.cache
-def _parameters(found: Any) -> dict[str, inspect.Parameter] | None:
-    """Return what a class takes, with what its bases take behind ``**``; None: all."""
-    taken: dict[str, inspect.Parameter] = {}
+def _parameters(found: Any) -> dict[Any, inspect.Parameter | None]:
+    """Return what a class takes, with what its bases take behind ``**``.
+
+    With the key ``...`` it takes others as well.
+    """
+    taken: dict[Any, inspect.Parameter | None] = {}
     chain = found.__mro__ if inspect.isclass(found) else [found]
     for item in chain:
         function = vars(item).get('__init__') if inspect.isclass(item) else item
         if function is None:
             continue
         if item is object:
-            return None  # whatever is behind ** goes where nobody can tell
+            break
         rest = None
         for key, parameter in _signature(
             function, vars(item) if function is not item else {}
@@ -396,9 +395,9 @@ def _parameters(found: Any) -> dict[str, inspect.Parameter] | None:
             return taken
         popped = _popped(function, rest)
         if popped is None:
-            return None
+            break
         taken.update(dict.fromkeys(popped - set(taken)))
-    return None
+    return {**taken, ...: None}  # what is behind ** goes where nobody can tell
 
 
 def _signature(
