@@ -28,6 +28,7 @@ _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 _HEADS = ('head', 'decode_head', 'auxiliary_head')
 #: In the names of heads that classify masks: these have a class for no mask as well.
 _MASKS = ('MaskFormer', 'Mask2Former', 'SideAdapter')
+_TO_ZERO = ('CosineAnnealingLR', 'PolyLR')
 _REFUSALS = (LookupError, TypeError, ValueError, AssertionError, RuntimeError)
 #: Where the metrics are that work on what is invented here.
 _METRICS = ('mmpretrain.evaluation', 'mmseg.evaluation')
@@ -70,6 +71,30 @@ def lengths(config: Config) -> Problems:
             yield from _count(value, f'model.backbone.arch.{key}')
     for place, text in _count(loop.get('val_interval', 1), 'train_cfg.val_interval'):
         yield place, f'{text} To train without validation add --no-validate.'
+
+
+def schedule(config: Config) -> Problems:
+    """The learning rate is not 0 for the rest of a training."""
+    loop, steps = config.get('train_cfg') or {}, config.get('param_scheduler') or []
+    epochs = loop.get('max_epochs')
+    total = epochs or loop.get('max_iters')
+    steps = [steps] if isinstance(steps, Mapping) else list(steps)
+    ends = [
+        step.get('end') for step in steps if step.get('by_epoch', True) == bool(epochs)
+    ]
+    if not total or not ends or len(ends) < len(steps) or None in ends:
+        return
+    last = steps[ends.index(max(ends))]
+    name = str(last.get('type')).rpartition('.')[2]
+    floor = last.get('eta_min') or last.get('eta_min_ratio')
+    if name in _TO_ZERO and not floor and max(ends) < total:
+        unit = 'epochs' if epochs else 'iters'
+        yield (
+            'param_scheduler',
+            f'{name} ends at end={max(ends)} with a learning rate of 0, but '
+            f'train_cfg.max_{unit}={total}: nothing would be learned in the rest. Set '
+            f'end (and T_max) for {total}, or eta_min.',
+        )
 
 
 def heads(config: Config) -> Problems:
@@ -219,7 +244,7 @@ def _segmented(classes: int) -> Any:
 
 
 #: Each yields places of a config and what is wrong there.
-RULES = (loaders, lengths, heads, sliding, mixing, metrics)
+RULES = (loaders, lengths, schedule, heads, sliding, mixing, metrics)
 
 
 def check_runner(runner: Runner) -> None:

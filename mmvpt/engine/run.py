@@ -260,6 +260,7 @@ def _set_start(
         config.resume, config.load_from = True, str(resume)
     if config.get('resume'):
         add_hook(config, 'mmvpt.CompleteWeightsHook')
+        add_hook(config, 'mmvpt.ResumeHook')
     elif is_first:
         clear_for_fresh_run(config.work_dir, overwrite)
 

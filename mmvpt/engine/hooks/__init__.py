@@ -15,6 +15,7 @@ from .prompt_init_hook import PromptInitHook
 from .prompt_loss_hook import PromptLossHook
 from .prompt_relocation_hook import PromptRelocationHook
 from .prompt_visualization_hook import PromptVisualizationHook
+from .resume_hook import ResumeHook
 from .seed_hook import SeedHook
 from .tuned_parameters_hook import TunedParametersHook
 
@@ -32,6 +33,7 @@ __all__ = [
     'PromptLossHook',
     'PromptRelocationHook',
     'PromptVisualizationHook',
+    'ResumeHook',
     'SeedHook',
     'SemanticMappingHook',
     'TunedParametersHook',
