@@ -79,10 +79,11 @@ def schedule(config: Config) -> Problems:
     epochs = loop.get('max_epochs')
     total = epochs or loop.get('max_iters')
     steps = [steps] if isinstance(steps, Mapping) else list(steps)
-    ends = [
-        step.get('end') for step in steps if step.get('by_epoch', True) == bool(epochs)
-    ]
-    if not total or not ends or len(ends) < len(steps) or None in ends:
+    steps = [s for s in steps if isinstance(s, Mapping)]
+    ends = [s.get('end') for s in steps if s.get('by_epoch', True) == bool(epochs)]
+    if not isinstance(total, int) or not ends or len(ends) < len(steps):
+        return
+    if not all(isinstance(end, int) for end in ends):
         return
     last = steps[ends.index(max(ends))]
     name = str(last.get('type')).rpartition('.')[2]

@@ -121,6 +121,11 @@ def _name_run(config: Config, work_dir: str | os.PathLike | None) -> None:
         config.work_dir = str(work_dir)
     elif config.get('work_dir') is None:
         config.work_dir = str(Path('work_dirs') / name)
+    if Path(config.work_dir).exists() and not Path(config.work_dir).is_dir():
+        raise UserError(
+            f'--work-dir {config.work_dir} is a file, where a folder is needed. Choose '
+            'another one.'
+        )
     run = next(_RUNS)
     config.experiment_name = config.get('experiment_name') or (
         name + (f'-{run}' if run else '')

@@ -29,7 +29,7 @@ CONFIGS = {
     'img_size': (['img_size=30'], 'img_size=30', 'a multiple such as 32'),
     'img_size text': (['img_size=big'], "got 'big'", 'one integer or'),
     'backbone key': (['pooing=cls'], "'pooing'", "Did you mean 'pooling'"),
-    'arch': (['arch=vit-x'], "'vit-x'", "'vit-b', 'vit-h'"),
+    'arch': (['arch=vit-x'], "'vit-x'", "'vit-b'"),
     'arch key': (['arch.depth=3'], "'depth': 3", "exactly the keys .*'num_layers'"),
     'tunable': (['tunable=bais'], "'bais'", "'bias', 'norm'"),
     'init_cfg key': (

@@ -99,7 +99,7 @@ def _check_position(runner: Runner, meta: Mapping, unit: str) -> None:
     if length and not meta['epoch'] <= meta['iter'] / length <= meta['epoch'] + 1:
         raise UserError(
             f'an epoch has {length} iterations, but the checkpoint made {meta["iter"]} '
-            f'in {meta["epoch"]} epochs: the images, train_dataloader.batch_size or the '
+            f'in {meta["epoch"]} epochs: images, train_dataloader.batch_size or the '
             f'number of processes are others. {AFRESH}'
         )
 
@@ -109,9 +109,7 @@ def _plan_anew(runner: Runner, checkpoint: dict, changed: str) -> None:
     meta = checkpoint['meta']
     schedulers, optimizer = runner.param_schedulers, runner.optim_wrapper
     if not isinstance(schedulers, list) or not hasattr(optimizer, 'param_groups'):
-        raise UserError(
-            f'{changed}: several schedules cannot be planned anew. {AFRESH}'
-        )
+        raise UserError(f'{changed}: such schedules cannot be planned anew. {AFRESH}')
     length = max(1, len(runner.train_loop.dataloader))
     names = {scheduler.param_name for scheduler in schedulers} | {'initial_lr'}
     saved = checkpoint['optimizer']['param_groups']
