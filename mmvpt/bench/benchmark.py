@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +32,6 @@ from .suites import Cell, Suite, load_suite
 if TYPE_CHECKING:  # a command without a search needs no Optuna
     from .study import Search
 
-PLACE = ('done', 'total')
 RUN_FINAL = 'mmvpt.bench.finals:run_final'
 
 
@@ -116,8 +113,7 @@ class Finals(Source):
         settings: What the command line says.
         chosen: Returns the settings of the search; None while it is under way. Raises
             UserError if it failed.
-        say: Prints a line.
-        tally: Counts what is left of the command.
+        peers: The final runs of all cells.
         predictions: Seeds of which the test predictions are kept.
         function: What runs one.
     """
@@ -127,25 +123,15 @@ class Finals(Source):
         cell: Cell,
         settings: Settings,
         chosen: Callable[[], Mapping[str, Any] | None],
-        say: Callable[[str], None],
-        tally: progress.Tally,
+        peers: Sequence[Finals] = (),
         predictions: Sequence[int] = (),
         function: str = RUN_FINAL,
     ) -> None:
+        super().__init__(len(settings.seeds))
         self.cell, self.settings, self.function = cell, settings, function
-        self.failures: list[str] = []
         self.records: dict[int, dict] = {}
-        self.seconds: list[float] = []
-        self.total, self.done = len(settings.seeds), 0
-        self._tally = tally
-        self._tally.sources.append(self)
-        self._chosen, self.say, self._predictions = chosen, say, predictions
+        self._chosen, self._peers, self._predictions = chosen, peers, predictions
         self._waiting = list(settings.seeds)
-
-    @property
-    def over(self) -> bool:
-        """Whether every run has ended."""
-        return self.done == self.total
 
     def next_job(self) -> Job | None:
         """Return the next run once the settings are known."""
@@ -177,36 +163,27 @@ class Finals(Source):
         self.failures.append(label + why)
         self.done += len(self._waiting)
         self._waiting = []
-        self.say(f'{label}no final run, {why.splitlines()[0]}')
+        detail(f'{label}no final run, {why.splitlines()[0]}')
 
-    def succeeded(self, job: Job, result: dict[str, Any]) -> None:
+    def succeeded(self, job: Job, result: dict[str, Any]) -> str:
         """Keep a record."""
         self.records[job.key] = result
         seconds = result['measured']['seconds']
         self.seconds.append(seconds)
         value = result['metrics']['test'][result['metric']]
-        self._end(job, f'test {value:.1f} ({seconds:.0f} s)')
+        return self._end(job, f'test {value:.1f} ({seconds:.0f} s)')
 
-    def failed(self, job: Job, why: str) -> None:
+    def failed(self, job: Job, why: str) -> str:
         """Keep the reason."""
         self.failures.append(f'{job.name}: {why}')
-        self._end(job, f'failed, {why.splitlines()[0]}')
+        return self._end(job, f'failed, {why.splitlines()[0]}')
 
-    def _end(self, job: Job, how: str) -> None:
+    def _end(self, job: Job, how: str) -> str:
         self.done += 1
-        finals = [s for s in self._tally.sources if isinstance(s, Finals)]
-        place = progress.place(*(sum(getattr(s, n) for s in finals) for n in PLACE))
-        self.say(f'{place} {job.name}: {how}{self._tally.left()}')
-
-
-@dataclass
-class _Searched:
-    """A search of a cell and what it found."""
-
-    search: Search
-    inspected: Mapping[str, Any]
-    start: float = field(default_factory=time.monotonic)
-    best: dict[str, Any] | None = None
+        done, total = (
+            sum(getattr(p, n) for p in self._peers) for n in ('done', 'total')
+        )
+        return f'{progress.place(done, total)} {job.name}: {how}'
 
 
 class Benchmark:
@@ -238,8 +215,7 @@ class Benchmark:
         self._searching = [c for c in self.cells if c.is_searched(search, protocol)]
         if search and not self._searching:
             raise UserError('no method of the suite has a space: give --space')
-        self._tally = progress.Tally(pool.size)
-        self._searches: dict[int, _Searched] = {}
+        self._searches: dict[int, Search] = {}
         self._failed: dict[int, str] = {}  # why a cell cannot run
 
     @property
@@ -299,9 +275,8 @@ class Benchmark:
                 continue
             inspected = found.results[id(cell)]
             with self._trying(cell):
-                about = self.settings, inspected, self.line, self._tally
-                search = make_search(cell, *about)
-                self._searches[id(cell)] = _Searched(search, inspected)
+                search = make_search(cell, self.settings, inspected)
+                self._searches[id(cell)] = search
 
     def preview(self) -> list[str]:
         """Print what is missing and its cost, by timing a few iterations of each cell.
@@ -314,7 +289,7 @@ class Benchmark:
         for cell in self._able(self.cells):
             runs = len(self._missing(cell))
             found = self._searches.get(id(cell))
-            trials = found.search.total - found.search.done if found else 0
+            trials = found.total - found.done if found else 0
             if trials or runs:
                 missing.append((cell, trials + runs, 'search' if trials else 'final'))
         if not missing:
@@ -345,14 +320,13 @@ class Benchmark:
         """Run all that is missing and return what failed."""
         self._prepare()
         cells = self._able(self.cells)
-        searches = [found.search for found in self._searches.values()]
-        self.finals = [
+        searches = list(self._searches.values())
+        self.finals += [
             Finals(
                 cell,
                 self.settings,
                 lambda cell=cell: self._chosen(cell),
-                self.line,
-                self._tally,
+                self.finals,
                 self.predictions,
             )
             for cell in cells
@@ -364,29 +338,21 @@ class Benchmark:
             f'{len(cells)} cells: {trials} trials, {runs} final runs, '
             f'protocol {self.settings.protocol.name}'
         )
-        with self._tally.shown():
-            run(self.pool, sources)
+        run(self.pool, sources, self.line)
         return self.failures
 
-    def _chosen(self, cell: Cell) -> dict[str, Any] | None:
+    def _chosen(self, cell: Cell) -> Mapping[str, Any] | None:
         """Return the settings of a cell; writes the record of its search."""
-        found = self._searches.get(id(cell))
-        if found is None:
+        search = self._searches.get(id(cell))
+        if search is None:
             return {}
-        if found.best is not None:
-            return found.best
-        if not found.search.over:
+        if not search.over:
             return None
-        if found.search.failures:
-            raise UserError('; '.join(found.search.failures))
-        record = write_search(
-            record_path(self.settings, cell, 'search'),
-            cell,
-            found.search,
-            found.inspected,
-            time.monotonic() - found.start,
-        )
-        found.best = record['best']['overrides']
-        shown = progress.show_settings(found.best) or 'as it is'
-        self.line(f'{cell.label}: chosen {shown}')
-        return found.best
+        if search.failures:
+            raise UserError('; '.join(search.failures))
+        if search.chosen is None:
+            path = record_path(self.settings, cell, 'search')
+            search.chosen = write_search(path, search)['best']['overrides']
+            shown = progress.show_settings(search.chosen) or 'as it is'
+            self.line(f'{cell.label}: chosen {shown}')
+        return search.chosen

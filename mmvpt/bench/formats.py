@@ -27,10 +27,7 @@ LATEX_HEAD = (
     '% Needs \\usepackage{booktabs}, and for \\resizebox and \\rotatebox\n'
     '% \\usepackage{graphicx}.\n\n'
 )
-_SCALED = (
-    '\\scriptsize\\setlength{\\tabcolsep}{2pt}',
-    '\\resizebox{\\textwidth}{!}{%',
-)
+_SCALED = ('\\scriptsize\\setlength{\\tabcolsep}{2pt}', '\\resizebox{\\textwidth}{!}{%')
 
 
 def latex(rows: Sequence[Sequence[str]], caption: str) -> str:

@@ -103,10 +103,7 @@ class Pool(AbstractContextManager):
     """
 
     def __init__(
-        self,
-        workers: int,
-        devices: Sequence[str] | None = None,
-        context: str = 'spawn',
+        self, workers: int, devices: Sequence[str] | None = None, context: str = 'spawn'
     ) -> None:
         if workers < 1:
             raise UserError(f'--workers must be at least 1, got {workers}')

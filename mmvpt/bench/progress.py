@@ -4,13 +4,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-
-from rich.progress import Progress
-
-from mmvpt.display import progress_bar
 
 from .strategies import Outcome, curve
 
@@ -18,42 +13,20 @@ if TYPE_CHECKING:
     from .scheduler import Source
 
 
-class Tally:
-    """What a command has done, and what is left of it.
+def time_left(sources: Sequence[Source], workers: int) -> str:
+    """Return ', about 23 min left'; '' at the end, or if no time is known.
 
     Args:
+        sources: A source of which no job has ended counts with the mean of all others.
         workers: How many jobs run side by side.
     """
-
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
-        self.sources: list[Source] = []  # those whose jobs count
-        self._bar: Progress | None = None
-
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Show a bar on a terminal while jobs run; lines appear above it."""
-        with progress_bar(self._sum('total'), 'trials and runs') as self._bar:
-            self.left()
-            yield
-
-    def _sum(self, name: str) -> int:
-        return sum(getattr(source, name) for source in self.sources)
-
-    def left(self) -> str:
-        """Return ', about 23 min left'; '' at the end, or if no time is known.
-
-        A source of which no job has ended counts with the mean of all others.
-        """
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self._sum('done'))
-        known = [s for source in self.sources for s in source.seconds]
-        total = sum(
-            statistics.fmean(source.seconds or known) * (source.total - source.done)
-            for source in self.sources
-            if known and not source.over
-        )
-        return f', about {_duration(total / self.workers)} left' if total else ''
+    known = [seconds for source in sources for seconds in source.seconds]
+    total = sum(
+        statistics.fmean(source.seconds or known) * (source.total - source.done)
+        for source in sources
+        if known and not source.over
+    )
+    return f', about {_duration(total / workers)} left' if total else ''
 
 
 def place(done: int, total: int) -> str:

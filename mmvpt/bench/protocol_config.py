@@ -29,10 +29,7 @@ from .space_keys import refuse_test_keys
 
 
 def protocol_config(
-    config: Config,
-    spec: Mapping[str, Any],
-    protocol: Protocol,
-    stage: str,
+    config: Config, spec: Mapping[str, Any], protocol: Protocol, stage: str
 ) -> dict[str, Any]:
     """Give a config its seed and data, and look for leaks on what then runs.
 

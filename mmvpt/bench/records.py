@@ -179,7 +179,7 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise FullDiskError(
                 f'the disk is full: {path} was not written, and nothing is left of it. '
-                'Make room and run the command again; what is finished is kept.',
+                'Make room and run the command again; what is finished is kept.'
             ) from error
         raise
 

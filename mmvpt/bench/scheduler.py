@@ -4,82 +4,97 @@
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from mmvpt.display import progress_bar
 from mmvpt.errors import UserError
 
+from .console import detail
 from .pool import Job, Pool
+from .progress import time_left
 
 #: How often a job's process may die before the job counts as failed.
 MAX_DEATHS = 5
 
 
-class Source(ABC):
-    """Something that has jobs to be done."""
+class Source:
+    """Something that has jobs to be done.
 
-    failures: list[str]
-    seconds: Sequence[float] = ()  # what its jobs took
-    total: int  # number of its jobs
-    done: int  # how many of them have ended
+    Args:
+        total: Number of its jobs.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
+        self.failures: list[str] = []
+        self.seconds: list[float] = []  # what its jobs took
 
     @property
-    @abstractmethod
     def over(self) -> bool:
         """Whether there is nothing more to do."""
+        return self.done == self.total
 
-    @abstractmethod
     def next_job(self) -> Job | None:
         """Return a job that can start now, or None."""
+        raise NotImplementedError
 
-    @abstractmethod
-    def succeeded(self, job: Job, result: Any) -> None:
-        """Hear what a job returned."""
+    def succeeded(self, job: Job, result: Any) -> str | None:
+        """Hear what a job returned, and say something about it or not."""
+        raise NotImplementedError
 
-    @abstractmethod
-    def failed(self, job: Job, why: str) -> None:
-        """Hear why a job failed."""
+    def failed(self, job: Job, why: str) -> str | None:
+        """Hear why a job failed, and say something about it or not."""
+        raise NotImplementedError
 
-    def tick(self) -> None:  # noqa: B027  (nothing, by default)
+    def tick(self) -> None:
         """Do what is to be done from time to time."""
 
-    def close(self) -> None:  # noqa: B027
+    def close(self) -> None:
         """Give up what runs: the command ends."""
 
-    def say(self, line: str) -> None:  # noqa: B027
-        """Print a line."""
 
-
-def run(pool: Pool, sources: Sequence[Source], poll: float = 1.0) -> None:
+def run(
+    pool: Pool,
+    sources: Sequence[Source],
+    say: Callable[[str], None] = detail,
+    poll: float = 1.0,
+) -> None:
     """Run the jobs of all sources, those of the first source first.
 
     A job whose process died is tried again. One that ran out of memory, or whose
-    processes died twice, waits until nothing else can run, and then runs alone.
+    processes died twice, waits until nothing else can run, and then runs alone. A
+    terminal shows a bar meanwhile, below the lines.
 
     Args:
         pool: The workers.
         sources: What has jobs.
+        say: Prints a line.
         poll: Seconds between looks for work that other commands leave.
     """
     again: list[Job] = []
+    bar = progress_bar(sum(source.total for source in sources), 'trials and runs')
     try:
-        while True:
-            for source in sources:
-                source.tick()
-            while (job := _next(pool, sources, again)) is not None:
-                pool.submit(job)
-            if not pool.running:
-                if all(source.over for source in sources):
-                    return
-                time.sleep(poll)  # other commands have the trials that we wait for
-            for job, outcome, result in pool.wait(poll):
-                if outcome == 'done':
-                    job.source.succeeded(job, result)
-                elif _deserves_another(job, outcome, result, pool.shares):
-                    again.append(job)
-                else:
-                    job.source.failed(job, _worded(outcome, result))
+        with bar:
+            while True:
+                for source in sources:
+                    source.tick()
+                while (job := _next(pool, sources, again)) is not None:
+                    pool.submit(job)
+                if not pool.running:
+                    if all(source.over for source in sources):
+                        return
+                    time.sleep(poll)  # other commands have what we wait for
+                for job, outcome, result in pool.wait(poll):
+                    if outcome == 'done':
+                        line = job.source.succeeded(job, result)
+                    elif line := _deserves_another(job, outcome, result, pool.shares):
+                        again.append(job)
+                    else:
+                        line = job.source.failed(job, _worded(outcome, result))
+                    bar.update(bar.task_ids[0], completed=sum(s.done for s in sources))
+                    if line:
+                        say(line + time_left(sources, pool.size))
     finally:
         for source in sources:
             source.close()
@@ -101,22 +116,19 @@ def _next(pool: Pool, sources: Sequence[Source], again: list[Job]) -> Job | None
     return again.pop(0) if again and not pool.running else None
 
 
-def _deserves_another(job: Job, outcome: str, why: str, shares: bool) -> bool:
-    """Decide whether a job is tried again, and whether alone."""
+def _deserves_another(job: Job, outcome: str, why: str, shares: bool) -> str | None:
+    """Return what to say if a job is tried again, perhaps alone; None if it is not."""
     if outcome == 'memory' and shares and not job.alone:
         job.alone = True
-        job.source.say(
+        return (
             f'{job.name}: out of memory; it is tried again with nothing beside it '
             '(fewer --workers may be faster)'
         )
-        return True
     if outcome != 'died':
-        return False
+        return None
     job.deaths += 1
     job.alone = job.deaths > 1
-    if job.deaths < MAX_DEATHS:
-        job.source.say(f'{job.name}: {why}; it is tried again')
-    return job.deaths < MAX_DEATHS
+    return f'{job.name}: {why}; it is tried again' if job.deaths < MAX_DEATHS else None
 
 
 def _worded(outcome: str, why: str) -> str:
@@ -135,25 +147,10 @@ class Batch(Source):
     """Some jobs whose results are all needed."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
+        super().__init__(len(jobs))
         self.results: dict[Any, Any] = {}
         self.failed_for: dict[Any, str] = {}  # why, by key
-        self.total = len(jobs)
         self._waiting = list(jobs)
-
-    @property
-    def failures(self) -> list[str]:
-        """Why jobs failed."""
-        return list(self.failed_for.values())
-
-    @property
-    def done(self) -> int:
-        """Number of jobs that have ended."""
-        return len(self.results) + len(self.failed_for)
-
-    @property
-    def over(self) -> bool:
-        """Whether all jobs have ended."""
-        return self.done == self.total
 
     def next_job(self) -> Job | None:
         """Return the next job."""
@@ -162,10 +159,12 @@ class Batch(Source):
     def succeeded(self, job: Job, result: Any) -> None:
         """Keep a result."""
         self.results[job.key] = result
+        self.done += 1
 
     def failed(self, job: Job, why: str) -> None:
         """Keep the reason."""
         self.failed_for[job.key] = why
+        self.done += 1
 
 
 def gather(pool: Pool, jobs: Sequence[Job]) -> Batch:
@@ -182,6 +181,6 @@ def result_of(pool: Pool, function: str, spec: dict[str, Any]) -> Any:
         UserError: If it failed.
     """
     batch = gather(pool, [Job(function, spec)])
-    if batch.failures:
-        raise UserError(batch.failures[0])
+    if batch.failed_for:
+        raise UserError(batch.failed_for[None])
     return batch.results[None]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,13 +67,11 @@ def search(
     cell = _cell(config, cfg_options or {}, varied, metric)
     seed = how.get('search_seed', 0)
     settings = Settings(get_protocol(protocol), folder, (seed,), **how)
-    start = time.monotonic()
     with Pool(workers, devices) as pool:
         spec = search_spec(cell, settings, varied)
         say(f'Looking at the data of {config}')
         inspected = result_of(pool, f'{TRIALS}:inspect_search', spec)
-        tally = progress.Tally(pool.size)
-        found = make_search(cell, settings, inspected, detail, tally)
+        found = make_search(cell, settings, inspected)
         left = found.total - found.done
         if left and not found.over:
             say('Timing a few iterations')
@@ -83,15 +81,13 @@ def search(
         if preview:
             return None
         say(f'{found.total} trials, {found.done} are done')
-        with tally.shown():
-            run(pool, [found])
+        run(pool, [found])
     if found.failures:
         raise UserError(
             '\n'.join(found.failures)
             + '\nRun the command again to try what failed once more.'
         )
-    path = record_path(settings, cell, 'search')
-    record = write_search(path, cell, found, inspected, time.monotonic() - start)
+    record = write_search(record_path(settings, cell, 'search'), found)
     best = write_config(folder / 'best.py', config, record)
     say(
         f'best {record["metric"]} on validation {record["best"]["value"]:.2f}: '
@@ -112,21 +108,13 @@ def _cell(
     return Cell(*names, options, space, metric)
 
 
-def make_search(
-    cell: Cell,
-    settings: Settings,
-    inspected: Mapping[str, Any],
-    line: Callable[[str], None],
-    tally: progress.Tally,
-) -> Search:
+def make_search(cell: Cell, settings: Settings, inspected: Mapping[str, Any]) -> Search:
     """Join or start the search of a cell.
 
     Args:
         cell: The cell.
         settings: What the command line says.
         inspected: What ``inspect_search`` returned.
-        line: Prints a line.
-        tally: Counts what is left of the command.
     """
     from .storage import Storage
     from .study import Search, Study
@@ -148,10 +136,9 @@ def make_search(
     study = Study(
         Storage.at(settings.storage), name, _mark(spec, strategy, inspected), strategy
     )
-    function = f'{TRIALS}:run_trial'
-    return Search(
-        study, function, spec, lambda text: line(f'{cell.label}: {text}'), tally
-    )
+    search = Search(study, f'{TRIALS}:run_trial', spec, cell.label)
+    search.inspected = inspected
+    return search
 
 
 def _mark(spec: Mapping, strategy: Strategy, inspected: Mapping) -> str:
@@ -165,24 +152,20 @@ def _mark(spec: Mapping, strategy: Strategy, inspected: Mapping) -> str:
     )
 
 
-def write_search(
-    path: Path, cell: Cell, search: Search, inspected: Mapping[str, Any], seconds: float
-) -> dict[str, Any]:
+def write_search(path: Path, search: Search) -> dict[str, Any]:
     """Write the record of a complete search and return it.
 
     A record of the same trials is kept: it tells what they cost, and with which code.
 
     Args:
         path: The file.
-        cell: What was searched.
         search: The search.
-        inspected: What ``inspect_search`` returned.
-        seconds: Length of the command.
 
     Raises:
         UserError: If every trial diverged.
     """
     strategy, outcomes = search.strategy, search.outcomes
+    inspected = search.inspected
     trials = [
         dict(
             vars(outcomes[planned.slot]),
@@ -195,7 +178,7 @@ def write_search(
     best = strategy.best(outcomes)
     if best is None:
         raise UserError(
-            f'{cell.label}: none of {len(trials)} trials came to its end '
+            f'{search.label}: none of {len(trials)} trials came to its end '
             'with a finite loss. Search smaller learning rates.'
         )
     mark = _mark(search.spec, strategy, inspected)
@@ -211,7 +194,7 @@ def write_search(
         best=trials[best.slot],
         **{name: inspected[name] for name in ('protocol', 'data', 'code')},
         measured=dict(
-            seconds=seconds,
+            seconds=time.monotonic() - search.start,
             peak_memory=None,
             device=inspected['device'],
             finished=now(),

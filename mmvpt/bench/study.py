@@ -15,13 +15,13 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from .pool import Job
-from .progress import Tally, place, show_settings
+from .progress import place, show_settings
 from .scheduler import Source
 from .settings import OtherSearchError, StorageError
 from .storage import Storage, optuna
@@ -71,6 +71,7 @@ class Study:
         self.owner = f'{socket.gethostname()}/{os.getpid()}'
         self.outcomes: dict[int, Outcome] = {}
         self.complete = False
+        self._mine: set[int] = set()  # trials that this process runs
         self._study = self._join(fingerprint)
         self.look()
 
@@ -96,7 +97,7 @@ class Study:
 
     @_locked
     def look(self) -> None:
-        """Read what has ended, give up what is dead, enqueue what is missing.
+        """Show life, read what ended, give up what is dead, enqueue what is missing.
 
         Raises:
             OtherSearchError: If something else was tried than what is planned.
@@ -104,6 +105,8 @@ class Study:
         self._look()
 
     def _look(self) -> list[optuna.trial.FrozenTrial]:
+        for trial_id in self._mine:
+            self.storage.backend.record_heartbeat(trial_id)
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
             optuna.storages.fail_stale_trials(self._study)
@@ -150,18 +153,13 @@ class Study:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of a heart-beat without optimize()
             trial = self._study.ask(distributions(self.strategy.space))
+        self._mine.add(trial._trial_id)
         self.storage.backend.record_heartbeat(trial._trial_id)
         trial.set_user_attr('owner', f'{trial.number} {self.owner}')
         slot = trial.user_attrs['slot']
         failed = [t for t in trials if t.state == TrialState.FAIL]
         attempt = sum(t.user_attrs['slot'] == slot for t in failed)
         return Claim(trial, self.strategy.planned[slot], attempt)
-
-    @_locked
-    def beat(self, claims: Sequence[Claim]) -> None:
-        """Show that trials of this process are alive."""
-        for claim in claims:
-            self.storage.backend.record_heartbeat(claim.trial._trial_id)
 
     @_locked
     def finish(self, claim: Claim, outcome: Outcome) -> bool:
@@ -179,6 +177,7 @@ class Study:
             complete = outcome.state == 'complete'
             state = TrialState.COMPLETE if complete else TrialState.PRUNED
             self._study.tell(trial, outcome.value if complete else None, state)
+        self._mine.discard(trial._trial_id)
         self._look()
         return counts
 
@@ -192,6 +191,7 @@ class Study:
         if self._is_running(claim.trial):
             claim.trial.set_user_attr('given_up', why[:500])
             self._study.tell(claim.trial, state=TrialState.FAIL)
+        self._mine.discard(claim.trial._trial_id)
 
 
 def _has_owner(trial: optuna.trial.FrozenTrial) -> bool:
@@ -217,8 +217,7 @@ class Search(Source):
             ``attempt``, ``overrides`` and ``thresholds`` and returns the fields of an
             ``Outcome`` and ``seconds``.
         spec: What all trials share.
-        say: Called with a line for each trial that ended.
-        tally: Counts what is left of the command.
+        label: What its lines begin with.
     """
 
     def __init__(
@@ -226,15 +225,16 @@ class Search(Source):
         study: Study,
         function: str,
         spec: Mapping[str, Any],
-        say: Callable[[str], None] = print,
-        tally: Tally | None = None,
+        label: str = 'search',
     ) -> None:
+        super().__init__(study.strategy.total)
         self.study, self.strategy = study, study.strategy
-        self.function, self.spec, self.say = function, dict(spec), say
-        self.tally = tally or Tally(1)
-        self.tally.sources.append(self)
-        self.failures: list[str] = []
-        self.seconds: list[float] = []
+        self.function, self.spec, self.label = function, dict(spec), label
+        self.done = len(study.outcomes)
+        #: What ``inspect_search`` returned, and the settings once they are chosen.
+        self.inspected: Mapping[str, Any] = {}
+        self.chosen: Mapping[str, Any] | None = None
+        self.start = time.monotonic()
         self._claims: dict[Job, Claim] = {}
         self._beaten = time.monotonic()
 
@@ -246,21 +246,12 @@ class Search(Source):
         except StorageError as error:
             if str(error) not in self.failures:
                 self.failures.append(str(error))
+        self.done = len(self.outcomes)
 
     @property
     def outcomes(self) -> dict[int, Outcome]:
         """How trials have ended, here or elsewhere, by slot."""
         return self.study.outcomes
-
-    @property
-    def total(self) -> int:
-        """Number of trials."""
-        return self.strategy.total
-
-    @property
-    def done(self) -> int:
-        """Number of trials that have ended."""
-        return len(self.outcomes)
 
     @property
     def over(self) -> bool:
@@ -273,7 +264,7 @@ class Search(Source):
         if self._claims and time.monotonic() > due:
             self._beaten = time.monotonic()
             with self._failing():
-                self.study.beat(list(self._claims.values()))
+                self.study.look()
 
     def next_job(self) -> Job | None:
         """Claim a trial."""
@@ -291,18 +282,18 @@ class Search(Source):
             overrides=self.strategy.space.overrides(planned.point),
             thresholds=dict(planned.thresholds),
         )
-        job = Job(self.function, spec, name=f'trial {planned.slot}')
+        job = Job(self.function, spec, name=f'{self.label}: trial {planned.slot}')
         self._claims[job] = claim
         return job
 
-    def succeeded(self, job: Job, result: Mapping[str, Any]) -> None:
+    def succeeded(self, job: Job, result: Mapping[str, Any]) -> str | None:
         """Record a trial."""
-        claim = self._claims.pop(job)
+        claim, counts = self._claims.pop(job), False
         outcome = Outcome(**{k: v for k, v in result.items() if k != 'seconds'})
         self.seconds.append(result['seconds'])
         with self._failing():
-            if self.study.finish(claim, outcome):
-                self.say(self._line(claim.planned, outcome))
+            counts = self.study.finish(claim, outcome)
+        return self._line(claim.planned, outcome) if counts else None
 
     def failed(self, job: Job, why: str) -> None:
         """Give a trial up, and the search."""
@@ -323,4 +314,4 @@ class Search(Source):
         line = f'{place(self.done, self.total)} {settings or "as it is"}: {value}'
         if best is not None:
             line += f', best {self.outcomes[best.slot].value:.2f}'
-        return line + self.tally.left()
+        return f'{self.label}: {line}'

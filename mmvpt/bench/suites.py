@@ -202,11 +202,12 @@ def _zoo_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suite
         plain = plain.removeprefix(prefix)
     tasks = [task for task in TASKS.values() if task.group in ZOO[name]]
     if every:
-        have = {m: _zoo_config(m, plain, tasks[0]) is not None for m in methods}
+        have = {m: all(_zoo_config(m, plain, task) for task in tasks) for m in methods}
         methods = _fitting(have, name, backbone)
     cells = {}
     for method in methods:
-        space = read_space(ROOT / SPACES / f'{ZOO_SPACES[method]}.py')
+        varied = ZOO_SPACES.get(method)  # released files run as they are
+        space = read_space(ROOT / SPACES / f'{varied}.py') if varied else None
         for task in tasks:
             found = _zoo_config(method, plain, task)
             if found is None:
@@ -225,7 +226,7 @@ def _zoo_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suite
 
 
 def _fitting(have: Mapping[str, bool], suite: str, backbone: str) -> list[str]:
-    """Return those of all methods that have configs for a backbone; name the others."""
+    """Return those of all methods that have every config; name the others."""
     methods = [method for method, fits in have.items() if fits]
     if not methods:
         raise UserError(f'no method of {suite} has a config for backbone {backbone!r}')

@@ -24,7 +24,6 @@ def session(folder, strategy, pause, url, finals=True):
     from mmvpt.bench import get_protocol
     from mmvpt.bench.benchmark import Finals
     from mmvpt.bench.pool import Pool
-    from mmvpt.bench.progress import Tally
     from mmvpt.bench.scheduler import run
     from mmvpt.bench.settings import Settings
     from mmvpt.bench.suites import Cell
@@ -47,8 +46,6 @@ def session(folder, strategy, pause, url, finals=True):
         cell,
         settings,
         chosen,
-        lambda _: None,
-        Tally(2),
         function='tests.bench.fake:final',
     )
     with Pool(2, context='fork') as pool:

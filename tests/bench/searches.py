@@ -18,7 +18,7 @@ def start_search(
     storage = Storage(url, beat=1, grace=grace)
     study = Study(storage, 'study', f'mark of {strategy}', plan)
     spec = dict(folder=str(folder), pause=pause)
-    return Search(study, function, spec, lambda _: None)
+    return Search(study, function, spec)
 
 
 def outcome_lines(search):

@@ -3,7 +3,7 @@
 
 from types import SimpleNamespace
 
-from mmvpt.bench.progress import Tally, show_settings
+from mmvpt.bench.progress import show_settings, time_left
 
 
 def test_settings_are_short():
@@ -27,17 +27,15 @@ def test_the_time_that_is_left():
     def source(total, done, seconds, over=False):
         return SimpleNamespace(total=total, done=done, seconds=seconds, over=over)
 
-    tally = Tally(2)
-    assert tally.left() == ''
-    tally.sources = [source(4, 0, [])]
-    assert tally.left() == '', 'nothing is known'
-    tally.sources = [
+    assert time_left([], 2) == ''
+    assert time_left([source(4, 0, [])], 2) == '', 'nothing is known'
+    sources = [
         source(24, 4, [50.0, 70.0]),  # 20 x 60
         source(10, 2, [100.0]),  # 8 x 100
         source(4, 0, []),  # 4 x the mean of all, 73.3
         source(9, 1, [500.0], over=True),  # failed
     ]
     known = (50 + 70 + 100 + 500) / 4
-    assert tally.left() == f', about {(1200 + 800 + 4 * known) / 2 / 60:.0f} min left'
-    tally.sources = [source(3, 3, [5.0], over=True)]
-    assert tally.left() == ''
+    minutes = (1200 + 800 + 4 * known) / 2 / 60
+    assert time_left(sources, 2) == f', about {minutes:.0f} min left'
+    assert time_left([source(3, 3, [5.0], over=True)], 2) == ''

@@ -79,7 +79,7 @@ def test_a_trial_whose_owner_is_silent_is_tried_again(url):
     age(one, lost, 8)
     assert two.claim().planned.slot == 1
     age(one, lost, 30)
-    one.beat([lost])
+    one.look()
     assert two.claim().planned.slot == 2
     age(one, lost, 30)
     again = two.claim()
@@ -89,6 +89,14 @@ def test_a_trial_whose_owner_is_silent_is_tried_again(url):
     assert not one.finish(lost, DONE), 'a trial that was given up counted'
     assert one.outcomes == {} and two.finish(again, DONE)
     assert two.outcomes == {0: DONE} and two.claim() is None
+
+
+def test_a_command_does_not_give_up_its_own_trials(url):
+    """However late it is, as on a machine that was asleep."""
+    one = study(url, grace=10)
+    mine = one.claim()
+    age(one, mine, 30)
+    assert one.claim().planned.slot == 1 and one.finish(mine, DONE)
 
 
 def die_at(url, owner, name, call=1):
@@ -136,8 +144,8 @@ def test_a_retry_that_is_killed_before_it_is_enqueued(url):
 
 def test_a_copied_owner_is_nobody(url):
     """Optuna's retry copies attributes; the copy may be claimed by a dying session."""
-    one = study(url, grace=10)
-    age(one, one.claim(), 30)
+    lost, one = study(url, grace=10), study(url, grace=10)
+    age(one, lost.claim(), 30)
     one.look()
     copy = one._study.get_trials(states=(WAITING,))[-1]
     assert copy.user_attrs['owner'].startswith('0 ')
@@ -147,11 +155,11 @@ def test_a_copied_owner_is_nobody(url):
 
 def test_a_session_that_ends_leaves_its_trials_to_others_at_once(tmp_path, url):
     search = start_search(tmp_path, url, 'grid')
-    assert search.next_job().name == 'trial 0'
+    assert search.next_job().name == 'search: trial 0'
     search.close()
     assert start_search(tmp_path, url, 'grid').next_job().spec['attempt'] == 0
     slots = [start_search(tmp_path, url, 'grid').next_job().name for _ in range(14)]
-    assert slots[-1] == 'trial 0'
+    assert slots[-1] == 'search: trial 0'
 
 
 def _claim_all(url, pipe, start):
@@ -249,7 +257,7 @@ def test_a_storage_that_is_lost_for_a_moment(url, monkeypatch):
     claim = one.claim()
     assert claim.planned.slot == 0 and pauses == [1.0, 2.0]
     lose(monkeypatch, one.storage.backend, 'record_heartbeat', 3)
-    one.beat([claim])
+    one.look()
     lose(monkeypatch, one._study, 'tell', 3)
     assert one.finish(claim, DONE) and one.outcomes == {0: DONE}
     lose(monkeypatch, one._study, 'get_trials', 9)

@@ -71,7 +71,7 @@ def test_unknown_names(arguments, message):
 @pytest.mark.parametrize(
     'backbone, others',
     [
-        ('vit-b_in21k', {'gatedvpt'}),
+        ('vit-b_in21k', {'gatedvpt', 'davpt-released'}),
         ('mae', {'linear', 'linear-converged', 'mlp', 'full', 'bias', 'partial-1'}),
     ],
 )
@@ -81,8 +81,8 @@ def test_all_methods_are_those_with_configs(backbone, others, capsys):
     assert 'Left out' in said and all(method in said for method in others)
     assert not others & set(suite.methods)
     if backbone == 'mae':
-        others |= {'lora', 'adapter-plus', 'ssf'}
-    assert {*suite.methods, *others} == set(ZOO_SPACES)
+        others |= {'lora', 'adapter-plus', 'ssf', 'davpt-released'}
+    assert {*suite.methods, *others} == {*ZOO_SPACES, 'davpt-released'}
     assert len(suite.cells) == 19 * len(suite.methods)
     with pytest.raises(ValueError, match='has no config for backbone'):
         load_suite('vtab', sorted(others), backbone)
@@ -100,7 +100,9 @@ def test_spaces_of_the_zoo_fit_every_method(backbone):
     for suite, task in (('vtab', 'vtab-dtd'), ('fgvc', 'flowers')):
         for cell in load_suite(suite, ['all'], backbone, [task]).cells.values():
             config = load_config(str(ROOT / cell.config), dict(cell.options))
-            check_keys(config, {k for d in cell.space.dimensions for k in d.keys()})
+            assert (cell.space is None) == (cell.method == 'davpt-released')
+            varied = cell.space.dimensions if cell.space else ()
+            check_keys(config, {key for d in varied for key in d.keys()})
 
 
 def test_the_converged_probe_is_always_searched(tmp_path):
@@ -213,7 +215,9 @@ def test_shipped_suites(name):
     for cell in load_suite(name, ['all'], None).cells.values():
         config = load_config(str(ROOT / cell.config))
         if cell.space:
-            check_keys(config, {k for d in cell.space.dimensions for k in d.keys()})
+            assert (cell.space is None) == (cell.method == 'davpt-released')
+            varied = cell.space.dimensions if cell.space else ()
+            check_keys(config, {key for d in varied for key in d.keys()})
 
 
 def test_names_of_files():

@@ -13,11 +13,7 @@ from collections.abc import Sequence
 
 import torch
 
-from mmvpt.engine.guidance.clustering import (
-    class_means,
-    cosine_kmeans,
-    normalize_rows,
-)
+from mmvpt.engine.guidance.clustering import class_means, cosine_kmeans, normalize_rows
 
 
 def main(argv: Sequence[str] | None = None) -> list[float]:
