@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from .tables import (
     BACKBONES,
@@ -26,7 +27,7 @@ README = 'docs/methods/gated.md'
 METHODS = {'gatedvpt': 'Gated Prompt Tuning'}
 
 #: What each backbone's features are: the released code's "original" pooling.
-POOLING = {
+POOLING: dict[str, dict[str, Any]] = {
     'mae': dict(
         pooling='prompts_and_patches',
         norm_before_pool=False,

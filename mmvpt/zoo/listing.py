@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -64,7 +64,7 @@ def counts(root: Path, methods: Sequence[ModuleType]) -> list[str]:
     return lines
 
 
-def _others(root: Path, method: ModuleType, present: Sequence[str]) -> list[str]:
+def _others(root: Path, method: ModuleType, present: Collection[str]) -> list[str]:
     """Return the paths of the configs of a folder that no table has."""
     paths = sorted((root / 'configs' / method.FOLDER).glob('*.py'))
     names = [path.relative_to(root).as_posix() for path in paths]

@@ -70,8 +70,8 @@ def one_line(value: Any) -> str:
     if isinstance(value, list):
         return f'[{", ".join(map(one_line, value))}]'
     if isinstance(value, tuple):
-        items = ', '.join(map(one_line, value))
-        return f'({items},)' if len(value) == 1 else f'({items})'
+        joined = ', '.join(map(one_line, value))
+        return f'({joined},)' if len(value) == 1 else f'({joined})'
     return repr(value)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from .tables import (
     BACKBONES,
@@ -27,7 +28,7 @@ README = 'docs/methods/vapt.md'
 METHODS = {'vapt': 'VAPT'}
 
 CLS = dict(pooling='cls', final_norm='pretrained')
-POOLING = {
+POOLING: dict[str, dict[str, Any]] = {
     'in21k': CLS,
     'mae': dict(
         pooling='prompts_and_patches',

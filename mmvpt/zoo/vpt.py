@@ -46,13 +46,13 @@ def configs() -> Iterator[Config]:
                     for scope in (task.name, task.benchmark)
                 ]
                 row = next(filter(None, own), None)
-                lent = row is None
-                if lent:
-                    supervised = (task.name, task.benchmark)
-                    found = (rows.get((method, 'in21k', s)) for s in supervised)
-                    row = next(filter(None, found))
-                    row = dict(row, lr='', weight_decay='')
-                yield _config(method, backbone, task, row, lent)
+                if row is not None:
+                    yield _config(method, backbone, task, row, lent=False)
+                    continue
+                supervised = (task.name, task.benchmark)
+                found = (rows.get((method, 'in21k', s)) for s in supervised)
+                row = dict(next(filter(None, found)), lr='', weight_decay='')
+                yield _config(method, backbone, task, row, lent=True)
 
 
 def _config(

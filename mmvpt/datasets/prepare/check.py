@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmvpt.datasets.fgvc import FGVC
 from mmvpt.datasets.vtab1k import VTAB1k
@@ -145,7 +145,8 @@ def _read_vtab(task: Task, folder: Path) -> dict[str, list[Image]]:
 
 def _read_fgvc(task: Task, folder: Path) -> dict[str, list[Image]]:
     def split(name: str) -> list[Image]:
-        options = dict(num_classes=task.num_classes, pipeline=[], lazy_init=True)
+        options: dict[str, Any] = dict(pipeline=[], lazy_init=True)
+        options['num_classes'] = task.num_classes
         dataset = FGVC(task.name, name, folder, **options)
         root = dataset.image_dir()
         return [Image(root / e.path, e.label) for e in dataset.read_entries()]

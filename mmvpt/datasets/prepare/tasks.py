@@ -31,6 +31,7 @@ ORDERED = 'the order of TensorFlow Datasets; agrees with the lists published wit
 def _task(name: str, facts: Mapping[str, Any]) -> Task:
     """Return a task from its entry in ``tasks.yml``."""
     facts = dict(facts)
+    place: dict[str, Any]
     options = dict(facts.pop('options', {}))
     if 'list_key' in options:
         options['list_key'] = LIST_KEYS[options['list_key']]

@@ -41,7 +41,7 @@ class BilinearResize(BaseTransform):
                 f'scale must be (width, height) in pixels, such as (224, 224); got '
                 f'{scale!r}.'
             )
-        self.scale = tuple(scale)
+        self.scale = (sides[0], sides[1])
         self.half_pixel_centers = half_pixel_centers
 
     def transform(self, results: dict) -> dict:
@@ -77,10 +77,8 @@ def bilinear(image: np.ndarray, scale: tuple[int, int]) -> np.ndarray:
         lower = position.astype(np.intp)
         upper = np.minimum(lower + 1, source - 1)
         part = position - lower.astype(np.float32)
-        low, high = (
-            image.take(index, axis=axis).astype(np.float32, copy=False)
-            for index in (lower, upper)
-        )
+        low: np.ndarray = image.take(lower, axis=axis).astype(np.float32, copy=False)
+        high: np.ndarray = image.take(upper, axis=axis).astype(np.float32, copy=False)
         high -= low
         high *= part.reshape(-1, *[1] * (image.ndim - 1 - axis))
         high += low
