@@ -21,6 +21,12 @@ METHODS = {
         prompt=dict(type='DistributionAwarePrompt', num_classes=6, mapping='auto'),
         tunable='davpt+',
     ),
+    'e2vpt': dict(prompt=dict(type='KeyValuePrompt', num_tokens=2, num_key_values=2)),
+    'cvpt': dict(prompt=dict(type='CrossPrompt', num_tokens=2)),
+    'rein': dict(
+        prompt=dict(type='RefiningPrompt', num_tokens=4, rank=2), pooling='patches'
+    ),
+    'sa2vp': dict(prompt=dict(type='SpatialPrompt', rank=2)),
     'fresh norm': dict(prompt=None, final_norm='fresh-trained', pooling='patches'),
 }
 

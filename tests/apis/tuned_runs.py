@@ -29,6 +29,10 @@ PROMPTS = {
     'gated': dict(type='GatedPrompt', num_tokens=3),
     'vapt': dict(type='AdaptivePrompt', num_tokens=3, kernel_size=2, bottleneck=4),
     'davpt-plus': dict(DAVPT, num_classes=3),
+    'e2vpt': dict(type='KeyValuePrompt', num_tokens=3, num_key_values=2),
+    'cvpt': dict(type='CrossPrompt', num_tokens=3),
+    'rein': dict(type='RefiningPrompt', num_tokens=4, rank=2),
+    'sa2vp': dict(type='SpatialPrompt', rank=2),
 }
 SEG_CLASSES = ('sky', 'road', 'tree', 'car')
 PALETTE = ((10, 20, 30), (200, 100, 0), (0, 160, 0), (0, 0, 250))

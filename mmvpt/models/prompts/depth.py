@@ -116,7 +116,7 @@ class DepthPrompt(BasePrompt):
         """
         if self.training and self.init_images != 0 and not self.started:
             self.not_started()
-        return self.rows(i, len(patches)) if i < self.num_prompted else left
+        return self.rows(i, patches.shape[0]) if i < self.num_prompted else left
 
     def not_started(self) -> None:
         """Say once that training runs though :meth:`initialise` never did."""

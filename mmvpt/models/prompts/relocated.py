@@ -96,7 +96,7 @@ class RelocatedPrompt(BasePrompt):
         rows = self._rows[i]
         if not rows:
             return None
-        return drop_for_each_image(self.tokens[rows], self.dropout, len(patches))
+        return drop_for_each_image(self.tokens[rows], self.dropout, patches.shape[0])
 
     def counts(self) -> Tensor:
         """Return how many prompts each layer has, (L,)."""

@@ -236,7 +236,8 @@ class Attention(BaseModule):
         """
         key_value = self.project(prompts, 1, 2)
         (rows, dims), (count, num) = x.shape[1:], prompts.shape[:2]
-        share = num * dims * count / x.shape[0]  # of moving, for each image
+        # Moving costs each image its share, little where all have the same prompts.
+        share = num * dims if count > 1 else 0
         cheap = self.num_heads * num * rows + share < rows * (dims + num)
         plain = isinstance(self.norm, nn.Identity) and is_plain_linear(self.proj)
         plain = plain and self.is_plain and not hasattr(self.qkv, 'adapter')
