@@ -61,4 +61,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 if __name__ == '__main__':
     from checkout import run_tool
 
-    run_tool(main, 'run the command again to continue')
+    run_tool(main)

@@ -36,4 +36,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 if __name__ == '__main__':
     from checkout import run_tool
 
-    run_tool(main, 'run the command again')
+    run_tool(main)

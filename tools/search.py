@@ -57,4 +57,4 @@ def main(argv: Sequence[str] | None = None) -> dict | None:
 if __name__ == '__main__':
     from checkout import run_tool
 
-    run_tool(main, 'run the command again to continue')
+    run_tool(main)

@@ -95,6 +95,8 @@ def run(
                     bar.update(bar.task_ids[0], completed=sum(s.done for s in sources))
                     if line:
                         say(line + time_left(sources, pool.size))
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt('run the command again to continue') from interrupt
     finally:
         for source in sources:
             source.close()
