@@ -377,8 +377,11 @@ class PromptedVisionTransformer(BaseModule):
         rotary, rope = self.rotary, None
         if rotary is not None:
             rope = rotation(
-                *(rotary, grid, self.num_extra_tokens),
-                *(self.embed_dims // self.arch_settings['num_heads'], tokens),
+                rotary,
+                grid,
+                self.num_extra_tokens,
+                self.embed_dims // self.arch_settings['num_heads'],
+                tokens,
                 torch.bfloat16 if self.rope_dtype == 'bfloat16' else None,
             )
         reads = Reads(num_extra=self.num_extra_tokens, grid=grid, rotation=rope)
@@ -434,7 +437,7 @@ class PromptedVisionTransformer(BaseModule):
 
         if self.is_static(i):
             prompts, attended = self.static_prompts.enter(
-                *(i, prompt, self.layers[i], reads, key_values, ask)
+                i, prompt, self.layers[i], reads, key_values, ask
             )
         else:
             prompts, attended = ask(), None
@@ -467,8 +470,15 @@ class PromptedVisionTransformer(BaseModule):
     def _run_layer(self, state: State) -> Tensor | tuple[Tensor | None, ...]:
         i, reads, prompt = state.layer, state.reads, state.prompt
         found = run(
-            *(self.layers[i], state.tokens, state.prompts, state.attended),
-            *(state.key_values, state.temperature, None, state.companion, reads),
+            self.layers[i],
+            state.tokens,
+            state.prompts,
+            state.attended,
+            state.key_values,
+            state.temperature,
+            None,
+            state.companion,
+            reads,
         )
         if prompt is None or not prompt.refines or reads.cls_only:
             return found
