@@ -12,7 +12,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from mmvpt.zoo import baselines, davpt, field, gatedvpt, listing, vapt, vpt  # noqa: E402
+from mmvpt.zoo import (  # noqa: E402
+    baselines,
+    davpt,
+    field,
+    gatedvpt,
+    listing,
+    prompts,
+    vapt,
+    vpt,
+)
 
 METHODS = (
     vpt,
@@ -23,6 +32,7 @@ METHODS = (
     field.CVPT,
     field.SA2VP,
     field.REIN,
+    *prompts.METHODS,
     baselines,
 )
 

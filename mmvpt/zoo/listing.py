@@ -130,10 +130,10 @@ def _page(root: Path, methods: Sequence[ModuleType]) -> Iterator[str]:
         for group in MEANS:
             for task in TASKS.values():
                 if task.group == group:
-                    cells = (
-                        _cell(method, configs.get((*c, task.name))) for c in columns
-                    )
-                    yield f'| {task.title} | {" | ".join(cells)} |'
+                    found = [configs.get((*c, task.name)) for c in columns]
+                    if any(found):
+                        cells = (_cell(method, config) for config in found)
+                        yield f'| {task.title} | {" | ".join(cells)} |'
             means = [PUBLISHED.get((*column, group), '') for column in columns]
             if any(means):
                 yield f'| *{MEANS[group]}* | {" | ".join(means)} |'

@@ -1,37 +1,7 @@
 # FGVC as DA-VPT's released code reads it: random resized crops, bicubic, batches of 16
-# classes with two images each. Splits and selection stay those of fgvc.py: the release
-# picks the best of the late epochs on the test images.
-# The mean and std are ImageNet's for every backbone, also where AugReg had 0.5.
-_base_ = ['./fgvc.py']
-
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(
-        type='mmvpt.SeededTransforms',
-        transforms=[
-            dict(
-                type='RandomResizedCrop',
-                scale=224,
-                backend='pillow',
-                interpolation='bicubic',
-            ),
-            dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-        ],
-    ),
-    dict(type='PackInputs'),
-]
-
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=256, backend='pillow', interpolation='bicubic'),
-    dict(type='CenterCrop', crop_size=224),
-    dict(type='PackInputs'),
-]
+# classes with two images each.
+_base_ = ['./fgvc_resized_crops.py']
 
 train_dataloader = dict(
-    batch_size=32,
-    dataset=dict(pipeline=train_pipeline),
     batch_sampler=dict(type='mmvpt.ClassBalancedBatchSampler', samples_per_class=2),
 )
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

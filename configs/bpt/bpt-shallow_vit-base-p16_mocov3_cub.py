@@ -1,0 +1,32 @@
+# BPT-bilinear, shallow on CUB-200-2011, MoCo v3 ViT-B/16.
+# Source: https://arxiv.org/abs/2506.22908 and its released code.
+# Published: top-1 84.39, mean of the five FGVC tasks 85.05.
+# Protocol: FGVC, train on train, select on val.
+# num_tokens, rank, lr and decays as in the README of the code.
+# Written by tools/zoo.py from the tables in mmvpt/zoo/data.
+# Run: bash tools/dist_train.sh configs/bpt/bpt-shallow_vit-base-p16_mocov3_cub.py 1
+_base_ = [
+    '../_base_/models/vit-base-p16_mocov3.py',
+    '../_base_/datasets/fgvc_resized_crops.py',
+    '../_base_/schedules/spt_adamw_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        prompt=dict(type='BilinearPrompt', depth='shallow', num_tokens=100, rank=75),
+        pooling='cls',
+        final_norm='pretrained',
+    ),
+    head=dict(
+        num_classes=200,
+        init_cfg=dict(
+            _delete_=True, type='TruncNormal', layer='Linear', bias=0, std=0.01
+        ),
+    ),
+)
+train_dataloader = dict(batch_size=32)
+optim_wrapper = dict(
+    optimizer=dict(lr=0.05, weight_decay=0.005),
+    paramwise_cfg=dict(custom_keys={'head.fc.weight': dict(decay_mult=20.0)}),
+)

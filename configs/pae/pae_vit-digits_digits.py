@@ -1,0 +1,16 @@
+# VPT-deep with PAE on the demo's target task (digits 5-9).
+# Run: python tools/train.py configs/pae/pae_vit-digits_digits.py
+_base_ = [
+    '../_base_/models/vit-digits.py',
+    '../_base_/datasets/digits.py',
+    '../_base_/schedules/digits_adamw_30e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        prompt=dict(
+            type='EvolvingPrompt', num_tokens=10, koopman_dims=64, window=8, stride=4
+        )
+    )
+)
