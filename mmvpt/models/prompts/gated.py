@@ -115,9 +115,8 @@ class GatedPrompt(BasePrompt):
         """
         if i == 0:
             if self.temperatures is not None and not self._in_fixed_graph():
-                # Not under no_grad: that would count as a change of what an earlier
-                # forward, still to be backpropagated, has saved.
-                self.temperatures.data.clamp_(*self.temperature_range)
+                with torch.no_grad():
+                    self.temperatures.clamp_(*self.temperature_range)
             return drop_for_each_image(self.tokens, self.dropout, patches.shape[0])
         if self.gate_logits is None:
             return left
@@ -140,7 +139,8 @@ class GatedPrompt(BasePrompt):
         """Return what divides the attention logits of layer ``i``, a scalar."""
         if self.temperatures is None:
             return None
-        value = self.temperatures[i]
+        # A copy, since a later forward, which clamps, may come before this backward.
+        value = self.temperatures[i].clone()
         return value.clamp(*self.temperature_range) if self._in_fixed_graph() else value
 
     def _in_fixed_graph(self) -> bool:
