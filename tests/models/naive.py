@@ -15,6 +15,8 @@ from tests.models.naive_streams import NaiveStreams
 def naive_qkv(layer, x):
     """Return queries, keys and values of tokens (B, T, C), each (B, T, C)."""
     attn = layer.attn
+    if hasattr(attn.qkv, 'adapter'):  # a hook changes the whole projection
+        return attn.qkv(layer.ln1(x)).chunk(3, dim=-1)
     bias = attn.qkv.bias
     if hasattr(attn, 'tuned_bias'):
         parts = [
