@@ -4,6 +4,7 @@
 Slow and literal on purpose; attention is written out with softmax and a mask matrix.
 """
 
+import functools
 import math
 
 import torch
@@ -172,7 +173,12 @@ def naive_tokens(vit, images, records=None):
             if i == 0:
                 companion = vit.prompt.start(vit.places(x, grid), grid)
             cls_only = vit.reads_cls_only(i)
-            view = NaiveStreams(layer, naive_layer, grid, cls_only)
+            through = functools.partial(naive_layer, vit=vit, grid=grid, first=e)
+
+            def turn(y):
+                return naive_rotate(vit, y, grid, e) if vit.rotary is not None else y
+
+            view = NaiveStreams(layer, through, grid, cls_only, turn)
             x, companion = vit.prompt.accompany(i, x, companion, view)
             after.append((x, 0))
             continue

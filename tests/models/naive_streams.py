@@ -6,12 +6,13 @@ import math
 import torch
 
 
-def answer(layer, x, y, grid, heads='all', border='cut'):
+def answer(layer, x, y, grid, heads='all', border='cut', turn=lambda x: x):
     """Let each row of ``x`` ask what it may of ``y``, (B, T, C), before any norm."""
     attn, dims = layer.attn, x.shape[-1]
     extra = x.shape[1] - grid[0] * grid[1]
     q = attn.qkv(layer.ln1(x))[..., :dims]
     k, v = attn.qkv(layer.ln1(y))[..., dims:].chunk(2, dim=-1)
+    q, k = turn(q), turn(k)
     count = attn.num_heads if heads == 'all' else 1
     width, rows = dims // count, []
     for t in range(x.shape[1]):
@@ -30,7 +31,7 @@ def answer(layer, x, y, grid, heads='all', border='cut'):
             weights = weights / (weights.sum(-1, keepdim=True) + missing)
             out.append(weights @ v[:, places, part])
         rows.append(torch.cat(out, -1))
-    return attn.proj(torch.cat(rows, 1))
+    return attn.proj(attn.norm(torch.cat(rows, 1)))
 
 
 class NaiveStreams:
@@ -41,13 +42,14 @@ class NaiveStreams:
         through: Runs it on all rows.
         grid: Rows and columns of the patches.
         cls_only: Whether only CLS is handed on, so that as much is dropped at random.
+        turn: Turns queries or keys of a stream by their places.
     """
 
     companion_read = True
 
-    def __init__(self, layer, through, grid, cls_only):
+    def __init__(self, layer, through, grid, cls_only, turn=lambda x: x):
         self.layer, self.through, self.grid = layer, through, grid
-        self.cls_only = cls_only
+        self.cls_only, self.turn = cls_only, turn
         self.rows = slice(0, 1 if cls_only else None)
 
     def run(self, x):
@@ -56,4 +58,5 @@ class NaiveStreams:
 
     def meet(self, x, y, heads='all', border='cut'):
         """Let the rows of ``x`` ask ``y``."""
-        return answer(self.layer, x, y, self.grid, heads, border)[:, self.rows]
+        found = answer(self.layer, x, y, self.grid, heads, border, self.turn)
+        return found[:, self.rows]

@@ -40,6 +40,10 @@ def images(size=(32, 32), count=2):
 @pytest.mark.parametrize('name', PROMPT_CONFIGS)
 def test_every_method_equals_the_full_token_way(name, family):
     """Outputs and gradients; frozen weights get none."""
+    if name == 'spatial' and not FAMILIES[family].with_cls_token:
+        with pytest.raises(ValueError, match='needs a host with a class token'):
+            small(family, prompt=PROMPT_CONFIGS[name])
+        return
     for output in (dict(), dict(out_type='featmap')):
         vit = small(family, prompt=PROMPT_CONFIGS[name], **output).train()
         outs = drawn(vit, images((48, 40)))[:1]
@@ -86,7 +90,7 @@ def test_prefix_cache(family, tmp_path):
 
 
 def test_what_decides_on_a_prefix_is_in_its_fingerprint():
-    """Registers, frequencies, resizing, eps and activation, which no layer's name tells."""
+    """Registers, frequencies, resizing, eps and activation."""
     first = small('dinov3').eval()
     changed = [small('dinov3', rope_dtype='bfloat16')]
     changed += [small('dinov3', norm_cfg=dict(type='LN', eps=1e-6))]
