@@ -5,7 +5,7 @@ from .folder import predict_to_folder
 from .images import ImageError, find_images
 from .load import build_model, load, trusted_config
 from .many_tasks import TaskBank
-from .prompted import PromptedClassifier, prompted
+from .prompted_classifier import PromptedClassifier, prompted
 from .release import merge, publish, write_config
 from .results import Classification, Predictions, Segmentation, Unreadable
 from .tuned_model import TunedModel

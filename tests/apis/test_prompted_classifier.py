@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 
 import mmvpt
-from mmvpt.apis.prompted import PROMPTS, PromptedClassifier
+from mmvpt.apis.prompted_classifier import PROMPTS, PromptedClassifier
 from mmvpt.errors import UserError
 from mmvpt.models.vit import PromptedVisionTransformer
 
 SMALL = dict(embed_dims=32, num_layers=3, num_heads=4, feedforward_channels=64)
 FEW = {name: dict(config) for name, config in PROMPTS.items()}
-FEW['davpt'].update(num_guided_tokens=2, num_tokens=2, num_classes=3)
+FEW['davpt'].update(mapping='kmeans', num_guided_tokens=2, num_tokens=2, num_classes=3)
 FEW['rein'].update(num_tokens=4, rank=2)
 FEW['bpt'].update(rank=4)
 

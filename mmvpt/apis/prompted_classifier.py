@@ -27,7 +27,7 @@ PROMPTS: dict[str, dict[str, Any]] = {
     'vpt-deep': dict(type='DeepPrompt', num_tokens=10),
     'gated': dict(type='GatedPrompt', num_tokens=10),
     'vapt': dict(type='AdaptivePrompt', num_tokens=10),
-    'davpt': dict(type='DistributionAwarePrompt'),
+    'davpt': dict(type='DistributionAwarePrompt', mapping='auto'),
     'vfpt': dict(type='FourierPrompt', num_tokens=10),
     'bpt': dict(type='BilinearPrompt', num_tokens=10),
     'spt': dict(type='SelfPrompt', num_tokens=10),
