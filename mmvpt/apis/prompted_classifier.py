@@ -200,8 +200,7 @@ def prompted(
             probe. ``'davpt'`` gets ``num_classes``.
         num_classes: Classes of the head.
         pretrained: Whether timm's weights are loaded; else they are random.
-        img_size: Training image size in pixels; by default 224, or 16 patches' width
-            where the patch side does not divide it.
+        img_size: Training image size in pixels; by default that of the weights.
         guidance: See :class:`PromptedClassifier`.
         **backbone: Further arguments of
             :class:`mmvpt.models.vit.PromptedVisionTransformer`, such as ``tunable`` and
@@ -221,11 +220,9 @@ def prompted(
         prompt = dict(PROMPTS[prompt])
     if prompt is not None and prompt.get('type') == 'DistributionAwarePrompt':
         prompt = dict(dict(num_classes=num_classes), **prompt)
-    vit = PromptedVisionTransformer(
-        **options,
-        prompt=prompt,
-        **({} if img_size is None else dict(img_size=img_size)),
-    )
+    if img_size is not None:
+        options['img_size'] = img_size
+    vit = PromptedVisionTransformer(**options, prompt=prompt)
     missing, unexpected = vit.load_state_dict(found.state, strict=False)
     lost = [name for name in missing if name in frozen_names(vit)] + unexpected
     if lost:
