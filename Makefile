@@ -16,7 +16,7 @@ PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 # Several threads per process only slow small models down.
 export OMP_NUM_THREADS ?= 1
 .DEFAULT_GOAL := help
-.PHONY: help test test-all demo demo-seg check format clean always
+.PHONY: help test test-all demo demo-seg docs check format clean always
 # Two set-ups in one environment would get in each other's way.
 .NOTPARALLEL:
 
@@ -73,6 +73,9 @@ demo: $(READY)-runtime ## tune a small ViT on handwritten digits in every way, p
 
 demo-seg: $(READY)-runtime ## segment scenes of digits with a small ViT, print a table, draw pictures
 	$(RUN) tools/demo_seg.py $(ARGS)
+
+docs: $(READY)-docs ## build the documentation site in docs/_build, warnings are errors
+	$(RUN) -m sphinx -W -q -b html docs docs/_build
 
 check: $(READY)-dev ## lint, formatting and types, changes nothing
 	$(RUN) -m ruff check .
