@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
+from mmvpt.datasets.samplers import SeededInfiniteSampler
 from mmvpt.errors import UserError, similar
 
 Problems = Iterator[tuple[str, str]]
@@ -271,7 +272,8 @@ def check_runner(runner: Runner) -> None:
 
 def _check_batches(field: str, loader: DataLoader, model: nn.Module) -> None:
     images, size = len(loader.sampler), loader.batch_size
-    if size is None or isinstance(loader.sampler, InfiniteSampler):
+    endless = (InfiniteSampler, SeededInfiniteSampler)
+    if size is None or isinstance(loader.sampler, endless):
         images = size
     elif len(loader) == 0:
         raise UserError(
