@@ -9,6 +9,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 PLACES = {
+    'mmvpt.datasets.whole_image': 'mmvpt.datasets.image_files',
     'mmvpt.engine.class_pass': 'mmvpt.engine.guidance.class_pass',
     'mmvpt.engine.config_mistakes': 'mmvpt.engine.checks',
     'mmvpt.engine.guided': 'mmvpt.engine.forward',

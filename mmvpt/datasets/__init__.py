@@ -5,8 +5,9 @@ from .digit_scenes import export_digit_scenes
 from .digits import export_digits
 from .fgvc import FGVC
 from .listed import ListedDataset
+from .multi_label import MultiLabel
 from .samplers import Draw, SeededInfiniteSampler, SeededSampler
-from .transforms import CheckSegMap, SeededTransforms
+from .transforms import CheckSegMap, LoadSegMap, SeededTransforms
 from .vtab1k import VTAB1k
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     'CheckSegMap',
     'Draw',
     'ListedDataset',
+    'LoadSegMap',
+    'MultiLabel',
     'SeededInfiniteSampler',
     'SeededSampler',
     'SeededTransforms',

@@ -17,7 +17,8 @@ from mmpretrain.datasets import BaseDataset
 
 from mmvpt.errors import MissingFileError, UserError
 
-from .whole_image import is_cut_off
+from .image_files import is_cut_off
+from .text import read_lines
 
 LAYOUTS = 'docs/own_data.md shows every file layout.'
 
@@ -26,7 +27,7 @@ class Entry(NamedTuple):
     """One listed image."""
 
     path: str  # relative to the image folder
-    label: int
+    label: int | tuple[int, ...]
     where: str  # the place in the list, for messages
 
 
@@ -152,7 +153,15 @@ class ListedDataset(BaseDataset):
         return [f'Folder: \t{self.folder}', f'Cached images: \t{len(self._images)}']
 
     def _check_labels(self, entries: list[Entry]) -> None:
-        bad = [entry for entry in entries if not 0 <= entry.label < self.num_classes]
+        classes = range(self.num_classes)
+        bad = [
+            entry
+            for entry in entries
+            for label in (
+                entry.label if isinstance(entry.label, tuple) else (entry.label,)
+            )
+            if label not in classes
+        ]
         if bad:
             raise UserError(
                 f'{bad[0].where}: label {bad[0].label} of {bad[0].path!r} is outside '
@@ -238,12 +247,12 @@ def class_names(
     source = 'classes'
     if isinstance(classes, (str, os.PathLike)):
         source = str(classes)
-        names = _read_names(Path(classes).expanduser())
+        names = tuple(read_lines(classes))
     elif classes is not None:
         names = tuple(str(name) for name in classes)
     elif (folder / 'classes.txt').is_file():
         source = str(folder / 'classes.txt')
-        names = _read_names(folder / 'classes.txt')
+        names = tuple(read_lines(source))
     elif num_classes is not None:
         if num_classes < 1:
             raise UserError(f'num_classes must be at least 1, got {num_classes}.')
@@ -294,10 +303,3 @@ def check_files(root: Path, entries: Iterable[Entry]) -> None:
             f'{len(missing)} listed images do not exist, the first ones are\n{shown}\n'
             f'Unpack the images there or correct the list. {LAYOUTS}'
         )
-
-
-def _read_names(path: Path) -> tuple[str, ...]:
-    if not path.is_file():
-        raise MissingFileError(f'File with class names {str(path)!r} does not exist.')
-    lines = path.read_text(encoding='utf-8-sig').splitlines()
-    return tuple(line.strip() for line in lines if line.strip())

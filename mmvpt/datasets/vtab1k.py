@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from mmengine.logging import MMLogger
 
@@ -15,6 +15,7 @@ from mmvpt.errors import MissingFileError, UserError
 from mmvpt.registry import DATASETS
 
 from .listed import LAYOUTS, Entry, ListedDataset
+from .text import read_text
 
 
 class VTABTask(NamedTuple):
@@ -187,38 +188,38 @@ class VTAB1k(ListedDataset):
         return [f'Task: \t{self.task}', f'Split: \t{self.split}', *super().extra_repr()]
 
 
-def read_list(path: Path) -> list[Entry]:
+def read_list(
+    path: Path, parse: Callable[[str], Any] = int, form: str = 'path label'
+) -> list[Entry]:
     """Read a list of lines 'path label'.
 
     Args:
         path: The list file, UTF-8.
+        parse: Makes the label of a word; raises ValueError if it is none.
+        form: What a line looks like, for messages.
 
     Raises:
         UserError: If a line is malformed, or the list is empty or not text.
     """
-    try:
-        lines = path.read_text(encoding='utf-8-sig').split('\n')
-    except UnicodeDecodeError as error:
-        raise UserError(f'{path} is not UTF-8 text: {error}.') from error
     entries = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(path).split('\n'), 1):
         if not line.strip():
             continue
         where = f'{path}, line {number}'
         words = line.strip().rsplit(None, 1)
         if len(words) != 2:
             raise UserError(
-                f"{where}: expected 'path label', got {line.strip()!r}. Labels are "
+                f'{where}: expected {form!r}, got {line.strip()!r}. Labels are '
                 'integers from 0.'
             )
         try:
-            label = int(words[1])
+            label = parse(words[1])
         except ValueError:
             raise UserError(
-                f"{where}: label {words[1]!r} is not an integer. Expected 'path "
-                f"label', got {line.strip()!r}."
+                f'{where}: label {words[1]!r} is not an integer. Expected {form!r}, '
+                f'got {line.strip()!r}.'
             ) from None
         entries.append(Entry(words[0], label, where))
     if not entries:
-        raise UserError(f"{path} is empty. Expected lines 'path label'.")
+        raise UserError(f'{path} is empty. Expected lines {form!r}.')
     return entries

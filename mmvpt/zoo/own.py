@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-from mmvpt.datasets.prepare import RefusedError
+from mmvpt.errors import UserError
 from mmvpt.files import ROOT
 
+from .own_backbone import find_backbone, other_backbone
 from .source import Code, config
 from .tables import BACKBONES
 
@@ -56,33 +57,36 @@ def _rank(backbone: str) -> tuple[int, str]:
     return order.index(backbone) if backbone in order else len(order), backbone
 
 
-def choose(method: str, backbone: str | None, kind: str = 'classification') -> Path:
-    """Return the config of the zoo that is inherited.
+def choose(
+    method: str, backbone: str | None, kind: str = 'classification'
+) -> tuple[Path, dict[str, Any] | None]:
+    """Return the config of the zoo that is inherited, and a backbone that replaces its.
 
     Args:
         method: As in the names of configs.
         backbone: As there, with or without ``vit-b_`` or ``vit-base-p16_`` before it;
-            None for the method's first one.
+            a config, weights or family of any other, see
+            :func:`mmvpt.zoo.own_backbone.find_backbone`; None for the method's first
+            one.
         kind: As in :func:`available`.
 
     Raises:
-        RefusedError: If the zoo has no such config.
+        UserError: If the zoo has no such config, and there is no such backbone.
     """
     methods = available(kind)
     if method not in methods:
-        raise RefusedError(
+        raise UserError(
             f'--method {method}: the zoo has no such method for {kind}. It has '
             f'{", ".join(methods)}.'
         )
+    first = next(iter(methods[method].values()))
     if backbone is None:
-        return next(iter(methods[method].values()))
+        return first, None
     plain = re.sub(r'^vit-b(ase-p16)?_', '', backbone)
-    if plain not in methods[method]:
-        raise RefusedError(
-            f'--backbone {backbone}: for {kind} the zoo has {method} on '
-            f'{", ".join(methods[method])}.'
-        )
-    return methods[method][plain]
+    if plain in methods[method]:
+        return methods[method][plain], None
+    known = f'for {kind} the zoo has {method} on {", ".join(methods[method])}'
+    return first, find_backbone(backbone, known)
 
 
 class OwnTask(NamedTuple):
@@ -93,7 +97,9 @@ class OwnTask(NamedTuple):
     images: str  # folder of the images
     classes: Sequence[str]
     counts: Mapping[str, int]  # images in each split
+    splits: Mapping[str, Sequence[str]]  # their names
     command: str  # what wrote the config
+    multi_label: bool = False  # images have any number of classes
 
 
 def relative(path: Path) -> str:
@@ -113,28 +119,39 @@ def base_name(base: Path, out: Path) -> str:
     return base.as_posix()
 
 
-def classification(task: OwnTask, base: Path, out: Path) -> str:
+def classification(
+    task: OwnTask, base: Path, out: Path, backbone: Mapping[str, Any] | None = None
+) -> str:
     """Return the text of a config for classification.
 
     Args:
         task: The data.
         base: The config of the zoo.
         out: Where the text will be.
+        backbone: Another backbone, see :func:`mmvpt.zoo.own_backbone.find_backbone`.
     """
     inherited = Config.fromfile(base)
     num_classes = len(task.classes)
-    model: dict[str, Any] = dict(head=dict(num_classes=num_classes))
+    model = other_backbone(inherited, backbone) if backbone else {}
+    head = model.setdefault('head', {})
+    head['num_classes'] = num_classes
     prompt = inherited.model.backbone.get('prompt') or {}
     if 'num_classes' in prompt:
+        if task.multi_label:
+            raise UserError(
+                f'{shown(base)} guides its prompts by the one class of each image, '
+                'which images with several classes do not have. Choose a method '
+                'without guidance, such as --method vpt-deep.'
+            )
         guided: dict[str, Any] = dict(num_classes=num_classes)
         if num_classes < prompt.num_guided_tokens:  # one prompt for each class
             guided['mapping'] = 'auto'
-        model = dict(backbone=dict(prompt=guided), **model)
+        model.setdefault('backbone', {}).setdefault('prompt', {}).update(guided)
     settings: dict[str, Any] = dict(
         model=model,
         own=dict(
-            type='mmvpt.VTAB1k',
-            task=None,
+            type='mmvpt.MultiLabel' if task.multi_label else 'mmvpt.VTAB1k',
+            **({} if task.multi_label else dict(task=None)),
             data_root=task.lists,
             image_root=task.images,
         ),
@@ -150,10 +167,30 @@ def classification(task: OwnTask, base: Path, out: Path) -> str:
         if split == 'train' and batch != inherited.train_dataloader.batch_size:
             loader = dict(batch_size=batch, **loader)
         settings[f'{split}_dataloader'] = loader
-    if num_classes < 5:  # no top-5 accuracy
+    if task.multi_label:
+        _several_labels(inherited, settings)
+    elif num_classes < 5:  # no top-5 accuracy
         for split in ('val', 'test'):
             settings[f'{split}_evaluator'] = dict(topk=(1,))
-    return config([*head(task, base, out)], [base_name(base, out)], settings)
+    return config([*lead(task, base, out)], [base_name(base, out)], settings)
+
+
+def _several_labels(inherited: Config, settings: dict[str, Any]) -> None:
+    """Give the config a sigmoid for each class, and metrics for such scores."""
+    head = inherited.model.head
+    kept = {key: head[key] for key in ('in_channels', 'init_cfg') if key in head}
+    settings['model']['head'] = dict(
+        _delete_=True,
+        type='MultiLabelLinearClsHead',
+        **{**kept, **settings['model']['head']},
+        loss=dict(type='CrossEntropyLoss', use_sigmoid=True),
+        thr=0.5,
+    )
+    evaluator = [dict(type='AveragePrecision'), dict(type='MultiLabelMetric', thr=0.5)]
+    settings['val_evaluator'] = settings['test_evaluator'] = evaluator
+    if 'save_best' in (inherited.get('default_hooks') or {}).get('checkpoint', {}):
+        best = dict(save_best='multi-label/mAP', rule='greater')
+        settings['default_hooks'] = dict(checkpoint=best)
 
 
 def fitting_batch(batch_size: int, num_train: int) -> int:
@@ -163,7 +200,7 @@ def fitting_batch(batch_size: int, num_train: int) -> int:
     return batch_size
 
 
-def head(task: OwnTask, base: Path, out: Path) -> Iterator[str]:
+def lead(task: OwnTask, base: Path, out: Path) -> Iterator[str]:
     """Yield the paragraphs that a config starts with; arguments as above."""
     counts = ', '.join(f'{split} {count}' for split, count in task.counts.items())
     yield f'{task.name}: {len(task.classes)} classes; {counts} images.'

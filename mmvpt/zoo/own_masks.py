@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from mmengine.config import Config
 
 from mmvpt.datasets.own import FoundMasks, palette_of
 
-from .own import PIPELINES, OwnTask, base_name, head, relative
-from .source import Code, config
+from .own import PIPELINES, OwnTask, base_name, lead, relative
+from .own_backbone import other_backbone
+from .source import Code, config, one_line
 
 BATCH = 8  # fits one GPU; ADE20K's configs count on eight
 EPOCHS = 100
@@ -21,7 +23,12 @@ MIN_ITERS, MAX_ITERS = 2000, 160000
 
 
 def segmentation(
-    found: FoundMasks, ignore_zero: bool, task: OwnTask, base: Path, out: Path
+    found: FoundMasks,
+    ignore_zero: bool,
+    task: OwnTask,
+    base: Path,
+    out: Path,
+    backbone: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the text of a config for segmentation.
 
@@ -31,34 +38,46 @@ def segmentation(
         task: The data.
         base: The config of the zoo.
         out: Where the text will be.
+        backbone: Another backbone, see :func:`mmvpt.zoo.own_backbone.find_backbone`.
     """
     inherited = Config.fromfile(base)
     num_classes = len(task.classes)
     batch = min(BATCH, task.counts['train'])
     epoch = math.ceil(task.counts['train'] / batch)
     iters = min(MAX_ITERS, max(MIN_ITERS, math.ceil(EPOCHS * epoch / 100) * 100))
+    folders = {
+        split: dict(img_path=relative(part.images), seg_map_path=relative(part.masks))
+        for split, part in found.parts(task.splits).items()
+    }
+    alike = all(pair == folders['train'] for pair in folders.values())
     settings: dict[str, Any] = dict(
-        model=_model(inherited, num_classes),
+        model=_model(inherited, num_classes, backbone),
         own=dict(
             type='BaseSegDataset',
-            data_prefix=dict(img_path=task.images, seg_map_path=relative(found.masks)),
+            **(dict(data_prefix=folders['train']) if alike else {}),
             img_suffix=found.image_suffix,
             seg_map_suffix=found.mask_suffix,
             reduce_zero_label=ignore_zero,
             metainfo=dict(classes=tuple(task.classes), palette=palette_of(num_classes)),
         ),
-        check=dict(type='mmvpt.CheckSegMap', num_classes=num_classes),
+        own_steps={
+            'mmvpt.CheckSegMap': dict(
+                type='mmvpt.CheckSegMap', num_classes=num_classes
+            ),
+            'mmvpt.LoadSegMap': dict(type='mmvpt.LoadSegMap', drawn_on=found.drawn_on),
+        },
     )
     for name in ('train', 'test'):
         settings[f'{name}_pipeline'] = Code(
-            "[\n    check if step.type == check['type'] else step "
+            '[\n    own_steps.get(step.type, step) '
             f'for step in _base_.{name}_pipeline\n]'
         )
     for split, pipeline in PIPELINES.items():
         listed = split if split in task.counts else 'val'
+        prefix = '' if alike else f'        data_prefix={one_line(folders[listed])},\n'
         call = (
             'dict(\n        _delete_=True,\n'
-            f'        ann_file={f"{task.lists}/{listed}.txt"!r},\n'
+            f'        ann_file={f"{task.lists}/{listed}.txt"!r},\n{prefix}'
             f'        pipeline={pipeline}_pipeline,\n        **own,\n    )'
         )
         size = f'    batch_size={batch},\n' if split == 'train' else ''
@@ -68,25 +87,32 @@ def segmentation(
             else f'dict(\n    dataset={call}\n)'
         )
     settings.update(_schedule(inherited, iters, epoch))
-    return config([*head(task, base, out)], [base_name(base, out)], settings)
+    return config([*lead(task, base, out)], [base_name(base, out)], settings)
 
 
-def _model(inherited: Config, num_classes: int) -> dict[str, Any]:
-    model: dict[str, Any] = dict(decode_head=dict(num_classes=num_classes))
-    auxiliary = inherited.model.get('auxiliary_head')
+def _model(
+    inherited: Config, num_classes: int, backbone: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    model = other_backbone(inherited, backbone) if backbone else {}
+    model.setdefault('decode_head', {})['num_classes'] = num_classes
+    auxiliary = model.get('auxiliary_head', inherited.model.get('auxiliary_head'))
     if isinstance(auxiliary, list):
-        model['auxiliary_head'] = Code(
-            f'[dict(head, num_classes={num_classes}) '
-            'for head in _base_.model.auxiliary_head]'
+        model['auxiliary_head'] = (
+            [dict(head, num_classes=num_classes) for head in auxiliary]
+            if backbone
+            else Code(
+                f'[dict(head, num_classes={num_classes}) '
+                'for head in _base_.model.auxiliary_head]'
+            )
         )
     elif auxiliary is not None:
-        model['auxiliary_head'] = dict(num_classes=num_classes)
+        model.setdefault('auxiliary_head', {})['num_classes'] = num_classes
     prompt = inherited.model.backbone.get('prompt') or {}
     if 'num_classes' in prompt:
         guided: dict[str, Any] = dict(num_classes=num_classes)
         if num_classes < prompt.get('num_guided_tokens', 20):
             guided['mapping'] = 'auto'  # one prompt for each class
-        model = dict(backbone=dict(prompt=guided), **model)
+        model.setdefault('backbone', {}).setdefault('prompt', {}).update(guided)
     return model
 
 

@@ -44,7 +44,7 @@ files = dict(
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    dict(type='mmvpt.LoadSegMap'),
     check,
     dict(
         type='mmvpt.SeededTransforms',
@@ -65,7 +65,7 @@ test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(128, 96), keep_ratio=True),
     # after Resize: metrics compare maps of the original size
-    dict(type='LoadAnnotations'),
+    dict(type='mmvpt.LoadSegMap'),
     check,
     dict(type='PackSegInputs'),
 ]

@@ -26,7 +26,7 @@ files = dict(
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    dict(type='mmvpt.LoadSegMap'),
     dict(
         type='mmvpt.SeededTransforms',
         transforms=[dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.95)],
@@ -35,7 +35,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    dict(type='mmvpt.LoadSegMap'),
     dict(type='PackSegInputs'),
 ]
 

@@ -6,7 +6,7 @@ crop_size = (512, 512)
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    dict(type='mmvpt.LoadSegMap'),
     dict(type='mmvpt.CheckSegMap', num_classes=60),
     dict(
         type='mmvpt.SeededTransforms',
@@ -28,7 +28,7 @@ test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(520, 520), keep_ratio=True),
     # after Resize: metrics compare maps of the original size
-    dict(type='LoadAnnotations'),
+    dict(type='mmvpt.LoadSegMap'),
     dict(type='mmvpt.CheckSegMap', num_classes=60),
     dict(type='PackSegInputs'),
 ]
@@ -47,7 +47,7 @@ tta_pipeline = [
                 for r in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
             ],
             [dict(type='RandomFlip', prob=p) for p in (0.0, 1.0)],
-            [dict(type='LoadAnnotations')],
+            [dict(type='mmvpt.LoadSegMap')],
             [dict(type='PackSegInputs')],
         ],
     ),

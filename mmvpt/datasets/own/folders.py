@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mmvpt.datasets.prepare.task import RefusedError
+from mmvpt.datasets.image_files import is_leftover
+from mmvpt.errors import UserError
 
 from .found import (
     Found,
@@ -14,10 +15,11 @@ from .found import (
     check_listable,
     files_below,
     first_few,
-    is_hidden,
+    folders_in,
     is_image,
     split_of,
 )
+from .layouts import find_split_lists, refuse_masks
 
 LAYOUT = (
     'Expected one folder of images for each class, such as flowers/rose/1.jpg, or the '
@@ -29,7 +31,8 @@ def read_folder(root: str | os.PathLike) -> Found:
     """Find images and classes in a folder of class folders.
 
     A folder ``train`` (or ``training``) says that the data is split already; then class
-    folders are below it, and below ``val`` and ``test`` if they are there.
+    folders are below it, and below ``val`` and ``test`` if they are there. So do lists
+    of images, ``train.txt`` and so on, if all their lines name images.
 
     Args:
         root: The folder, which is only read.
@@ -38,45 +41,38 @@ def read_folder(root: str | os.PathLike) -> Found:
         Images in the order of their paths.
 
     Raises:
-        RefusedError: If there is no such folder, it holds no class folders, or its
-            splits and classes do not fit together.
+        UserError: If there is no such folder, it holds no class folders, its splits
+            and classes do not fit together, or folders and files are images and masks.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
-        raise RefusedError(f'Folder {str(root)!r} does not exist.')
-    names = _folders(root)
+        raise UserError(f'Folder {str(root)!r} does not exist.')
+    names = folders_in(root)
     splits = {name: split_of(name) for name in names}
     if 'train' not in splits.values():
         found = Found(root, [], _loose(root))
         _read_classes(found, names, '', None)
+        _follow_lists(found)
     else:
         others = [name for name, split in splits.items() if split is None]
         if others:
-            raise RefusedError(
+            raise UserError(
                 f'{root} holds split folders ({", ".join(set(names) - set(others))}) '
                 f'and others ({", ".join(others[:3])}), so it is unclear what the '
                 f'classes are. {LAYOUT}'
             )
         if len(set(splits.values())) < len(splits):
-            raise RefusedError(
+            raise UserError(
                 f'{root} holds two folders for the same split: {", ".join(names)}.'
             )
         found = Found(root, [], _loose(root))
         for name, split in splits.items():
             found.notes += _loose(root / name)
-            _read_classes(found, _folders(root / name), f'{name}/', split)
+            _read_classes(found, folders_in(root / name), f'{name}/', split)
         _check_known(found)
     if not found.images:
-        raise RefusedError(f'{_what(root)} {LAYOUT}')
+        raise UserError(f'{_what(root)} {LAYOUT}')
     return found
-
-
-def _folders(root: Path) -> list[str]:
-    return sorted(
-        item.name
-        for item in root.iterdir()
-        if item.is_dir() and not is_hidden(item.name)
-    )
 
 
 def _loose(folder: Path) -> list[str]:
@@ -91,6 +87,7 @@ def _read_classes(
     found: Found, names: list[str], below: str, split: str | None
 ) -> None:
     others = 0
+    refuse_masks(found.root, names, below)
     for label in names:
         check_listable(label)
         folder = found.root / below / label
@@ -105,12 +102,34 @@ def _read_classes(
         found.notes.append(f'{others} files below {place} are no images: left out.')
 
 
+def _follow_lists(found: Found) -> None:
+    """Take the split of the data set's own lists of images, if it has some."""
+    try:
+        given = find_split_lists(found.root, [image.path for image in found.images])
+    except UserError as error:
+        found.notes.append(f'lists of images were not followed: {error}')
+        return
+    if given is None:
+        return
+    left_out = len(found.images) - len(given)
+    found.images = [
+        image._replace(split=given[image.path])
+        for image in found.images
+        if image.path in given
+    ]
+    found.notes.append(
+        f'the split is that of the lists in {found.root}; {left_out} images are in '
+        'none of them.'
+    )
+    _check_known(found)
+
+
 def _check_known(found: Found) -> None:
     """Refuse images of classes that no training image shows."""
     known = {image.label for image in found.images if image.split == 'train'}
     strange = [image.path for image in found.images if image.label not in known]
     if strange and known:
-        raise RefusedError(
+        raise UserError(
             f'{len(strange)} images are of classes without training images:\n'
             f'{first_few(strange)}\n'
             'Rename the folders so that they agree, or remove them.'
@@ -119,7 +138,7 @@ def _check_known(found: Found) -> None:
 
 def _what(root: Path) -> str:
     """Say what is in a folder without class folders."""
-    names = [item.name for item in root.iterdir() if not is_hidden(item.name)]
+    names = [item.name for item in root.iterdir() if not is_leftover(item.name)]
     tables = [name for name in names if name.lower().endswith(('.csv', '.tsv'))]
     if not names:
         return f'{root} is empty.'

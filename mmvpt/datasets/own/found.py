@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from mmvpt.datasets.image_files import is_leftover
 from mmvpt.datasets.prepare.images import SUFFIXES
-from mmvpt.datasets.prepare.task import RefusedError
+from mmvpt.errors import UserError
 
 #: Names that folders and tables have for the three splits, lower case.
 SPLIT_NAMES = dict(
@@ -21,12 +22,17 @@ SPLIT_NAMES = dict(
 
 
 class OwnImage(NamedTuple):
-    """An image and its class."""
+    """An image and its class, or with several labels its classes."""
 
     path: str  # relative to the folder of images, parts divided by '/'
-    label: str  # name of the class
+    label: str | tuple[str, ...]  # name of the class; of the classes, none included
     split: str | None  # 'train', 'val' or 'test' if the data says so
     where: str  # where this is said, for messages
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of its classes, one or several."""
+        return (self.label,) if isinstance(self.label, str) else self.label
 
 
 @dataclass
@@ -41,7 +47,8 @@ class Found:
         """Return the images of each class, classes in the order of their labels."""
         groups: dict[str, list[OwnImage]] = {}
         for image in self.images:
-            groups.setdefault(image.label, []).append(image)
+            for label in image.labels:
+                groups.setdefault(label, []).append(image)
         return {name: groups[name] for name in in_order(groups)}
 
 
@@ -66,9 +73,13 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def is_hidden(name: str) -> bool:
-    """Tell what file managers and archivers leave behind."""
-    return name.startswith('.') or name in ('__MACOSX', 'Thumbs.db', 'desktop.ini')
+def folders_in(root: Path) -> list[str]:
+    """Return the names of the folders in a folder, sorted, without leftovers."""
+    return sorted(
+        item.name
+        for item in root.iterdir()
+        if item.is_dir() and not is_leftover(item.name)
+    )
 
 
 def files_below(folder: Path) -> Iterator[str]:
@@ -81,28 +92,33 @@ def files_below(folder: Path) -> Iterator[str]:
             folders.clear()
             continue
         seen.add(place)
-        folders[:] = [name for name in folders if not is_hidden(name)]
+        folders[:] = [name for name in folders if not is_leftover(name)]
         below = Path(parent).relative_to(folder)
-        found += [(below / name).as_posix() for name in files if not is_hidden(name)]
+        found += [(below / name).as_posix() for name in files if not is_leftover(name)]
     yield from sorted(found)
 
 
-def check_listable(path: str) -> str:
-    """Return ``path`` if a line of a list file can hold it.
+def check_listable(text: str, where: str = '') -> str:
+    """Return a path or a name of a class if a line of a list file can hold it.
+
+    Args:
+        text: The path or name.
+        where: The place that says it, such as a file and its line.
 
     Raises:
-        RefusedError: If not.
+        UserError: If no line can.
     """
-    if path != path.strip() or len(path.splitlines()) != 1:
-        raise RefusedError(
-            f'{path!r} begins or ends with a blank or has a line break, which a list '
-            'file cannot hold. Rename it.'
+    begin = f'{where}: ' if where else ''
+    if text != text.strip() or len(text.splitlines()) != 1:
+        raise UserError(
+            f'{begin}{text!r} begins or ends with a blank or has a line break, which a '
+            'list file cannot hold. Rename it.'
         )
     try:
-        path.encode()
+        text.encode()
     except UnicodeEncodeError:
-        raise RefusedError(f'{path!r} is not UTF-8. Rename it.') from None
-    return path
+        raise UserError(f'{begin}{text!r} is not UTF-8. Rename it.') from None
+    return text
 
 
 def first_few(items: Iterable[object], count: int = 3) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmvpt.datasets.prepare.task import RefusedError
+from mmvpt.datasets.text import read_lines
+from mmvpt.errors import UserError
 
 NAMES = frozenset(f'{name}.txt' for name in ('classes', 'train', 'val', 'test'))
 
@@ -33,7 +34,7 @@ class Lists:
 
 
 def check_target(folder: Path, images: Sequence[Path], overwrite: bool) -> None:
-    """Raise RefusedError if the lists may not be written to ``folder``.
+    """Raise UserError if the lists may not be written to ``folder``.
 
     Args:
         folder: Where they go.
@@ -42,7 +43,7 @@ def check_target(folder: Path, images: Sequence[Path], overwrite: bool) -> None:
     """
     inside = folder.resolve()
     if any(place.resolve() in (inside, *inside.parents) for place in images):
-        raise RefusedError(
+        raise UserError(
             f'The lists would be written to {folder}, inside of the images. Give '
             'another folder with --lists.'
         )
@@ -50,12 +51,12 @@ def check_target(folder: Path, images: Sequence[Path], overwrite: bool) -> None:
         return
     others = sorted({item.name for item in folder.iterdir()} - NAMES)
     if others:
-        raise RefusedError(
+        raise UserError(
             f'{folder} holds more than lists ({", ".join(others[:3])}) and is not '
             'touched. Give another folder with --lists, or another --name.'
         )
     if not overwrite:
-        raise RefusedError(
+        raise UserError(
             f'{folder} exists. Replace it with --overwrite, or give another --name.'
         )
 
@@ -93,14 +94,10 @@ def read_names(path: str | os.PathLike) -> list[str]:
     """Read class names, one on each line.
 
     Raises:
-        RefusedError: If the file is missing or holds a name twice.
+        UserError: If the file is missing, is no text, or holds no name or one twice.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise RefusedError(f'File with class names {str(path)!r} does not exist.')
-    lines = path.read_text(encoding='utf-8-sig').splitlines()
-    names = [line.strip() for line in lines if line.strip()]
+    names = read_lines(path)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise RefusedError(f'{path} holds {twice[0]!r} more than once.')
+        raise UserError(f'{path} holds {twice[0]!r} more than once.')
     return names

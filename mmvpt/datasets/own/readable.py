@@ -7,14 +7,16 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import mmcv
 
-from mmvpt.datasets.whole_image import is_cut_off
+from mmvpt.datasets.image_files import extreme_shape, is_cut_off
+
+from .found import first_few
 
 THREADS = 8
 
@@ -47,6 +49,32 @@ def check_images(
     return problems, digests
 
 
+def note_copies(
+    notes: list[str],
+    splits: Mapping[str, Sequence[str]],
+    digests: Mapping[str, str],
+) -> None:
+    """Note which training images are, byte for byte, held-out images too.
+
+    Args:
+        notes: Where the note goes.
+        splits: The images of each split.
+        digests: Digests of their bytes.
+    """
+    train = {digests[path]: path for path in splits['train']}
+    copies = [
+        f'{path} ({split}) = {train[digests[path]]}'
+        for split in ('val', 'test')
+        for path in splits.get(split, ())
+        if digests[path] in train
+    ]
+    if copies:
+        notes.append(
+            f'{len(copies)} images of val and test are copies of training images, so '
+            f'results will look better than they are:\n{first_few(copies)}'
+        )
+
+
 def _look(path: Path) -> tuple[str, str]:
     """Return why an image cannot be decoded, '' if it can, and a digest."""
     try:
@@ -56,6 +84,9 @@ def _look(path: Path) -> tuple[str, str]:
         return f'{type(error).__name__}: {error}'.strip().splitlines()[0], ''
     if image is None:
         return f'no image ({len(content)} bytes)', ''
+    extreme = extreme_shape(*image.shape[1::-1])
+    if extreme:
+        return extreme, ''
     if is_cut_off(path):
         return f'cut off ({len(content)} bytes): its end is missing', ''
     return '', hashlib.sha256(content).hexdigest()

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from mmvpt.datasets.prepare.task import RefusedError
+from mmvpt.errors import UserError
 
 from .found import Found, OwnImage, first_few, in_order
 
@@ -41,13 +41,13 @@ def split_images(
         of labels and paths.
 
     Raises:
-        RefusedError: If a share is out of range, there are fewer than two classes, or
+        UserError: If a share is out of range, there are fewer than two classes, or
             a class has too few images.
     """
     check_shares(val, test)
     groups = found.by_label()
     if len(groups) < 2:
-        raise RefusedError(
+        raise UserError(
             f'{found.root} has one class, {next(iter(groups))!r}: there is nothing to '
             'tell apart. Add the folder of another class.'
         )
@@ -63,7 +63,7 @@ def split_images(
     }
     if small:
         names = (f'{name}: {count}' for name, count in small.items())
-        raise RefusedError(
+        raise UserError(
             f'{len(small)} of {len(groups)} classes have a single image, but training '
             f'and validation need one each:\n{first_few(names)}\n'
             'Add images, remove these classes, or join all small classes into one with '
@@ -106,7 +106,7 @@ def split_pairs(
         The names in each split, sorted.
 
     Raises:
-        RefusedError: If a share is out of range or there are too few images.
+        UserError: If a share is out of range or there are too few images.
     """
     check_shares(val, test)
     splits: dict[str, list[str]] = {split: [] for split in SPLITS}
@@ -132,16 +132,38 @@ def split_pairs(
         splits = draw(free, val, test, seed)
         splits['test'] = [*held, *splits['test']]
     if not splits['train'] or not splits['val']:
-        raise RefusedError(
-            f'{len(given)} images are too few for training and validation.'
-        )
+        raise UserError(f'{len(given)} images are too few for training and validation.')
     return {split: sorted(part) for split, part in splits.items() if part}
 
 
+def split_labelled(
+    found: Found, val: float = 0.15, test: float = 0.15, seed: int = 0
+) -> dict[str, list[OwnImage]]:
+    """Divide images with any number of classes, as :func:`split_pairs` does.
+
+    Args:
+        found: The images, their labels tuples.
+        val: As in :func:`split_images`, as are the others.
+        test: Share for test.
+        seed: Another seed, another split.
+
+    Raises:
+        UserError: If a share is out of range, there are no classes, or too few images.
+    """
+    order = {name: label for label, name in enumerate(found.by_label())}
+    if not order:
+        raise UserError(f'{found.root}: no image has a label.')
+    images = {image.path: image for image in found.images}
+    shown = {path: [order[n] for n in image.labels] for path, image in images.items()}
+    given = {path: image.split for path, image in images.items()}
+    splits = split_pairs(shown, given, val, test, seed)
+    return {split: [images[path] for path in part] for split, part in splits.items()}
+
+
 def check_shares(val: float, test: float) -> None:
-    """Raise RefusedError unless the shares leave something for training."""
+    """Raise UserError unless the shares leave something for training."""
     if not (0 < val < 1 and 0 <= test < 1 and val + test < 1):
-        raise RefusedError(
+        raise UserError(
             'val must be above 0, test at least 0, and both together below 1; got '
             f'{val} and {test}.'
         )
@@ -197,12 +219,15 @@ def group_rare(found: Found, below: int, name: str = 'other') -> list[str]:
         The names of the joined classes.
 
     Raises:
-        RefusedError: If a class that stays has the name of the joint one.
+        UserError: If a class that stays has the name of the joint one, or images have
+            several classes.
     """
+    if any(not isinstance(image.label, str) for image in found.images):
+        raise UserError('--group-below joins classes of images that have one each.')
     groups = found.by_label()
     rare = [label for label, images in groups.items() if len(images) < below]
     if rare and name in groups and name not in rare:
-        raise RefusedError(
+        raise UserError(
             f'There is a class {name!r} already; name the joint class of the '
             f'{len(rare)} small ones with --group-name.'
         )

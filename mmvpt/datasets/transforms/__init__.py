@@ -2,7 +2,8 @@
 """Transforms."""
 
 from .check_seg_map import CheckSegMap
+from .load_seg_map import LoadSegMap
 from .resize import BilinearResize
 from .seeded import SeededTransforms
 
-__all__ = ['BilinearResize', 'CheckSegMap', 'SeededTransforms']
+__all__ = ['BilinearResize', 'CheckSegMap', 'LoadSegMap', 'SeededTransforms']

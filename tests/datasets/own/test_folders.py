@@ -2,7 +2,7 @@
 import pytest
 
 from mmvpt.datasets.own import read_folder
-from mmvpt.datasets.prepare import RefusedError
+from mmvpt.errors import UserError
 from tests.datasets.own.pictures import class_folders, picture
 
 
@@ -46,29 +46,27 @@ def test_splits_are_respected(tmp_path):
 def test_splits_that_do_not_fit(tmp_path):
     class_folders(tmp_path / 'train', a=1, b=1)
     class_folders(tmp_path / 'val', a=1, c=2)
-    with pytest.raises(
-        RefusedError, match=r'2 images are of classes without(.|\n)*val/c'
-    ):
+    with pytest.raises(UserError, match=r'2 images are of classes without(.|\n)*val/c'):
         read_folder(tmp_path)
     (tmp_path / 'rose').mkdir()
-    with pytest.raises(RefusedError, match='unclear what the classes are'):
+    with pytest.raises(UserError, match='unclear what the classes are'):
         read_folder(tmp_path)
     (tmp_path / 'rose').rmdir()
     (tmp_path / 'training').mkdir()
-    with pytest.raises(RefusedError, match='two folders for the same split'):
+    with pytest.raises(UserError, match='two folders for the same split'):
         read_folder(tmp_path)
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(RefusedError, match='does not exist'):
+    with pytest.raises(UserError, match='does not exist'):
         read_folder(tmp_path / 'missing')
-    with pytest.raises(RefusedError, match='is empty'):
+    with pytest.raises(UserError, match='is empty'):
         read_folder(tmp_path)
     (tmp_path / 'labels.csv').write_text('image,label\n')
-    with pytest.raises(RefusedError, match='give .*labels.csv'):
+    with pytest.raises(UserError, match='give .*labels.csv'):
         read_folder(tmp_path)
     (tmp_path / 'rose').mkdir()
-    with pytest.raises(RefusedError, match='one folder of images for each class'):
+    with pytest.raises(UserError, match='one folder of images for each class'):
         read_folder(tmp_path)
 
 
@@ -79,11 +77,11 @@ def test_names_that_no_list_can_hold(tmp_path, name):
     if name.startswith(' '):  # only the ends of a path matter
         read_folder(tmp_path)
     else:
-        with pytest.raises(RefusedError, match='line break'):
+        with pytest.raises(UserError, match='line break'):
             read_folder(tmp_path)
 
 
 def test_class_names_that_no_list_can_hold(tmp_path):
     class_folders(tmp_path, **{'a ': 1, 'b': 1})
-    with pytest.raises(RefusedError, match="'a ' begins or ends with a blank"):
+    with pytest.raises(UserError, match="'a ' begins or ends with a blank"):
         read_folder(tmp_path)

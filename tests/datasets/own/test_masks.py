@@ -3,13 +3,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmvpt.datasets.own import find_folders, find_pairs, palette_of, read_masks
-from mmvpt.datasets.prepare import RefusedError
+from mmvpt.datasets.own import Part, find_pairs, find_parts, palette_of, read_masks
+from mmvpt.errors import UserError
 from tests.datasets.own.pictures import pairs, picture
 
 
 def read(root, **options):
-    found = find_pairs(*find_folders(root))
+    found = find_pairs(find_parts(root))
     return found, read_masks(found, **options)
 
 
@@ -37,53 +37,60 @@ def test_split_folders_like_ade20k(tmp_path):
     for split in ('training', 'validation'):
         folders = (f'images/{split}', f'annotations/{split}')
         pairs(tmp_path, 2, folders=folders)
-    found = find_pairs(*find_folders(tmp_path))
+    found = find_pairs(find_parts(tmp_path))
     assert found.splits == {
         **{f'training/{i}': 'train' for i in range(2)},
         **{f'validation/{i}': 'val' for i in range(2)},
     }
     picture(tmp_path / 'images' / 'x.jpg')
     Image.new('L', (12, 10)).save(tmp_path / 'annotations' / 'x.png')
-    with pytest.raises(RefusedError, match='1 images lie elsewhere'):
-        find_pairs(*find_folders(tmp_path))
+    with pytest.raises(UserError, match='1 images lie elsewhere'):
+        find_pairs(find_parts(tmp_path))
 
 
 def test_folders(tmp_path):
     pairs(tmp_path, 1, folders=('pictures', 'drawn'))
-    assert find_folders(tmp_path) is None
-    found = find_folders(tmp_path / 'pictures', tmp_path / 'drawn')
-    assert found == (tmp_path / 'pictures', tmp_path / 'drawn')
-    with pytest.raises(RefusedError, match='of the masks does not exist'):
-        find_folders(tmp_path / 'pictures', tmp_path / 'no')
+    assert find_parts(tmp_path) is None
+    found = find_parts(tmp_path / 'pictures', tmp_path / 'drawn')
+    assert found == [Part(None, tmp_path / 'pictures', tmp_path / 'drawn')]
+    with pytest.raises(UserError, match='of the masks does not exist'):
+        find_parts(tmp_path / 'pictures', tmp_path / 'no')
     (tmp_path / 'only' / 'masks').mkdir(parents=True)
-    with pytest.raises(RefusedError, match='no folder of images'):
-        find_folders(tmp_path / 'only')
+    with pytest.raises(UserError, match='no folder of images'):
+        find_parts(tmp_path / 'only')
 
 
 def test_pairs_that_do_not_match(tmp_path):
     pairs(tmp_path, 2)
     picture(tmp_path / 'images' / 'new.jpg')
-    with pytest.raises(RefusedError, match=r'1 images have no mask(.|\n)*new.jpg'):
+    with pytest.raises(UserError, match=r'1 images have no mask(.|\n)*new.jpg'):
         read(tmp_path)
     (tmp_path / 'images' / 'new.jpg').unlink()
     (tmp_path / 'images' / '1.jpg').unlink()
-    with pytest.raises(RefusedError, match=r'1 masks have no image(.|\n)*masks/1.png'):
+    with pytest.raises(UserError, match=r'1 masks have no image(.|\n)*masks/1.png'):
         read(tmp_path)
     picture(tmp_path / 'images' / '1.png')
-    with pytest.raises(RefusedError, match=r'endings: .jpg \(1\), .png \(1\)'):
+    with pytest.raises(UserError, match=r'endings: .jpg \(1\), .png \(1\)'):
         read(tmp_path)
     for path in (tmp_path / 'images').iterdir():
         path.unlink()
-    with pytest.raises(RefusedError, match='images holds no image'):
+    with pytest.raises(UserError, match='images holds no image'):
         read(tmp_path)
 
 
 def test_longer_endings(tmp_path):
     pairs(tmp_path, 2, suffix='_mask.png')
-    folders = find_folders(tmp_path)
-    assert find_pairs(*folders, '_mask.png').splits == {'0': None, '1': None}
-    with pytest.raises(RefusedError, match='--mask-suffix'):
-        find_pairs(*folders)
+    parts = find_parts(tmp_path)
+    for suffix in ('_mask.png', None):
+        found = find_pairs(parts, suffix)
+        assert found.mask_suffix == '_mask.png'
+        assert found.splits == {'0': None, '1': None}
+    pairs(tmp_path, 2, suffix='-seg.png')
+    with pytest.raises(UserError, match='2 masks belong.*--mask-suffix=-seg.png or'):
+        find_pairs(parts)
+    assert find_pairs(parts, '-seg.png').mask_suffix == '-seg.png'
+    with pytest.raises(UserError, match='--mask-suffix'):
+        find_pairs(parts, '.png')
 
 
 def test_images_that_are_no_maps(tmp_path):
@@ -96,10 +103,10 @@ def test_images_that_are_no_maps(tmp_path):
         (grey.resize((6, 5)), 'has 6x5 pixels, its image 12x10'),
     ]:
         save_mask(tmp_path, image)
-        with pytest.raises(RefusedError, match=f'1 of 3 masks(.|\n)*0.png.*{message}'):
+        with pytest.raises(UserError, match=f'1 of 3 masks(.|\n)*0.png.*{message}'):
             read(tmp_path)
     (tmp_path / 'masks' / '0.png').write_bytes(b'none')
-    with pytest.raises(RefusedError, match='cannot be read'):
+    with pytest.raises(UserError, match='cannot be read'):
         read(tmp_path)
     palette = Image.fromarray(np.ones((10, 12), np.uint8))
     palette.putpalette([0, 0, 0, 255, 0, 0])
@@ -109,13 +116,13 @@ def test_images_that_are_no_maps(tmp_path):
 
 def test_values_that_are_no_classes(tmp_path):
     pairs(tmp_path, 2, values=(255,))
-    with pytest.raises(RefusedError, match='write 1 for 255'):
+    with pytest.raises(UserError, match='write 1 for 255'):
         read(tmp_path)
     pairs(tmp_path, 2, values=(0,))
-    with pytest.raises(RefusedError, match='one class'):
+    with pytest.raises(UserError, match='one class'):
         read(tmp_path)
     pairs(tmp_path, 2, values=(1, 5))
-    with pytest.raises(RefusedError, match='0 to 2, but .*1.png holds 5'):
+    with pytest.raises(UserError, match='0 to 2, but .*1.png holds 5'):
         read(tmp_path, names=['a', 'b', 'c'])
 
 

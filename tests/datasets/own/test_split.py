@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mmvpt.datasets.own import Found, OwnImage, group_rare, split_images, split_pairs
-from mmvpt.datasets.prepare import RefusedError
+from mmvpt.errors import UserError
 
 
 def found(split=None, **counts):
@@ -67,7 +67,7 @@ def test_given_splits_stay():
     ],
 )
 def test_refusals(counts, options, message):
-    with pytest.raises(RefusedError, match=message):
+    with pytest.raises(UserError, match=message):
         split_images(found(**counts), **options)
 
 
@@ -76,7 +76,7 @@ def test_small_classes_are_joined():
     assert group_rare(data, 3) == ['b', 'c']
     assert {n: len(i) for n, i in data.by_label().items()} == dict(a=5, other=3)
     assert 'b, c' in data.notes[0]
-    with pytest.raises(RefusedError, match="class 'other' already"):
+    with pytest.raises(UserError, match="class 'other' already"):
         group_rare(found(other=5, b=1), 3)
 
 
@@ -108,5 +108,5 @@ def test_pairs_with_given_splits_and_few():
     # every class in one image: still some for validation
     splits = split_pairs(dict(a=[0], b=[1], c=[2]), dict.fromkeys('abc'))
     assert sorted(map(len, splits.values())) == [1, 1, 1]
-    with pytest.raises(RefusedError, match='too few'):
+    with pytest.raises(UserError, match='too few'):
         split_pairs(dict(a=[0]), dict(a=None))

@@ -2,7 +2,7 @@
 import pytest
 
 from mmvpt.datasets.own import read_table
-from mmvpt.datasets.prepare import RefusedError
+from mmvpt.errors import UserError
 from tests.datasets.own.pictures import class_folders
 
 
@@ -38,10 +38,10 @@ def test_split_column_and_root(table, tmp_path):
     text = 'image,label,split\n0.png,x,train\n1.png,x,Test\n'
     found = read_table(table(text), tmp_path / 'a')
     assert [image.split for image in found.images] == ['train', 'test']
-    with pytest.raises(RefusedError, match="line 3: split must be .* got 'tost'"):
+    with pytest.raises(UserError, match="line 3: split must be .* got 'tost'"):
         read_table(table(text.replace('Test', 'tost')), tmp_path / 'a')
     text = text.replace('x,Test', 'y,Test')
-    with pytest.raises(RefusedError, match=r'without training images(.|\n)*line 3'):
+    with pytest.raises(UserError, match=r'without training images(.|\n)*line 3'):
         read_table(table(text), tmp_path / 'a')
 
 
@@ -49,7 +49,7 @@ def test_columns_by_option(table):
     path = table('what,where\nx,a/0.png\n')
     found = read_table(path, image_column='where', label_column='what')
     assert found.images[0][:2] == ('a/0.png', 'x')
-    with pytest.raises(RefusedError, match="no column 'wo'; the header is what, where"):
+    with pytest.raises(UserError, match="no column 'wo'; the header is what, where"):
         read_table(path, image_column='wo')
 
 
@@ -67,13 +67,13 @@ def test_columns_by_option(table):
     ],
 )
 def test_refusals(table, text, message):
-    with pytest.raises(RefusedError, match=message):
+    with pytest.raises(UserError, match=message):
         read_table(table(text))
 
 
 def test_files_that_are_no_tables(tmp_path):
-    with pytest.raises(RefusedError, match='does not exist'):
+    with pytest.raises(UserError, match='does not exist'):
         read_table(tmp_path / 'no.csv')
     (tmp_path / 'x.csv').write_bytes(b'\xff\xfe\x00')
-    with pytest.raises(RefusedError, match='not UTF-8'):
+    with pytest.raises(UserError, match='not UTF-8'):
         read_table(tmp_path / 'x.csv')

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmvpt.datasets.whole_image import is_cut_off
+from mmvpt.datasets.image_files import is_cut_off
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
 FORMS = {
