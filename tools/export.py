@@ -14,7 +14,7 @@ if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installati
     sys.path.insert(0, str(ROOT))
 
 from mmvpt.apis import load  # noqa: E402
-from mmvpt.apis.export import CHECKED_BATCHES, FORMATS, export  # noqa: E402
+from mmvpt.apis.export import CHECKED_BATCHES, DTYPES, FORMATS, export  # noqa: E402
 from mmvpt.engine import run as launch  # noqa: E402
 
 
@@ -43,13 +43,26 @@ def main(argv: Sequence[str] | None = None) -> dict:
         help='image size in pixels [that of training]',
     )
     parser.add_argument(
+        '--dtype', choices=list(DTYPES), default='float32', help='of stored weights'
+    )
+    parser.add_argument('--opset', type=int, help="of ONNX [PyTorch's default]")
+    parser.add_argument(
         '--no-check', action='store_true', help='do not run the file and compare it'
     )
     args = parser.parse_args(argv)
     task = load(args.model, weights=args.weights, device='cpu')
-    facts = export(task, args.out, args.format, args.size, check=not args.no_check)
+    facts = export(
+        task,
+        args.out,
+        args.format,
+        args.size,
+        check=not args.no_check,
+        dtype=args.dtype,
+        opset=args.opset,
+    )
     shape = ', '.join(map(str, facts['input']['shape']))
     print(f'{args.out} ({Path(args.out).stat().st_size:,} bytes), images ({shape})')
+    print(f'weights {facts["weights"]}, logits: {facts["output"]["scores"]}')
     if 'largest_difference' in facts:
         print(
             f'logits differ from PyTorch by {facts["largest_difference"]:.1e} at most '

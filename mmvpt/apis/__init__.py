@@ -7,12 +7,13 @@ from .load import build_model, load, trusted_config
 from .many_tasks import TaskBank
 from .prompted_classifier import PromptedClassifier, prompted
 from .release import merge, publish, write_config
-from .results import Classification, Predictions, Segmentation, Unreadable
+from .results import Classification, MultiLabel, Predictions, Segmentation, Unreadable
 from .tuned_model import TunedModel
 
 __all__ = [
     'Classification',
     'ImageError',
+    'MultiLabel',
     'Predictions',
     'PromptedClassifier',
     'Segmentation',

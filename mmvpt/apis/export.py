@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from mmvpt.checkpoint.config_data import to_data, without_paths
 from mmvpt.errors import UserError
@@ -29,10 +30,19 @@ MIN_TORCH = (2, 5)
 #: Batch sizes that are compared with PyTorch, and how far outputs may differ.
 CHECKED_BATCHES = (1, 2, 5)
 TOLERANCE = 1e-4
+#: How weights may be stored; computations are in float32.
+DTYPES = dict(float32=torch.float32, float16=torch.float16, bfloat16=torch.bfloat16)
 
 
 class ExportError(UserError, RuntimeError):
     """A model that cannot be written as a graph; the message says what to do."""
+
+
+class _Widened(nn.Module):
+    """Gives weights of half precision in float32, in which everything is computed."""
+
+    def forward(self, stored: Tensor) -> Tensor:
+        return stored.float()
 
 
 class Graph(nn.Module):
@@ -43,18 +53,32 @@ class Graph(nn.Module):
 
     Args:
         model: A classifier of mmpretrain or a segmentor of mmseg; copied.
+        dtype: Key of ``DTYPES``: how weights with two or more axes are stored.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, dtype: str = 'float32') -> None:
         super().__init__()
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         for module in self.model.modules():
             if isinstance(module, PromptedVisionTransformer):
                 _fold(module)
+        if dtype != 'float32':
+            _narrow(self.model, DTYPES[dtype])
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits."""
         return self.model(images)
+
+
+def _narrow(model: nn.Module, dtype: torch.dtype) -> None:
+    """Store the large weights in half precision."""
+    for module in list(model.modules()):
+        for name, weight in list(module.named_parameters(recurse=False)):
+            if weight.dim() > 1 and weight.dtype is torch.float32:
+                setattr(module, name, nn.Parameter(weight.to(dtype), False))
+                parametrize.register_parametrization(
+                    module, name, _Widened(), unsafe=True
+                )
 
 
 @torch.no_grad()
@@ -74,6 +98,8 @@ def export(
     format: str = 'onnx',
     size: tuple[int, int] | None = None,
     check: bool = True,
+    dtype: str = 'float32',
+    opset: int | None = None,
 ) -> dict[str, Any]:
     """Write a tuned model as one graph for any number of images of one size.
 
@@ -89,9 +115,14 @@ def export(
             was trained with.
         check: Run the file at several batch sizes and compare it with PyTorch; ONNX
             needs onnxruntime for that.
+        dtype: How weights are stored: ``float32``, ``float16`` or ``bfloat16``; the
+            latter take half the space and are computed with in float32.
+        opset: Of ONNX, by default that which the installed PyTorch writes.
 
     Returns:
-        The metadata that went into the file, and ``largest_difference`` if checked.
+        The metadata that went into the file; if checked ``largest_difference`` from
+        PyTorch with these weights, and for ``dtype`` of half precision
+        ``rounding``, how far logits move by storing weights so.
 
     Raises:
         ExportError: If a package is missing, the model cannot be traced, or the file
@@ -110,15 +141,22 @@ def export(
         raise ExportError(f'{path} must end in {ending} for format {format!r}.')
     if not path.parent.is_dir():
         raise ExportError(f'{path.parent} is no folder; make it first.')
-    graph = Graph(copy.deepcopy(task.model).cpu())
+    if dtype not in DTYPES:
+        raise ExportError(f'dtype must be one of {", ".join(DTYPES)}, got {dtype!r}.')
+    if opset is not None and format != 'onnx':
+        raise ExportError('opset is for format onnx.')
+    graph = Graph(copy.deepcopy(task.model).cpu(), dtype)
     vit = backbone_of(graph.model)
     shape = tuple(vit.img_size if size is None else size)
     images = _examples(vit, shape, 2)
-    facts = describe(task, shape, graph(images))
+    logits = graph(images)
+    facts = dict(describe(task, shape, logits), weights=dtype)
+    if dtype != 'float32':
+        facts['rounding'] = _difference(Graph(task.model.cpu())(images), logits)
     partial = path.with_name(f'.{path.name}.part{ending}')
     try:
         run = (_write_onnx if format == 'onnx' else _write_torch)(
-            graph, images, partial, json.dumps(facts), check
+            graph, images, partial, facts, check, opset
         )
         if run is not None:
             facts['largest_difference'] = _compare(graph, run, vit, shape)
@@ -148,11 +186,11 @@ def describe(task: TunedModel, size: Sequence[int], logits: Tensor) -> dict[str,
         getattr(preprocessor, name, False)
         for name in ('to_rgb', 'channel_conversion', '_channel_conversion')
     )
-    kind = 'segmentation' if logits.dim() == 4 else 'classification'
+    meaning = task.meaning
     return dict(
         format_version=1,
         mmvpt=__version__,
-        kind=kind,
+        kind=meaning.kind,
         input=dict(
             name='images',
             shape=[
@@ -169,8 +207,13 @@ def describe(task: TunedModel, size: Sequence[int], logits: Tensor) -> dict[str,
         output=dict(
             name='logits',
             shape=['batch', *logits.shape[1:]],
-            scores='softmax over axis 1',
-            resize=f'bilinear to {tuple(size)}' if kind == 'segmentation' else None,
+            scores=meaning.in_words(),
+            activation=meaning.scores,
+            threshold=meaning.threshold,
+            topk=meaning.topk,
+            resize=(
+                f'bilinear to {tuple(size)}' if meaning.kind == 'segmentation' else None
+            ),
         ),
         classes=list(task.class_names),
         frozen_weights=[str(mark) for mark in task.tuned.frozen.values()],
@@ -206,15 +249,20 @@ def _examples(
 
 
 def _write_torch(
-    graph: Graph, images: Tensor, path: Path, facts: str, check: bool
+    graph: Graph, images: Tensor, path: Path, facts: dict, check: bool, opset: None
 ) -> Callable[[Tensor], Tensor] | None:
     program = _trace(graph, images)
-    torch.export.save(program, path, extra_files={METADATA: facts})
+    torch.export.save(program, path, extra_files={METADATA: json.dumps(facts)})
     return torch.export.load(path).module() if check else None
 
 
 def _write_onnx(
-    graph: Graph, images: Tensor, path: Path, facts: str, check: bool
+    graph: Graph,
+    images: Tensor,
+    path: Path,
+    facts: dict[str, Any],
+    check: bool,
+    opset: int | None,
 ) -> Callable[[Tensor], Tensor] | None:
     try:
         import onnxscript  # noqa: F401
@@ -228,8 +276,12 @@ def _write_onnx(
         output_names=['logits'],
         dynamo=True,
         verbose=False,
+        opset_version=opset,
+        # which would widen the weights for good
+        optimize=facts['weights'] == 'float32',
     )
-    program.model.metadata_props[METADATA] = facts
+    facts['opset'] = int(program.model.opset_imports[''])
+    program.model.metadata_props[METADATA] = json.dumps(facts)
     program.save(path, external_data=False)
     if not check:
         return None
@@ -277,11 +329,16 @@ def _compare(
                 f'the file gives {tuple(found.shape)} for {count} images, PyTorch '
                 f'{tuple(expected.shape)}.'
             )
-        scale = max(1.0, float(expected.abs().max()))
-        largest = max(largest, float((expected - found).abs().max()) / scale)
+        largest = max(largest, _difference(expected, found))
     if not largest <= TOLERANCE:
         raise ExportError(
             f'the file computes something else than PyTorch: logits differ by '
             f'{largest:.1e}, more than {TOLERANCE:.0e}.'
         )
     return largest
+
+
+def _difference(expected: Tensor, found: Tensor) -> float:
+    """Return the largest difference, relative to the largest value if above 1."""
+    scale = max(1.0, float(expected.abs().max()))
+    return float((expected - found).abs().max()) / scale

@@ -7,23 +7,17 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from PIL import Image
 
-from mmvpt import display
+from mmvpt.datasets.image_files import distinct_names
+from mmvpt.display import progress
 from mmvpt.errors import UserError
 from mmvpt.files import write_whole
 
-from .images import Source, as_bgr, find_images
-from .results import (
-    Result,
-    Segmentation,
-    Unreadable,
-    picture_path,
-    write_csv,
-    write_json,
-)
+from .images import Source, find_images
+from .results import Result, Segmentation, Unreadable, write_csv, write_json
 from .tuned_model import TunedModel
 
 
@@ -69,26 +63,55 @@ def predict_to_folder(
     if out.exists() and not out.is_dir():
         raise UserError(f'{out} is a file; results go into a folder, name another.')
     sources = [s for image in images for s in _find_inputs(image, out)]
+    if out.resolve() in {Path(s.image).resolve().parent for s in sources}:
+        raise UserError(
+            f'{out} holds images that are predicted, and results could take their '
+            'names. Give another folder for the results.'
+        )
+    names = _names(sources)
     if len({source.name for source in sources}) < len(sources):
         sources = [Source(str(source.image), source.image) for source in sources]
     results: list[dict] = []
     rows: list[dict] = []
     unreadable: list[Unreadable] = []
-    taken: set[Path] = set()
     outcomes = model.stream(sources, batch_size, errors='collect')
-    outcomes = display.progress(outcomes, 'predicting', len(sources))
-    for source, outcome in zip(sources, outcomes):
-        if isinstance(outcome, Unreadable):
-            unreadable.append(outcome)
-        else:
+    try:
+        for source, outcome in progress(
+            zip(sources, outcomes), 'predicting', len(sources)
+        ):
+            if isinstance(outcome, Unreadable):
+                unreadable.append(outcome)
+                continue
             if pictures or isinstance(outcome, Segmentation):
-                _draw(source, outcome, picture_path(out, source.name, taken))
+                _draw(model, source, outcome, out / names[Path(source.image)])
             results.append(outcome.as_dict())
             rows += outcome.rows()
-    write_csv(out / 'predictions.csv', rows)
-    names = model.class_names
-    write_json(out / 'predictions.json', names, results, unreadable)
+    finally:  # whatever ends it, what was finished is kept
+        write_csv(out / 'predictions.csv', rows)
+        write_json(out / 'predictions.json', model.class_names, results, unreadable)
     return Summary(len(results), tuple(unreadable))
+
+
+def _names(sources: Sequence[Source]) -> dict[Path, str]:
+    """Return the name of each image's pictures; no two are the same.
+
+    It is the path below the folder that was given; if images of several folders would
+    share one, the path below the folder that all of them lie in.
+    """
+    names = {Path(source.image): _below(source.name) for source in sources}
+    if len({name.casefold() for name in names.values()}) == len(names):
+        return names
+    distinct = distinct_names(map(str, names))
+    return {path: _below(distinct[str(path)]) for path in names}
+
+
+def _below(name: str) -> str:
+    """Return a name that leads out of no folder."""
+    path = PurePath(name)
+    if path.is_absolute():
+        return path.name
+    parts = [p.replace(':', '') for p in path.parts if p not in ('..', '.')]
+    return str(PurePath(*parts)) if parts else 'image'
 
 
 def _find_inputs(image: str | os.PathLike, out: Path) -> list[Source]:
@@ -101,10 +124,9 @@ def _find_inputs(image: str | os.PathLike, out: Path) -> list[Source]:
     return [s for s in sources if Path(s.name).parts[: len(below)] != below]
 
 
-def _draw(source: Source, result: Result, path: Path) -> None:
+def _draw(model: TunedModel, source: Source, result: Result, path: Path) -> None:
     """Write the pictures of one result."""
-    with Image.open(source.image) as opened:  # type: ignore[arg-type]
-        image = Image.fromarray(as_bgr(Source(source.name, opened))[..., ::-1].copy())
+    image = Image.fromarray(model.read(source))
     for ending, picture in result.draw(image).items():
         buffer = io.BytesIO()
         picture.save(buffer, format='PNG')

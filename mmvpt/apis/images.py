@@ -14,16 +14,11 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmvpt.checkpoint import CheckpointError
+from mmvpt.datasets.image_files import extreme_shape, is_leftover
 from mmvpt.errors import MissingFileError, UserError
 
 ImageLike = Union[str, os.PathLike, np.ndarray, Image.Image]
 ORDERS = ('rgb', 'bgr')
-#: Images with more pixels than this are named, not read: decoding one would take a
-#: gigabyte, and small files can claim any size. Pillow draws the same line.
-MAX_PIXELS = 178_956_970
-#: So are images with sides more unlike than this: a pipeline that resizes the short
-#: side would make them large.
-MAX_RATIO = 500
 #: Files that OpenCV, with which the pipelines load, and Pillow read alike, but for
 #: rounding. Some versions of OpenCV read no GIF, or change colours of JPEG 2000.
 LOADED = ('BMP', 'JPEG', 'MPO', 'PNG', 'PPM', 'TIFF', 'WEBP')
@@ -52,7 +47,8 @@ def find_images(images: ImageLike | Iterable[ImageLike | Source]) -> list[Source
     """List what was asked for.
 
     Args:
-        images: A file, a folder (every file below it but hidden ones, sorted), an
+        images: A file, a folder (every file below it but hidden ones and what
+            systems leave behind, sorted), an
             array, a PIL image, or several of these.
 
     Raises:
@@ -86,7 +82,7 @@ def _find_files(path: Path) -> Iterator[Source]:
     if path.is_dir():
         for file in sorted(path.rglob('*')):
             below = file.relative_to(path)
-            if file.is_file() and not any(p.startswith('.') for p in below.parts):
+            if file.is_file() and not any(map(is_leftover, below.parts)):
                 yield Source(str(below), file)
     elif path.exists():
         yield Source(str(path), path)
@@ -138,16 +134,9 @@ def check_file(path: Path) -> np.ndarray | None:
 
 
 def _check_size(name: str, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f'{name} claims {width} x {height} pixels and was not read; at most '
-            f'{MAX_PIXELS:,} are. Make it smaller first.'
-        )
-    if max(width, height) > MAX_RATIO * min(width, height):
-        raise ImageError(
-            f'{name} has {width} x {height} pixels; sides that differ by more than a '
-            f'factor of {MAX_RATIO} are not read. Cut it into pieces.'
-        )
+    wrong = extreme_shape(width, height)
+    if wrong:
+        raise ImageError(f'{name} {wrong}')
 
 
 def _deep(name: str) -> str:

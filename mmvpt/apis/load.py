@@ -21,6 +21,7 @@ from mmvpt.checkpoint.tuned import (
     read_tuned,
     unmarked,
 )
+from mmvpt.engine.data_checks import compare_classes
 from mmvpt.engine.run import load_config, replace_sync_bn
 from mmvpt.weights.names import checkpoint_folder
 
@@ -66,6 +67,7 @@ def load(
         else:
             config = load_config(str(path_or_config))
         tuned = read_for_config(weights, config)
+        _check_classes(config, tuned, os.fspath(weights))
     else:
         tuned = read_tuned(path_or_config)
         config = trusted_config(tuned)
@@ -75,6 +77,15 @@ def load(
             find_frozen_weights(config, Path(path_or_config).expanduser().parent)
         return _build_vetted(config, tuned, device, os.fspath(path_or_config))
     return _build(config, tuned, device)
+
+
+def _check_classes(config: Config, tuned: TunedCheckpoint, weights: str) -> None:
+    """Compare the names of classes that a config gives with those of its checkpoint."""
+    data = (config.get('test_dataloader') or {}).get('dataset') or {}
+    named = (data.get('metainfo') or {}).get('classes')
+    if isinstance(named, (list, tuple)) and tuned.classes:
+        known = list(map(str, tuned.classes))
+        compare_classes(known, list(map(str, named)), weights, 'the config')
 
 
 def _build(config: Config, tuned: TunedCheckpoint, device: torch.device) -> TunedModel:

@@ -8,16 +8,13 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Union
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from mmvpt.files import write_whole
-
-# Colours of classes without a palette: hues a golden angle apart.
-_HUE_STEP = 0.618033988749895
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,13 +63,54 @@ class Classification:
         Args:
             image: The image, RGB.
         """
-        image = image.copy()
         text = f'{self.class_name} {self.score:.2f}'
-        pen = ImageDraw.Draw(image)
-        left, top, right, bottom = pen.textbbox((3, 3), text)
-        pen.rectangle((left - 3, top - 3, right + 3, bottom + 3), fill=(0, 0, 0))
-        pen.text((3, 3), text, fill=(255, 255, 255))
-        return {'.png': image}
+        return {'.png': _captioned(image, text)}
+
+
+@dataclass(frozen=True, eq=False)
+class MultiLabel:
+    """The classes of one image, any number of them.
+
+    Attributes:
+        source: Name of the image.
+        labels: Indices of the classes that are present, those of high scores first.
+        scores: Scores of all classes, each 0 to 1 by itself, float32 (K,).
+        class_names: Names of all classes.
+    """
+
+    source: str
+    labels: tuple[int, ...]
+    scores: np.ndarray = field(repr=False)
+    class_names: tuple[str, ...] = field(repr=False)
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """Return the ``k`` classes of the highest scores, present or not."""
+        order = np.argsort(-self.scores, kind='stable')[:k]
+        return [(self.class_names[i], float(self.scores[i])) for i in order]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        rows = self.rows() if self.labels else []
+        classes = [{k: v for k, v in row.items() if k != 'image'} for row in rows]
+        return dict(image=self.source, classes=classes, scores=self.scores.tolist())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return its rows of a table: one for each class, or one without a class."""
+        named = [
+            dict(label=i, class_name=self.class_names[i], score=float(self.scores[i]))
+            for i in self.labels
+        ]
+        none = dict(label='', class_name='', score='')
+        return [dict(image=self.source, **row) for row in named or [none]]
+
+    def draw(self, image: Image.Image) -> dict[str, Image.Image]:
+        """Return pictures by the end of their file names.
+
+        Args:
+            image: The image, RGB.
+        """
+        names = [f'{self.class_names[i]} {self.scores[i]:.2f}' for i in self.labels]
+        return {'.png': _captioned(image, '\n'.join(names) or 'no class')}
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +167,17 @@ class Segmentation:
         return {'.mask.png': mask, '.png': over}
 
 
-Result = Union[Classification, Segmentation]
+Result = Union[Classification, MultiLabel, Segmentation]
+
+
+def _captioned(image: Image.Image, text: str) -> Image.Image:
+    """Return an image with a text in its corner."""
+    image = image.copy()
+    pen = ImageDraw.Draw(image)
+    left, top, right, bottom = pen.textbbox((3, 3), text)
+    pen.rectangle((left - 3, top - 3, right + 3, bottom + 3), fill=(0, 0, 0))
+    pen.text((3, 3), text, fill=(255, 255, 255))
+    return image
 
 
 @dataclass(frozen=True)
@@ -216,35 +264,3 @@ def write_json(
         unreadable=[vars(item) for item in unreadable],
     )
     write_whole(path, (json.dumps(content, indent=1) + '\n').encode())
-
-
-def picture_path(folder: Path, source: str, taken: set[Path]) -> Path:
-    """Choose where the pictures of an image go, without their ending.
-
-    Args:
-        folder: Their folder; nothing is written outside it.
-        source: Name of the image.
-        taken: Paths that were chosen before; the new one is added.
-    """
-    parts = [p for p in PurePath(source).parts if p not in ('..', '.', '/', '\\')]
-    parts = [p.replace(':', '') for p in parts] or ['image']
-    relative = PurePath(*parts) if not PurePath(source).is_absolute() else parts[-1]
-    stem = path = folder / relative
-    number = 1
-    while path in taken:
-        number += 1
-        path = stem.with_name(f'{stem.name}-{number}')
-    taken.add(path)
-    return path
-
-
-def default_palette(count: int) -> tuple[tuple[int, int, int], ...]:
-    """Return colours that differ for ``count`` classes."""
-    from colorsys import hsv_to_rgb
-
-    colours = []
-    for i in range(count):
-        value = 1.0 if i % 2 else 0.7
-        rgb = hsv_to_rgb(i * _HUE_STEP % 1, 0.75, value)
-        colours.append(tuple(round(255 * part) for part in rgb))
-    return tuple(colours)  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from mmvpt import display
 from mmvpt.checkpoint import CheckpointError
 from mmvpt.checkpoint.meaning import num_classes
 from mmvpt.checkpoint.tuned import TunedCheckpoint
+from mmvpt.datasets.own import palette_of
 from mmvpt.errors import UserError
 
 from .images import (
@@ -31,13 +32,14 @@ from .images import (
     find_images,
 )
 from .limits import check_input
+from .meaning import meaning_of
 from .results import (
     Classification,
+    MultiLabel,
     Predictions,
     Result,
     Segmentation,
     Unreadable,
-    default_palette,
 )
 
 Outcome = Union[Result, Unreadable]
@@ -52,6 +54,7 @@ class TunedModel:
         tuned: What was loaded into it.
         class_names: Names of the classes; their numbers if none are known.
         palette: Colours of the classes, (R, G, B) each.
+        meaning: How outputs become classes.
 
     Args:
         model: The model.
@@ -67,8 +70,9 @@ class TunedModel:
         count = num_classes(model) or len(names)
         self.class_names = names + tuple(map(str, range(len(names), count)))
         colours = tuple(map(tuple, tuned.palette or ()))
-        missing = default_palette(len(self.class_names))[len(colours) :]
-        self.palette = colours + missing
+        missing = palette_of(len(self.class_names))[len(colours) :]
+        self.palette = colours + tuple(map(tuple, missing))
+        self.meaning = meaning_of(model)
         self._loader, self._pipeline = self._build_pipeline()
 
     @property
@@ -114,14 +118,15 @@ class TunedModel:
             One :class:`Classification` or :class:`Segmentation` for each image.
 
         Raises:
-            ImageError: With ``errors='raise'``, for an image that cannot be read.
+            ImageError: With ``errors='raise'``, for an image that cannot be read or
+                taken by the model.
             FileNotFoundError: For a path that does not exist.
             UserError: For a value that is not allowed.
         """
         results: list[Result] = []
         unreadable: list[Unreadable] = []
         sources = find_images(images)
-        outcomes = self.stream(sources, batch_size, channels, errors)
+        outcomes: Iterable[Outcome] = self.stream(sources, batch_size, channels, errors)
         if progress:
             outcomes = display.progress(outcomes, 'predicting', len(sources))
         for outcome in outcomes:
@@ -165,9 +170,9 @@ class TunedModel:
                     raise
                 waiting.append((source.name, Unreadable(source.name, str(error))))
             if sum(isinstance(sample, dict) for _, sample in waiting) == batch_size:
-                yield from self._run(waiting)
+                yield from self._run(waiting, errors)
                 waiting = []
-        yield from self._run(waiting)
+        yield from self._run(waiting, errors)
 
     def _sample(self, source: Source, channels: str) -> dict:
         """Take one image through the test pipeline."""
@@ -195,19 +200,36 @@ class TunedModel:
         return packed
 
     @torch.no_grad()
-    def _run(self, waiting: list[tuple[str, Any]]) -> Iterator[Outcome]:
+    def _run(self, waiting: list[tuple[str, Any]], errors: str) -> Iterator[Outcome]:
         """Run the model on images of one size at a time and keep the order."""
         groups: dict[tuple[int, ...], list[int]] = {}
         for i, (_, sample) in enumerate(waiting):
             if isinstance(sample, dict):
                 groups.setdefault(tuple(sample['inputs'].shape), []).append(i)
-        results: dict[int, Result] = {}  # without the scores of all pixels
+        results: dict[int, Outcome] = {}  # without the scores of all pixels
         for indices in groups.values():
-            batch = pseudo_collate([waiting[i][1] for i in indices])
-            for i, output in zip(indices, self.model.test_step(batch)):
-                results[i] = self._result(waiting[i][0], output)
+            named = [waiting[i] for i in indices]
+            for i, outcome in zip(indices, self._outcomes(named, errors)):
+                results[i] = outcome
         for i, (_, sample) in enumerate(waiting):
             yield results.get(i, sample)
+
+    def _outcomes(self, named: list[tuple[str, dict]], errors: str) -> list[Outcome]:
+        """Return the results of images of one size; those that fail are named."""
+        try:
+            outputs = self.model.test_step(
+                pseudo_collate([sample for _, sample in named])
+            )
+        except Exception as error:  # whatever a layer raises, the image is named
+            if len(named) > 1:
+                return [o for item in named for o in self._outcomes([item], errors)]
+            name, sample = named[0]
+            size = ' x '.join(map(str, reversed(sample['inputs'].shape[-2:])))
+            reason = f'{name} cannot be taken by the model, {size} pixels: {error}'
+            if errors == 'raise':
+                raise ImageError(reason) from error
+            return [Unreadable(name, reason)]
+        return [self._result(name, out) for (name, _), out in zip(named, outputs)]
 
     def _result(self, name: str, output: Any) -> Result:
         if 'pred_sem_seg' in output:
@@ -217,6 +239,9 @@ class TunedModel:
                 name, mask.astype(dtype), self.class_names, self.palette
             )
         scores = output.pred_score.float().cpu().numpy()
+        if self.meaning.kind == 'multi-label classification':
+            labels = sorted(output.pred_label.tolist(), key=lambda i: -scores[i])
+            return MultiLabel(name, tuple(labels), scores, self.class_names)
         label = int(scores.argmax())
         return Classification(
             source=name,
@@ -226,6 +251,17 @@ class TunedModel:
             scores=scores,
             class_names=self.class_names,
         )
+
+    def read(self, source: Source) -> np.ndarray:
+        """Return an image as the pipeline loads it, RGB (height, width, 3).
+
+        Args:
+            source: One that was predicted.
+        """
+        image = check_file(Path(source.image))
+        if image is None:
+            image = self._loader(dict(img_path=str(source.image)))['img']
+        return np.ascontiguousarray(image[..., ::-1].astype(np.uint8))
 
     def _build_pipeline(self) -> tuple[Callable, Callable]:
         """Build what loads a file, and the rest of the test pipeline."""
@@ -239,7 +275,8 @@ class TunedModel:
                 'the config has no test pipeline (test_dataloader.dataset.pipeline), '
                 'so it is unknown how images enter the model.'
             )
-        steps = [s for s in steps if not s['type'].endswith('LoadAnnotations')]
+        masks = ('LoadAnnotations', 'LoadSegMap')
+        steps = [s for s in steps if not s['type'].endswith(masks)]
         is_loader = steps[0]['type'].rpartition('.')[2].startswith('LoadImage')
         first = steps.pop(0) if is_loader else dict(type='LoadImageFromFile')
         with DefaultScope.overwrite_default_scope(self.config.get('default_scope')):

@@ -4,6 +4,7 @@
 from .digit_scenes import export_digit_scenes
 from .digits import export_digits
 from .fgvc import FGVC
+from .label_maps import LabelMaps
 from .listed import ListedDataset
 from .multi_label import MultiLabel
 from .samplers import Draw, SeededInfiniteSampler, SeededSampler
@@ -14,6 +15,7 @@ __all__ = [
     'FGVC',
     'CheckSegMap',
     'Draw',
+    'LabelMaps',
     'ListedDataset',
     'LoadSegMap',
     'MultiLabel',

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
@@ -81,6 +82,34 @@ def extreme_shape(width: int, height: int) -> str:
             f'of {MAX_RATIO} are not read. Cut it into pieces.'
         )
     return ''
+
+
+def distinct_names(paths: Iterable[str]) -> dict[str, str]:
+    """Return names for results of images, so that none takes the place of another.
+
+    Args:
+        paths: The images.
+
+    Returns:
+        The file name of each one; if two were the same without their endings, on some
+        file system, then paths below the folder that all lie in.
+    """
+    paths = list(dict.fromkeys(map(str, paths)))
+    names = {path: os.path.basename(path) for path in paths}
+    if _differ(names.values()):
+        return names
+    absolute = {path: os.path.abspath(path) for path in paths}
+    root = os.path.commonpath([os.path.dirname(path) for path in absolute.values()])
+    names = {path: os.path.relpath(absolute[path], root) for path in paths}
+    if _differ(names.values()):
+        return names
+    # a.jpg and a.png: what is the ending becomes part of the name
+    return {path: f'{name}.' for path, name in names.items()}
+
+
+def _differ(names: Iterable[str]) -> bool:
+    stems = [os.path.splitext(name)[0].casefold() for name in names]
+    return len(set(stems)) == len(stems)
 
 
 def is_cut_off(path: str | os.PathLike) -> bool:

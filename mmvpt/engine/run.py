@@ -19,12 +19,14 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmvpt.checkpoint import use_safe_loading
+from mmvpt.datasets import LabelMaps
 from mmvpt.errors import UserError, explain, run_tool
 from mmvpt.models.seg import check_queries
 
 from . import checks
 from .check_rules import check_runner
 from .config_file import OptionAction, load_config, merge_options, named_config
+from .data_checks import check_run, image_paths
 from .distributed import LAUNCHERS, distributed, process_rank
 from .forward import unwrapped
 from .run_config import add_hook, testing_config, training_config
@@ -166,7 +168,10 @@ def test(
     checks.check(config)
     with distributed(config, launcher, local_rank), _mistakes_explained():
         runner = build_runner(config)
-        if dumps:
+        if dumps and not str(out).endswith(PICKLES):
+            maps = LabelMaps(out, image_paths(config, 'test'))
+            runner.test_evaluator.metrics.append(maps)
+        elif dumps:
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=str(out)))
         if built is not None:
             built(runner)
@@ -191,6 +196,7 @@ def build_runner(config: Config) -> Runner:
             f'No GPU: {replaced} SyncBN of the model became BN. Each process '
             'normalises with its own images.'
         )
+    check_run(runner)
     return runner
 
 
@@ -266,7 +272,7 @@ def _set_start(
 
 
 def _set_out(config: Config, out: str | os.PathLike | None, item: str | None) -> bool:
-    """Have label maps written to ``out``; tell whether predictions are to be dumped."""
+    """Check ``out`` and tell whether predictions go there."""
     if item and out is None:
         raise UserError('--out-item needs --out')
     if out is None:
@@ -275,13 +281,9 @@ def _set_out(config: Config, out: str | os.PathLike | None, item: str | None) ->
         if not str(out).endswith('.json'):
             raise UserError(f'--out must end in .json for metrics, got {out}')
         return False
-    if config.get('default_scope') == 'mmseg':
-        evaluators = config.test_evaluator
-        for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-            evaluator.output_dir = str(out)
-    elif not str(out).endswith(PICKLES):
+    if config.get('default_scope') != 'mmseg' and not str(out).endswith(PICKLES):
         raise UserError(
             f'--out must end in .pkl for predictions, got {out}; for metrics add '
             '--out-item metrics'
         )
-    return str(out).endswith(PICKLES)
+    return True

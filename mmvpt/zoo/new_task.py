@@ -123,8 +123,8 @@ def new_task(options: Options, command: Sequence[str] = ()) -> NewTask:
         command=shlex.join(['python', 'tools/new_task.py', *command]),
         multi_label=options.multi_label,
     )
-    text = read.compose(task, base, out, backbone)
     try:
+        text = read.compose(task, base, out, backbone)
         config = _put(out, lists, text, own.Lists(read.classes, read.lines))
     except OSError as error:
         raise UserError(f'cannot write {out} and {lists}: {error}') from error

@@ -2,6 +2,7 @@
 """Graphs in files compute what the models compute."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -9,8 +10,10 @@ from mmengine.config import Config
 
 from mmvpt.apis import export as module
 from mmvpt.apis.export import ExportError, Graph, export, read_metadata
+from mmvpt.apis.meaning import meaning_of
 from mmvpt.apis.tuned_model import TunedModel
 from mmvpt.checkpoint.tuned import TunedCheckpoint
+from mmvpt.errors import UserError
 from tests.apis.test_many_tasks import METHODS, classifier
 
 PIPELINE = [
@@ -157,3 +160,65 @@ def test_what_cannot_be_traced_is_named(tmp_path):
     with pytest.raises(ExportError, match='cannot be written as one graph'):
         export(model, tmp_path / 'a.pt2', 'torch')
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('dtype', ['float16', 'bfloat16'])
+@pytest.mark.parametrize('kind', ['onnx', 'torch'])
+def test_weights_of_half_precision(tmp_path, dtype, kind):
+    model = task('davpt+')
+    sizes, facts = {}, {}
+    for stored in ('float32', dtype):
+        path = tmp_path / f'{stored}.{"onnx" if kind == "onnx" else "pt2"}'
+        facts[stored] = export(model, path, kind, dtype=stored)
+        sizes[stored] = path.stat().st_size
+    assert facts[dtype]['largest_difference'] < 1e-5
+    assert 0 < facts[dtype]['rounding'] < 0.1
+    assert read_metadata(path)['weights'] == dtype
+    if kind == 'onnx':
+        import onnx
+
+        found = onnx.load(path)
+        half = getattr(onnx.TensorProto, dtype.upper())
+        large = [t for t in found.graph.initializer if len(t.dims) > 1]
+        stored = {t.name for t in large if t.data_type == half}
+        assert len(stored) > len(large) / 2
+        assert facts[dtype]['opset'] == found.opset_import[0].version
+
+
+def test_opset_is_stated(tmp_path):
+    facts = export(task('linear'), tmp_path / 'm.onnx', opset=20)
+    assert facts['opset'] == read_metadata(tmp_path / 'm.onnx')['opset'] == 20
+    with pytest.raises(ExportError, match='opset is for format onnx'):
+        export(task('linear'), tmp_path / 'm.pt2', 'torch', opset=20)
+    with pytest.raises(ExportError, match='dtype must be one of'):
+        export(task('linear'), tmp_path / 'm.onnx', dtype='int8')
+
+
+class _Head(torch.nn.Module):
+    def __init__(self, **options):
+        super().__init__()
+        for name, value in options.items():
+            setattr(self, name, value)
+
+
+@pytest.mark.parametrize(
+    ('part', 'options', 'words'),
+    [
+        ('head', {}, 'softmax over axis 1'),
+        ('head', dict(thr=0.4, topk=None), 'sigmoid.*at least 0.4'),
+        ('head', dict(thr=None, topk=2), 'sigmoid.*the 2 best'),
+        ('decode_head', dict(out_channels=3), 'softmax over axis 1'),
+        ('decode_head', dict(out_channels=1, threshold=0.4), 'sigmoid.*above 0.4'),
+    ],
+)
+def test_what_outputs_mean_is_said(part, options, words):
+    model = torch.nn.ModuleDict({part: _Head(**options)})
+    setattr(model, part, model[part])
+    found = meaning_of(model).in_words()
+    assert re.match(words, found) and ('softmax' in found) == ('softmax' in words)
+
+
+def test_several_tasks_at_once_are_refused():
+    model = _Head(head=_Head(task_heads={}))
+    with pytest.raises(UserError, match='several tasks at once'):
+        meaning_of(model)

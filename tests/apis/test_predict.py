@@ -21,8 +21,8 @@ from mmvpt.apis import (
     limits,
     predict_to_folder,
 )
+from mmvpt.apis.folder import _names
 from mmvpt.apis.images import Source
-from mmvpt.apis.results import default_palette, picture_path
 from mmvpt.checkpoint import CheckpointError
 from tests.apis.test_images import KINDS, broken, write
 from tests.apis.tuned_runs import PALETTE
@@ -246,18 +246,18 @@ def test_frozen_weights_are_found_beside_a_release(trained_classifier, tmp_path)
     assert mmvpt.load(release).class_names == ('a', 'b', 'c')
 
 
-def test_pictures_stay_in_their_folder(tmp_path):
-    taken = set()
-    names = ['a/b.png', 'a/b.png', '../../b.png', '/' + 'etc/b.png', 'b.png', '..']
-    paths = [picture_path(tmp_path, name, taken) for name in names]
-    assert len(set(paths)) == len(paths)
-    assert all(tmp_path in path.resolve().parents for path in paths)
-
-
-def test_default_palette_has_different_colours():
-    colours = default_palette(60)
-    assert len(set(colours)) == 60
-    assert colours[:3] == default_palette(3)
+@pytest.mark.parametrize(
+    ('given', 'names'),
+    [
+        (['a/b.png', 'b.png', '../../c.png'], {'a/b.png', 'b.png', 'c.png'}),
+        (['/x/north/0.png', '/x/south/0.png'], {'north/0.png', 'south/0.png'}),
+        (['/x/A.png', '/x/a.png'], {'A.png.', 'a.png.'}),  # one file on some systems
+    ],
+)
+def test_pictures_have_names_of_their_own(given, names):
+    found = _names([Source(name, name) for name in given])
+    assert set(found.values()) == names or len(set(found.values())) == len(given)
+    assert not any(name.startswith(('/', '..')) for name in found.values())
 
 
 def test_results_below_the_images_are_no_images(tmp_path, trained_classifier):

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +13,7 @@ import cv2
 import mmcv
 
 from mmvpt.datasets.image_files import extreme_shape, is_cut_off
+from mmvpt.display import progress
 
 from .found import first_few
 
@@ -22,30 +21,25 @@ THREADS = 8
 
 
 def check_images(
-    root: Path, paths: Sequence[str], quiet: bool = False
+    root: Path, paths: Sequence[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Decode every image, as a data set would.
 
     Args:
         root: Folder that paths are relative to.
         paths: The images.
-        quiet: Print no progress.
 
     Returns:
         Why images cannot be decoded, by path; and a digest of each other's bytes.
     """
     problems, digests = {}, {}
-    said = time.monotonic()
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-        looked = pool.map(lambda path: _look(root / path), paths)
-        for number, (path, (problem, digest)) in enumerate(zip(paths, looked), 1):
+        looked = zip(paths, pool.map(lambda path: _look(root / path), paths))
+        for path, (problem, digest) in progress(looked, 'decoding', len(paths)):
             if problem:
                 problems[path] = problem
             else:
                 digests[path] = digest
-            if not quiet and time.monotonic() - said > 5:
-                said = time.monotonic()
-                print(f'read {number}/{len(paths)} images', file=sys.stderr)
     return problems, digests
 
 

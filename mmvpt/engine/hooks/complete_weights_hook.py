@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 
 from mmvpt.checkpoint import CheckpointError
 from mmvpt.checkpoint.fingerprint import MARK
+from mmvpt.engine.data_checks import compare_classes
 from mmvpt.registry import HOOKS
 
 
@@ -43,6 +44,7 @@ class CompleteWeightsHook(Hook):
             )
         state = checkpoint.get('state_dict', checkpoint)
         state = {name.removeprefix('module.'): value for name, value in state.items()}
+        self._check_classes(runner, checkpoint)
         own = model.state_dict()
         unknown = [
             name
@@ -71,3 +73,15 @@ class CompleteWeightsHook(Hook):
                     f'{tuple(parameter.shape)} in the model. Give the config it was '
                     'trained with (number of classes, width, prompts).'
                 )
+
+    @staticmethod
+    def _check_classes(runner: Runner, checkpoint: dict) -> None:
+        """Compare the classes in the checkpoint with those of the data."""
+        loop = runner._train_loop or runner._test_loop
+        data = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+        classes = (getattr(data, 'metainfo', None) or {}).get('classes')
+        meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+        if classes and meta.get('classes'):
+            known = list(map(str, meta['classes']))
+            own = list(map(str, classes))
+            compare_classes(known, own, 'the checkpoint', 'the data set')

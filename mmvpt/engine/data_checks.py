@@ -1,0 +1,292 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""What is looked at before a run: files, classes, and whether heads can learn."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS, DefaultScope
+from mmengine.runner import Runner
+from torch import nn
+
+from mmvpt.datasets.image_files import is_cut_off, is_leftover, read_header
+from mmvpt.datasets.listed import Entry, ListedDataset, check_files
+from mmvpt.errors import MissingFileError, UserError
+
+STAGES = ('train', 'val', 'test')
+#: Of data sets with more files, damage is noticed at the sample, not before.
+MAX_OPENED = 50_000
+_PATHS = ('img_path', 'seg_map_path')
+_IGNORED = 255  # what mmseg leaves out by default
+
+
+def check_run(runner: Runner) -> None:
+    """Check the data and the heads of a run that was built.
+
+    Args:
+        runner: The runner.
+
+    Raises:
+        UserError: If files are missing or cut off, data sets or heads disagree about
+            the classes or about what does not count, or a head cannot learn.
+    """
+    check_heads(runner.model)
+    check_ignored(runner.model, runner.cfg)
+    found = [data for stage in STAGES for data in _read_stage(runner.cfg, stage)]
+    check_classes([(place, data) for place, _, data in found])
+    for place, settings, data in found:
+        _check_files(runner, place, settings, data)
+
+
+def image_paths(config: Config, stage: str) -> list[str]:
+    """Return the images of a stage in the order of its data sets.
+
+    Args:
+        config: The config.
+        stage: 'train', 'val' or 'test'.
+    """
+    read = _read_stage(config, stage)
+    return [info['img_path'] for _, _, data in read for info in data.found]
+
+
+def _read_stage(
+    config: Config, stage: str
+) -> list[tuple[str, Mapping[str, Any], BaseDataset]]:
+    """Read the lists and folders of the data sets of a loader."""
+    place = f'{stage}_dataloader.dataset'
+    with DefaultScope.overwrite_default_scope(config.get('default_scope')):
+        read = [
+            (place, settings, _read(place, settings))
+            for settings in _data_sets(config.get(f'{stage}_dataloader') or {})
+        ]
+    return [item for item in read if item[2] is not None]
+
+
+def _data_sets(part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the configs of the data sets of a loader, those inside of others too."""
+    inner = part.get('dataset', part.get('datasets'))
+    if inner is None:
+        if 'type' in part:
+            yield part
+    else:
+        for item in inner if isinstance(inner, (list, tuple)) else [inner]:
+            if isinstance(item, Mapping):
+                yield from _data_sets(item)
+
+
+def _read(place: str, settings: Mapping[str, Any]) -> BaseDataset | None:
+    """Return a data set that has read its lists and folders, None for other classes."""
+    kind = settings['type']
+    with DATASETS.switch_scope_and_registry(settings.get('_scope_')) as registry:
+        cls = registry.get(kind) if isinstance(kind, str) else kind
+    if not inspect.isclass(cls) or not issubclass(cls, BaseDataset):
+        return None
+    changes = dict(lazy_init=True, pipeline=[])
+    if settings.get('cache_images'):
+        changes['cache_images'] = False
+    data = DATASETS.build({**settings, **changes})
+    for name, folder in (getattr(data, 'data_prefix', None) or {}).items():
+        if _is_local(folder) and not os.path.exists(folder):
+            raise MissingFileError(
+                f'{place}: the folder {folder} ({name} of {cls.__name__}) does not '
+                'exist. Correct data_root or data_prefix.'
+            )
+    try:
+        data.found = data.load_data_list()
+    except UserError:
+        raise
+    except (OSError, AssertionError, RuntimeError, json.JSONDecodeError) as error:
+        raise UserError(f'{place} ({cls.__name__}) cannot be read: {error}') from error
+    if not data.found:
+        folder = (getattr(data, 'data_prefix', None) or {}).get('img_path', '')
+        ending = getattr(data, 'img_suffix', '')
+        raise UserError(
+            f'{place} ({cls.__name__}) has no image: it looked in {folder or "nothing"}'
+            f'{f" for files that end in {ending}" if ending else ""}. Correct the '
+            'folder, the ending (img_suffix) or the list (ann_file).'
+        )
+    return data
+
+
+def _is_local(path: Any) -> bool:
+    return isinstance(path, str) and bool(path) and '://' not in path
+
+
+def check_classes(read: Sequence[tuple[str, BaseDataset]]) -> None:
+    """Compare the names of the classes and their order.
+
+    Args:
+        read: Data sets that have read their folders, with their places in the config.
+
+    Raises:
+        UserError: If two of them disagree, or a class is what a system left behind.
+    """
+    first: tuple[str, BaseDataset, list[str]] | None = None
+    for place, data in read:
+        classes = [str(name) for name in (data.metainfo.get('classes') or ())]
+        left = [name for name in classes if is_leftover(name)]
+        if left:
+            raise UserError(
+                f'{place}: {left[0]!r} is no class but what a system left behind. '
+                'Delete this folder.'
+            )
+        if not classes:
+            continue
+        if first is None:
+            first = place, data, classes
+        else:
+            other, _, known = first
+            compare_classes(known, classes, other, place)
+
+
+def compare_classes(
+    one: Sequence[str], other: Sequence[str], where: str, elsewhere: str
+) -> None:
+    """Raise UserError if two lists of class names differ.
+
+    Args:
+        one: The names, in the order of their labels.
+        other: Those of something else.
+        where: What has the first ones.
+        elsewhere: What has the others.
+    """
+    for label, names in enumerate(zip(one, other)):
+        if names[0] != names[1]:
+            raise UserError(
+                f'the classes of {where} and of {elsewhere} differ: label {label} is '
+                f'{names[0]!r} in the first and {names[1]!r} in the second. Give both '
+                'the same classes in the same order.'
+            )
+    if len(one) != len(other):
+        raise UserError(
+            f'{where} has {len(one)} classes and {elsewhere} has {len(other)}. Give '
+            'both the same classes in the same order.'
+        )
+
+
+def check_heads(model: nn.Module) -> None:
+    """Refuse heads whose loss is the same whatever they say.
+
+    The softmax over one value is 1.
+
+    Args:
+        model: Classifier or segmentor.
+
+    Raises:
+        UserError: For a head with one output and no sigmoid.
+    """
+    for name, head in model.named_modules():
+        loss = getattr(head, 'loss_decode', getattr(head, 'loss_module', None))
+        outputs = getattr(head, 'out_channels', getattr(head, 'num_classes', None))
+        if outputs != 1 or not isinstance(loss, nn.Module):
+            continue
+        several = hasattr(head, 'thr')  # multi-label heads: a sigmoid for each class
+        losses = list(loss) if isinstance(loss, nn.ModuleList) else [loss]
+        if all(map(_is_sigmoid, losses)) and (several or hasattr(head, 'out_channels')):
+            continue
+        raise UserError(
+            f'model.{name} has num_classes={head.num_classes} and one output with a '
+            'softmax, which is 1 whatever the model says: it would learn nothing, with '
+            'loss 0. Count the background as a class: num_classes=2; in a decode head '
+            'out_channels=1 with use_sigmoid=True in the loss gives one output for two '
+            'classes.'
+        )
+
+
+def _is_sigmoid(loss: nn.Module) -> bool:
+    return type(loss).__name__ in ('FocalLoss', 'AsymmetricLoss') or any(
+        getattr(part, 'use_sigmoid', False) for part in loss.modules()
+    )
+
+
+def check_ignored(model: nn.Module, config: Config) -> None:
+    """Compare what heads, metrics and checks leave out of masks.
+
+    Args:
+        model: A segmentor; any other model passes.
+        config: Its config.
+
+    Raises:
+        UserError: If two of them name another ``ignore_index``.
+    """
+    found: list[tuple[str, int]] = []
+    for name, module in model.named_modules():
+        if hasattr(module, 'loss_decode') and hasattr(module, 'ignore_index'):
+            found.append((f'model.{name}', module.ignore_index))
+    if not found:
+        return
+    for stage in STAGES:
+        if not config.get(f'{stage}_dataloader'):
+            continue
+        metrics = config.get(f'{stage}_evaluator') or []
+        for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
+            if isinstance(metric, Mapping) and str(metric.get('type')).endswith(
+                'IoUMetric'
+            ):
+                ignored = metric.get('ignore_index', _IGNORED)
+                found.append((f'{stage}_evaluator', ignored))
+        for data in _data_sets(config[f'{stage}_dataloader']):
+            place = f'CheckSegMap of {stage}_dataloader.dataset.pipeline'
+            found += [
+                (place, step.get('ignore_index', _IGNORED))
+                for step in data.get('pipeline') or ()
+                if str(step.get('type')).endswith('CheckSegMap')
+            ]
+            if data.get('reduce_zero_label'):
+                found.append((f'{stage}_dataloader, reduce_zero_label', _IGNORED))
+    first, ignored = found[0]
+    for place, value in found:
+        if value != ignored:
+            raise UserError(
+                f'{first} has ignore_index={ignored}, but for {place} it is {value}: '
+                'pixels that do not count for one would count for the other. Give all '
+                'of them the same ignore_index.'
+            )
+
+
+def _check_files(
+    runner: Runner, place: str, settings: Mapping[str, Any], data: BaseDataset
+) -> None:
+    """Name files that are missing or cut off, and masks that may not fit."""
+    paths = {
+        (key, info[key])
+        for info in data.found
+        for key in _PATHS
+        if _is_local(info.get(key))
+    }
+    if not isinstance(data, ListedDataset):  # it has looked itself
+        for key in _PATHS:
+            listed = sorted(path for kind, path in paths if kind == key)
+            check_files('', [Entry(path, 0, f'{place}, {key}') for path in listed])
+    if len(paths) > MAX_OPENED:
+        return
+    ordered = sorted(paths)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        cut = list(pool.map(lambda item: is_cut_off(item[1]), ordered))
+    damaged = [path for (_, path), lost in zip(ordered, cut) if lost]
+    if damaged:
+        raise UserError(
+            f'{place}: {len(damaged)} files are cut off, their end is missing, such as '
+            f'{damaged[0]} ({os.path.getsize(damaged[0])} bytes). Fetch them again, or '
+            'take them out of the data.'
+        )
+    steps = [step for step in settings.get('pipeline') or () if 'type' in step]
+    if any('drawn_on' in step for step in steps):
+        return
+    images = [info['img_path'] for info in data.found if 'seg_map_path' in info]
+    headers = ((path, read_header(path)) for path in images if _is_local(path))
+    turned = [path for path, header in headers if header and header.orientation > 1]
+    if turned:
+        runner.logger.warning(
+            f'{place}: {len(turned)} images have an EXIF orientation, such as '
+            f'{turned[0]}. They are read as they are shown, so their masks must have '
+            'been drawn on that; if they were drawn on the pixels as stored, load them '
+            "with dict(type='mmvpt.LoadSegMap', drawn_on='stored')."
+        )

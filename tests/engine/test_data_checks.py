@@ -1,0 +1,198 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Mistakes in data and heads are named before anything runs."""
+
+import copy
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from PIL import Image
+from torch import nn
+
+from mmvpt.datasets import LabelMaps
+from mmvpt.engine import run as launch
+from mmvpt.engine.data_checks import check_heads, compare_classes
+from mmvpt.errors import UserError
+from tests.apis.tuned_runs import classifier, segmentor, unformatted
+from tests.datasets.own.pictures import class_folders
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
+    with unformatted():
+        yield
+
+
+def scenes_config(root):
+    """Return the config of a miniature segmentation that is validated too."""
+    config = segmentor(root)
+    config.val_dataloader = config.test_dataloader
+    config.val_evaluator, config.val_cfg = config.test_evaluator, config.test_cfg
+    return Config(copy.deepcopy(config.to_dict()))
+
+
+def changed(config, key, value):
+    config = copy.deepcopy(config)
+    config.merge_from_dict({key: value})
+    return config
+
+
+def refused(config, message):
+    with pytest.raises(UserError, match=message):
+        launch.build_runner(config)
+
+
+def test_files_of_mmseg_data_sets(tmp_path):
+    config, scenes = scenes_config(tmp_path), tmp_path / 'scenes'
+    launch.build_runner(copy.deepcopy(config))
+    for stage in ('train', 'val'):
+        data = f'{stage}_dataloader.dataset'
+        other = changed(config, f'{data}.img_suffix', '.jpg')
+        refused(other, rf'(?s){data}.*scenes/images.*\.jpg.*img_suffix')
+        other = changed(config, f'{data}.data_prefix.img_path', 'photos')
+        refused(other, f'{data}.*scenes/photos.*does not exist')
+    whole = (scenes / 'maps/1.png').read_bytes()
+    (scenes / 'maps/1.png').write_bytes(whole[:50])
+    refused(copy.deepcopy(config), r'cut off.*maps/1\.png \(50 bytes\)')
+    (scenes / 'maps/1.png').unlink()
+    refused(copy.deepcopy(config), r'(?s)do not exist.*maps/1\.png')
+    (scenes / 'maps/1.png').write_bytes(whole)
+    (scenes / 'images/2.png').write_bytes((scenes / 'images/2.png').read_bytes()[:60])
+    refused(copy.deepcopy(config), r'cut off.*images/2\.png')
+
+
+def test_lists_of_mmseg_data_sets(tmp_path):
+    config = scenes_config(tmp_path)
+    config.val_dataloader.dataset.ann_file = 'val.txt'
+    refused(copy.deepcopy(config), r'val_dataloader.*val\.txt')
+    (tmp_path / 'scenes/val.txt').write_text('')
+    refused(copy.deepcopy(config), 'val_dataloader.*has no image')
+    (tmp_path / 'scenes/val.txt').write_text('0\n9\n')
+    refused(copy.deepcopy(config), r'(?s)do not exist.*images/9\.png')
+
+
+def test_masks_of_turned_images_are_spoken_of(tmp_path):
+    config = scenes_config(tmp_path)
+    exif = Image.Exif()
+    exif[0x112] = 3
+    path = tmp_path / 'scenes/images/0.png'
+    Image.open(path).save(path, exif=exif)
+    runner = launch.build_runner(config)
+    warned = []
+    runner.logger.warning = warned.append
+    launch.check_run(runner)
+    assert all('EXIF' in text and 'images/0.png' in text for text in warned) and warned
+
+
+def test_other_classes_in_train_and_val(tmp_path):
+    class_folders(tmp_path / 'train', ant=3, bee=3, cat=3)
+    class_folders(tmp_path / 'val', ant=2, bee=2, dog=2)
+    config = classifier(tmp_path)
+    for stage in ('train', 'val'):
+        loader = config[f'{stage}_dataloader']
+        pipeline = loader.dataset.pipeline
+        loader.dataset = dict(
+            type='CustomDataset', data_root=str(tmp_path / stage), pipeline=pipeline
+        )
+    config.test_dataloader = config.test_cfg = config.test_evaluator = None
+    refused(
+        copy.deepcopy(config), "train.*val.*label 2 is 'cat' in the first and 'dog'"
+    )
+    shutil.move(tmp_path / 'val/dog', tmp_path / 'val/cat')
+    launch.build_runner(copy.deepcopy(config))
+    for stage in ('train', 'val'):
+        shutil.copytree(tmp_path / stage / 'ant', tmp_path / stage / '@eaDir')
+    refused(copy.deepcopy(config), "'@eaDir' is no class")
+
+
+def test_names_and_their_order():
+    compare_classes(['a', 'b'], ['a', 'b'], 'x', 'y')
+    for other, message in ((['b', 'a'], "label 0 is 'a'"), (['a'], 'has 2 classes')):
+        with pytest.raises(UserError, match=message):
+            compare_classes(['a', 'b'], other, 'x', 'y')
+
+
+def build(**model):
+    with DefaultScope.overwrite_default_scope(model.pop('scope')):
+        return MODELS.build(model)
+
+
+@pytest.mark.parametrize(
+    ('num_classes', 'options', 'fine'),
+    [
+        (1, {}, False),
+        (2, {}, True),
+        (2, dict(out_channels=1, threshold=0.5), False),
+        (2, dict(out_channels=1, threshold=0.5, sigmoid=True), True),
+    ],
+)
+def test_decode_heads_with_one_output(num_classes, options, fine):
+    sigmoid = options.pop('sigmoid', False)
+    head = build(
+        scope='mmseg',
+        type='FCNHead',
+        in_channels=4,
+        channels=4,
+        num_classes=num_classes,
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=sigmoid),
+        **options,
+    )
+    model = nn.ModuleDict(dict(decode_head=head))
+    if fine:
+        check_heads(model)
+        return
+    with pytest.raises(UserError, match='decode_head has num_classes.*use_sigmoid'):
+        check_heads(model)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'num_classes', 'fine'),
+    [
+        ('LinearClsHead', 1, False),
+        ('LinearClsHead', 2, True),
+        ('MultiLabelLinearClsHead', 1, True),
+    ],
+)
+def test_heads_of_classifiers_with_one_class(kind, num_classes, fine):
+    head = build(scope='mmpretrain', type=kind, num_classes=num_classes, in_channels=4)
+    model = nn.ModuleDict(dict(head=head))
+    if fine:
+        check_heads(model)
+        return
+    with pytest.raises(UserError, match='head has num_classes=1.*learn nothing'):
+        check_heads(model)
+
+
+def test_what_does_not_count_is_the_same_everywhere(tmp_path):
+    config = scenes_config(tmp_path)
+    config.model.decode_head.ignore_index = 254
+    refused(copy.deepcopy(config), 'ignore_index=254, but for val_evaluator it is 255')
+    for stage in ('val', 'test'):
+        config[f'{stage}_evaluator'].ignore_index = 254
+    launch.build_runner(copy.deepcopy(config))
+    check = dict(type='mmvpt.CheckSegMap', num_classes=4)
+    config.train_dataloader.dataset.pipeline.insert(2, check)
+    refused(copy.deepcopy(config), 'CheckSegMap of train.*it is 255')
+    config.train_dataloader.dataset.pipeline[2].ignore_index = 254
+    launch.build_runner(copy.deepcopy(config))
+    config.train_dataloader.dataset.reduce_zero_label = True
+    refused(copy.deepcopy(config), 'reduce_zero_label it is 255')
+
+
+def test_label_maps_do_not_overwrite_each_other(tmp_path):
+    images = ['x/north/0.png', 'x/south/0.png', 'x/south/1.png']
+    maps = LabelMaps(tmp_path, images)
+    for value, image in enumerate(images):
+        data = torch.full((1, 2, 3), value)
+        maps.process({}, [dict(img_path=image, pred_sem_seg=dict(data=data))])
+    found = {p.relative_to(tmp_path).as_posix(): p for p in tmp_path.rglob('*.png')}
+    assert set(found) == {'north/0.png', 'south/0.png', 'south/1.png'}
+    assert np.unique(Image.open(found['south/0.png'])) == [1]
+    single = LabelMaps(tmp_path / 'flat', ['a/0.png', 'b/1.png'])
+    sample = dict(img_path='b/1.png', pred_sem_seg=dict(data=data))
+    single.process({}, [dict(sample, reduce_zero_label=True)])
+    assert np.unique(Image.open(tmp_path / 'flat/1.png')) == [3]
