@@ -39,7 +39,9 @@ def check_run(runner: Runner) -> None:
     """
     check_heads(runner.model)
     check_ignored(runner.model, runner.cfg)
-    found = [data for stage in STAGES for data in _read_stage(runner.cfg, stage)]
+    # Training does not read test data, which need not be there yet.
+    stages = STAGES[:2] if runner.cfg.get('train_dataloader') else STAGES[2:]
+    found = [data for stage in stages for data in _read_stage(runner.cfg, stage)]
     check_classes([(place, data) for place, _, data in found])
     for place, settings, data in found:
         _check_files(runner, place, settings, data)

@@ -118,6 +118,7 @@ def train(
         _set_start(config, resume, overwrite, is_first)
         with distributed(config, launcher, local_rank), _mistakes_explained():
             runner = build_runner(config)
+            check_run(runner)
             if built is not None:
                 built(runner)
             check_runner(runner)
@@ -168,6 +169,7 @@ def test(
     checks.check(config)
     with distributed(config, launcher, local_rank), _mistakes_explained():
         runner = build_runner(config)
+        check_run(runner)
         if dumps and not str(out).endswith(PICKLES):
             maps = LabelMaps(out, image_paths(config, 'test'))
             runner.test_evaluator.metrics.append(maps)
@@ -196,7 +198,6 @@ def build_runner(config: Config) -> Runner:
             f'No GPU: {replaced} SyncBN of the model became BN. Each process '
             'normalises with its own images.'
         )
-    check_run(runner)
     return runner
 
 

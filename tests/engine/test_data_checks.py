@@ -14,7 +14,7 @@ from torch import nn
 
 from mmvpt.datasets import LabelMaps
 from mmvpt.engine import run as launch
-from mmvpt.engine.data_checks import check_heads, compare_classes
+from mmvpt.engine.data_checks import check_heads, check_run, compare_classes
 from mmvpt.errors import UserError
 from tests.apis.tuned_runs import classifier, segmentor, unformatted
 from tests.datasets.own.pictures import class_folders
@@ -41,14 +41,18 @@ def changed(config, key, value):
     return config
 
 
+def build_and_check(config):
+    check_run(launch.build_runner(config))
+
+
 def refused(config, message):
     with pytest.raises(UserError, match=message):
-        launch.build_runner(config)
+        build_and_check(config)
 
 
 def test_files_of_mmseg_data_sets(tmp_path):
     config, scenes = scenes_config(tmp_path), tmp_path / 'scenes'
-    launch.build_runner(copy.deepcopy(config))
+    build_and_check(copy.deepcopy(config))
     for stage in ('train', 'val'):
         data = f'{stage}_dataloader.dataset'
         other = changed(config, f'{data}.img_suffix', '.jpg')
@@ -84,7 +88,7 @@ def test_masks_of_turned_images_are_spoken_of(tmp_path):
     runner = launch.build_runner(config)
     warned = []
     runner.logger.warning = warned.append
-    launch.check_run(runner)
+    check_run(runner)
     assert all('EXIF' in text and 'images/0.png' in text for text in warned) and warned
 
 
@@ -103,7 +107,7 @@ def test_other_classes_in_train_and_val(tmp_path):
         copy.deepcopy(config), "train.*val.*label 2 is 'cat' in the first and 'dog'"
     )
     shutil.move(tmp_path / 'val/dog', tmp_path / 'val/cat')
-    launch.build_runner(copy.deepcopy(config))
+    build_and_check(copy.deepcopy(config))
     for stage in ('train', 'val'):
         shutil.copytree(tmp_path / stage / 'ant', tmp_path / stage / '@eaDir')
     refused(copy.deepcopy(config), "'@eaDir' is no class")
@@ -173,12 +177,12 @@ def test_what_does_not_count_is_the_same_everywhere(tmp_path):
     refused(copy.deepcopy(config), 'ignore_index=254, but for val_evaluator it is 255')
     for stage in ('val', 'test'):
         config[f'{stage}_evaluator'].ignore_index = 254
-    launch.build_runner(copy.deepcopy(config))
+    build_and_check(copy.deepcopy(config))
     check = dict(type='mmvpt.CheckSegMap', num_classes=4)
     config.train_dataloader.dataset.pipeline.insert(2, check)
     refused(copy.deepcopy(config), 'CheckSegMap of train.*it is 255')
     config.train_dataloader.dataset.pipeline[2].ignore_index = 254
-    launch.build_runner(copy.deepcopy(config))
+    build_and_check(copy.deepcopy(config))
     config.train_dataloader.dataset.reduce_zero_label = True
     refused(copy.deepcopy(config), 'reduce_zero_label it is 255')
 

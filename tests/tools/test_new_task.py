@@ -1,11 +1,15 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Own data, from a folder to a tested model."""
 
+import copy
+import os
 import shutil
 import sys
 
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.registry import DATASETS, MODELS, DefaultScope
 from yapf.yapflib import yapf_api
 
 from tests.datasets.own.pictures import class_folders, pairs, picture
@@ -187,6 +191,79 @@ def test_methods_and_backbones():
     assert 'davpt-plus' in recipe.available('segmentation')
     assert next(iter(recipe.available()['vpt-deep'])) == 'in21k'
     assert recipe.choose('vpt-deep', 'vit-b_mae') == recipe.choose('vpt-deep', 'mae')
+
+
+def build(config):
+    """Build the model of a config without its weights."""
+    model = copy.deepcopy(config.model)
+    model.backbone.init_cfg = None
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        return MODELS.build(model)
+
+
+def test_any_backbone(here):
+    class_folders(here / 'x', a=2, b=2)
+    options = ('x', '--overwrite', '--method', 'davpt-plus', '--backbone')
+    config = Config.fromfile(new_task.main([*options, 'vit-s']))
+    assert build(config).head.fc.in_features == 384
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        arch = dict(
+            embed_dims=192, num_layers=12, num_heads=3, feedforward_channels=768
+        )
+        kind = 'mmvpt.PromptedVisionTransformer'
+        vit = MODELS.build(dict(type=kind, arch=arch, img_size=32, patch_size=8))
+    torch.save(vit.state_dict(), 'tiny.pth')
+    config = Config.fromfile(new_task.main([*options, 'tiny.pth']))
+    backbone = config.model.backbone
+    assert backbone.init_cfg == dict(type='Pretrained', checkpoint='tiny.pth')
+    assert (backbone.img_size, backbone.patch_size) == (32, 8)
+    assert build(config).backbone.pos_embed.shape == vit.pos_embed.shape
+    other = ROOT / 'configs/_base_/models/vit-base-p16_mae.py'
+    config = Config.fromfile(new_task.main([*options, str(other)]))
+    expected = Config.fromfile(other).model.backbone.init_cfg
+    assert config.model.backbone.init_cfg == expected
+    assert config.model.backbone.prompt.num_classes == 2  # the method's prompt stays
+    message = fails(*options, 'vit-huge')
+    assert 'augreg-in21k' in message and 'timm://NAME' in message
+
+
+def test_any_backbone_for_masks(here):
+    pairs(here / 'y', 4)
+    for arch, dims, layers in (('vit-s', 384, 12), ('vit-l', 1024, 24)):
+        options = ('--overwrite', '--method', 'vpt-deep', '--backbone', arch)
+        config = Config.fromfile(new_task.main(['y', *options]))
+        backbone, neck = config.model.backbone, config.model.neck
+        assert backbone.out_indices[-1] == layers - 1
+        assert neck.in_channels == [dims] * 4
+        assert config.model.decode_head.in_channels == [neck.out_channels] * 4
+
+
+@pytest.mark.parametrize('form', [('{}/images', '{}/masks'), ('{}', '{}annot')])
+def test_masks_below_splits(here, form):
+    for split, count in (('train', 5), ('test', 2)):
+        pairs(here / 'y', count, folders=[part.format(split) for part in form])
+    config = Config.fromfile(new_task.main(['y', '--method', 'vpt-deep']))
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        counts = []
+        for stage in ('train', 'val', 'test'):
+            data = DATASETS.build(
+                dict(config[f'{stage}_dataloader'].dataset, pipeline=[])
+            )
+            assert all(
+                os.path.isfile(data[i][key])
+                for i in range(len(data))
+                for key in ('img_path', 'seg_map_path')
+            )
+            counts.append(len(data))
+    assert counts == [4, 1, 2]
+
+
+def test_copies_with_masks_are_said(here, capsys):
+    pairs(here / 'y', 12)
+    for i in range(1, 6):
+        shutil.copy(here / 'y/images/0.jpg', here / f'y/images/{i}.jpg')
+    new_task.main(['y', '--val', '0.3', '--test', '0.3'])
+    assert 'are copies of training images' in capsys.readouterr().out
 
 
 def test_unreadable_images(here, capsys):

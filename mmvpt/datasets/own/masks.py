@@ -16,8 +16,15 @@ from mmvpt.datasets.image_files import read_header
 from mmvpt.datasets.seg_maps import IGNORED, read_seg_map
 from mmvpt.errors import UserError
 
-from .found import check_listable, files_below, first_few, is_image, split_of
-from .layouts import Part, find_split_lists, side_by_side
+from .found import (
+    check_listable,
+    files_below,
+    first_few,
+    folders_in,
+    is_image,
+    split_of,
+)
+from .layouts import Part, find_split_lists, role, side_by_side
 
 #: Without names of classes: from how many values on they must be confirmed, and of
 #: which share of the steps between neighbouring pixels they look interpolated.
@@ -72,7 +79,7 @@ def find_pairs(
         parts: Folders of images and masks, only read.
         mask_suffix: What follows an image's name in that of its mask, such as
             '_mask.png'; by default found.
-        root: The data set's folder, to look for lists in.
+        root: The folder that the user gave.
 
     Raises:
         UserError: If there are no images, an image has no mask, a mask no image, or
@@ -89,7 +96,8 @@ def find_pairs(
         files += [(part, name) for name in images]
         drawn += [(part, name) for name in masks]
     given = None
-    if root is not None and len(parts) == 1 and parts[0].split is None:
+    if len(parts) == 1 and parts[0].split is None:
+        root = _home(parts[0], root)
         given = find_split_lists(root, [name for _, name in files])
     if given is not None:
         left_out = len(files) - len(given)
@@ -111,7 +119,25 @@ def find_pairs(
             f'the split is that of the lists in {root} (ImageSets or *.txt)'
             f'{left_out_too}.'
         )
+    elif root is not None:
+        found.notes += [
+            f'{root / name} has no masks and is left out.'
+            for name in folders_in(root)
+            if role(name)[1] and not any(_inside(root / name, part) for part in parts)
+        ]
     return found
+
+
+def _home(part: Part, root: Path | None) -> Path:
+    """Return the folder of a data set, where its lists lie."""
+    above = part.images.parent
+    if part.images == root and not (above / 'ImageSets').is_dir():
+        return root
+    return above
+
+
+def _inside(folder: Path, part: Part) -> bool:
+    return any(folder in (place, *place.parents) for place in part[1:])
 
 
 def _files(part: Part) -> tuple[list[str], list[str]]:

@@ -58,6 +58,14 @@ def test_splits_of_folders(tmp_path, form):
         assert pair.image.is_file() and pair.mask.is_file()
 
 
+def test_splits_without_masks_are_spoken_of(tmp_path):
+    for split in ('train', 'val'):
+        pairs(tmp_path, 2, folders=(f'{split}/images', f'{split}/masks'))
+    picture(tmp_path / 'test/images/0.jpg')
+    found, _ = read(tmp_path)
+    assert found.notes == [f'{tmp_path / "test"} has no masks and is left out.']
+
+
 @pytest.mark.parametrize('ending', ['_mask.png', '-seg.png', '_label.png', '.mask.png'])
 def test_endings(tmp_path, ending):
     pairs(tmp_path, 12, suffix=ending)  # 1 is the beginning of 10_mask.png
@@ -91,6 +99,9 @@ def test_lists_of_splits(tmp_path):
     assert [k for k, split in found.splits.items() if split == 'val'] == ['5', '6']
     assert list(found.splits.values()).count('train') == 5
     assert '2 images are in none of them' in found.notes[0]
+    folders = find_parts(tmp_path / 'JPEGImages', tmp_path / 'SegmentationClass')
+    again = find_pairs(folders, root=tmp_path / 'JPEGImages')  # by --masks
+    assert again.splits == found.splits
     (lists / 'val.txt').write_text('4\n')
     with pytest.raises(UserError, match="val.txt: '4' is in train.txt too"):
         read(tmp_path)

@@ -1,7 +1,7 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 import pytest
 
-from mmvpt.datasets.own import read_table
+from mmvpt.datasets.own import read_names, read_table
 from mmvpt.errors import UserError
 from tests.datasets.own.pictures import class_folders
 
@@ -77,3 +77,46 @@ def test_files_that_are_no_tables(tmp_path):
     (tmp_path / 'x.csv').write_bytes(b'\xff\xfe\x00')
     with pytest.raises(UserError, match='not UTF-8'):
         read_table(tmp_path / 'x.csv')
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-32'])
+def test_encodings_with_a_mark(table, encoding):
+    path = table('')
+    path.write_bytes('image,label\na/0.png,sch\u00f6n\nb/1.png,x\n'.encode(encoding))
+    assert list(read_table(path).by_label()) == ['sch\u00f6n', 'x']
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('image,label\na/0.png,sch\u00f6n\n'.encode('cp1252'), 'not UTF-8.*1252'),
+        ('image,label\na/0.png,x\n'.encode('utf-16-le'), 'zero bytes.*UTF-16'),
+    ],
+)
+def test_other_encodings(table, content, message):
+    path = table('')
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f'labels.csv.*{message}'):
+        read_table(path)
+
+
+def test_line_breaks_in_cells(table):
+    with pytest.raises(UserError, match=r"labels.csv, line 3: 'bee\\nfly'.*line break"):
+        read_table(table('image,label\na/0.png,ant\nb/1.png,"bee\nfly"\n'))
+    text = 'image,label,note\na/0.png,ant,"two\nlines"\nb/1.png,bee,\u2028\n'
+    found = read_table(table(text))
+    assert [image.where[-6:] for image in found.images] == ['line 2', 'line 4']
+
+
+def test_files_of_names(tmp_path):
+    path = tmp_path / 'names.txt'
+    path.write_text('ground\nroad\n', encoding='utf-16')
+    assert read_names(path) == ['ground', 'road']
+    for content, message in (
+        (b'', 'is empty'),
+        (b'\n \n', 'is empty'),
+        (b'a\0', 'zero'),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=f'names.txt {message}|names.txt holds'):
+            read_names(path)
