@@ -59,11 +59,11 @@ class Graph(nn.Module):
     def __init__(self, model: nn.Module, dtype: str = 'float32') -> None:
         super().__init__()
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        if dtype != 'float32':  # first: what is folded comes from these weights
+            _narrow(self.model, DTYPES[dtype])
         for module in self.model.modules():
             if isinstance(module, PromptedVisionTransformer):
                 _fold(module)
-        if dtype != 'float32':
-            _narrow(self.model, DTYPES[dtype])
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits."""
