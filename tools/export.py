@@ -43,6 +43,11 @@ def main(argv: Sequence[str] | None = None) -> dict:
         help='image size in pixels [that of training]',
     )
     parser.add_argument(
+        '--any-size',
+        action='store_true',
+        help='height and width may be any multiples of the patch size',
+    )
+    parser.add_argument(
         '--dtype', choices=list(DTYPES), default='float32', help='of stored weights'
     )
     parser.add_argument('--opset', type=int, help="of ONNX [PyTorch's default]")
@@ -59,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
         check=not args.no_check,
         dtype=args.dtype,
         opset=args.opset,
+        any_size=args.any_size,
     )
     shape = ', '.join(map(str, facts['input']['shape']))
     print(f'{args.out} ({Path(args.out).stat().st_size:,} bytes), images ({shape})')

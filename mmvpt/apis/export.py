@@ -7,6 +7,7 @@ import copy
 import json
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.nn.utils import parametrize
 from mmvpt.checkpoint.config_data import to_data, without_paths
 from mmvpt.errors import UserError
 from mmvpt.models.vit import PromptedVisionTransformer
+from mmvpt.models.vit.loading import resize_positions
 from mmvpt.models.vit.serving import fold_static_prompts
 from mmvpt.version import __version__
 
@@ -54,9 +56,12 @@ class Graph(nn.Module):
     Args:
         model: A classifier of mmpretrain or a segmentor of mmseg; copied.
         dtype: Key of ``DTYPES``: how weights with two or more axes are stored.
+        any_size: Whether a traced graph is for images of every size.
     """
 
-    def __init__(self, model: nn.Module, dtype: str = 'float32') -> None:
+    def __init__(
+        self, model: nn.Module, dtype: str = 'float32', any_size: bool = False
+    ) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         if dtype != 'float32':  # first: what is folded comes from these weights
@@ -64,10 +69,20 @@ class Graph(nn.Module):
         for module in self.model.modules():
             if isinstance(module, PromptedVisionTransformer):
                 _fold(module)
+                if any_size and module.pos_embed is not None:
+                    module.positions = partial(_positions, module)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits."""
         return self.model(images)
+
+
+def _positions(vit: PromptedVisionTransformer, grid: tuple[int, int]) -> Tensor:
+    """Return the positions of any grid, without asking which it is."""
+    mode, extra = vit.interpolate_mode, int(vit.with_cls_token)
+    return resize_positions(
+        vit.pos_embed, vit.patch_resolution, grid, mode, extra, shortcut=False
+    )
 
 
 def _narrow(model: nn.Module, dtype: torch.dtype) -> None:
@@ -100,8 +115,9 @@ def export(
     check: bool = True,
     dtype: str = 'float32',
     opset: int | None = None,
+    any_size: bool = False,
 ) -> dict[str, Any]:
-    """Write a tuned model as one graph for any number of images of one size.
+    """Write a tuned model as one graph for any number of images of one size, or any.
 
     Static prompts are folded into keys and values, so the graph holds no trace of how
     they were made; generated ones (VAPT) are part of it.
@@ -118,6 +134,8 @@ def export(
         dtype: How weights are stored: ``float32``, ``float16`` or ``bfloat16``; the
             latter take half the space and are computed with in float32.
         opset: Of ONNX, by default that which the installed PyTorch writes.
+        any_size: Let height and width be any multiples of the patch size, at least two
+            patches each; ``size`` is then what is traced.
 
     Returns:
         The metadata that went into the file; if checked ``largest_difference`` from
@@ -145,24 +163,42 @@ def export(
         raise ExportError(f'dtype must be one of {", ".join(DTYPES)}, got {dtype!r}.')
     if opset is not None and format != 'onnx':
         raise ExportError('opset is for format onnx.')
-    graph = Graph(copy.deepcopy(task.model).cpu(), dtype)
+    model = copy.deepcopy(task.model).cpu()
+    graph = Graph(model, dtype, any_size)
     vit = backbone_of(graph.model)
     shape = tuple(vit.img_size if size is None else size)
+    patch = tuple(vit.patch_embed.projection.stride)
     images = _examples(vit, shape, 2)
     logits = graph(images)
     facts = dict(describe(task, shape, logits), weights=dtype)
+    sizes = [shape]
+    if any_size:
+        facts['input']['shape'][2:] = ['height', 'width']
+        facts['input']['multiples_of'] = patch
+        facts['output']['shape'][2:] = ['rows', 'columns'][: logits.dim() - 2]
+        if facts['output']['resize']:
+            facts['output']['resize'] = 'bilinear to height and width'
+        (height, width), (rows, columns) = shape, patch
+        sizes += [(height + rows, width + 2 * columns), (2 * rows, 3 * columns)]
     if dtype != 'float32':
-        facts['rounding'] = _difference(Graph(task.model.cpu())(images), logits)
-    partial = path.with_name(f'.{path.name}.part{ending}')
+        facts['rounding'] = _difference(Graph(model)(images), logits)
+    unfinished = path.with_name(f'.{path.name}.part{ending}')
     try:
         run = (_write_onnx if format == 'onnx' else _write_torch)(
-            graph, images, partial, facts, check, opset
+            _trace(graph, images, patch if any_size else None),
+            unfinished,
+            facts,
+            check,
+            opset,
         )
         if run is not None:
-            facts['largest_difference'] = _compare(graph, run, vit, shape)
-        os.replace(partial, path)
+            reference = Graph(model, dtype) if any_size else graph
+            facts['largest_difference'] = max(
+                _compare(reference, run, vit, size) for size in sizes
+            )
+        os.replace(unfinished, path)
     finally:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
     return facts
 
 
@@ -249,16 +285,18 @@ def _examples(
 
 
 def _write_torch(
-    graph: Graph, images: Tensor, path: Path, facts: dict, check: bool, opset: None
+    program: torch.export.ExportedProgram,
+    path: Path,
+    facts: dict[str, Any],
+    check: bool,
+    opset: None,
 ) -> Callable[[Tensor], Tensor] | None:
-    program = _trace(graph, images)
     torch.export.save(program, path, extra_files={METADATA: json.dumps(facts)})
     return torch.export.load(path).module() if check else None
 
 
 def _write_onnx(
-    graph: Graph,
-    images: Tensor,
+    traced: torch.export.ExportedProgram,
     path: Path,
     facts: dict[str, Any],
     check: bool,
@@ -271,7 +309,7 @@ def _write_onnx(
             'ONNX needs two packages: pip install onnx onnxscript'
         ) from error
     program = torch.onnx.export(
-        _trace(graph, images),
+        traced,
         input_names=['images'],
         output_names=['logits'],
         dynamo=True,
@@ -296,19 +334,26 @@ def _write_onnx(
     return lambda x: torch.from_numpy(session.run(None, {'images': x.numpy()})[0])
 
 
-def _trace(graph: Graph, images: Tensor) -> torch.export.ExportedProgram:
-    batch = torch.export.Dim('batch', min=1, max=65536)
+def _trace(
+    graph: Graph, images: Tensor, patch: tuple[int, int] | None
+) -> torch.export.ExportedProgram:
+    """Trace a graph for any batch; with a patch size for any multiples of it."""
+    free: dict[int, Any] = {0: torch.export.Dim('batch', min=1, max=65536)}
+    if patch is not None:
+        rows = torch.export.Dim('rows', min=2, max=1024)
+        columns = torch.export.Dim('columns', min=2, max=1024)
+        free |= {2: patch[0] * rows, 3: patch[1] * columns}
     try:
         with torch.no_grad():
             return torch.export.export(
-                graph, (images,), dynamic_shapes=({0: batch},), strict=False
+                graph, (images,), dynamic_shapes=(free,), strict=False
             )
     except Exception as error:  # whatever the tracer meets, the reader is told where
         reason = str(error).strip().splitlines()
         raise ExportError(
             f'the model cannot be written as one graph: {reason[0] if reason else ""} '
             f'({type(error).__name__}). Image size, patch size and prompts must not '
-            'depend on what is in an image.'
+            'depend on what is in an image, and for any size not on the size.'
         ) from error
 
 
@@ -323,7 +368,15 @@ def _compare(
     largest = 0.0
     for count in CHECKED_BATCHES:
         images = _examples(vit, size, count)
-        expected, found = graph(images), run(images)
+        expected = graph(images)
+        try:
+            found = run(images)
+        except Exception as error:  # a guard of the trace, or a fixed shape
+            raise ExportError(
+                f'the file cannot take images of {size[0]} x {size[1]} pixels: this '
+                f'model depends on the size it was traced with ({error}). Export it '
+                'for one size.'
+            ) from error
         if expected.shape != found.shape:
             raise ExportError(
                 f'the file gives {tuple(found.shape)} for {count} images, PyTorch '

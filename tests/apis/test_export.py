@@ -222,3 +222,30 @@ def test_several_tasks_at_once_are_refused():
     model = _Head(head=_Head(task_heads={}))
     with pytest.raises(UserError, match='several tasks at once'):
         meaning_of(model)
+
+
+@pytest.mark.parametrize('kind', ['onnx', 'torch'])
+def test_images_of_any_size(tmp_path, kind):
+    model = task('davpt+')
+    path = tmp_path / f'm.{"onnx" if kind == "onnx" else "pt2"}'
+    facts = export(model, path, kind, any_size=True)
+    assert facts['largest_difference'] < 1e-5
+    assert read_metadata(path)['input']['shape'] == ['batch', 3, 'height', 'width']
+    patch = facts['input']['multiples_of'][0]
+    images = torch.randn(3, 3, 7 * patch, 5 * patch)
+    if kind == 'onnx':
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path)
+        found = torch.from_numpy(session.run(None, {'images': images.numpy()})[0])
+    else:
+        found = torch.export.load(path).module()(images)
+    with torch.no_grad():
+        expected = model.model(images)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_prompts_that_depend_on_the_grid_are_for_one_size(tmp_path):
+    with pytest.raises(ExportError, match='size'):
+        export(task('adaptive'), tmp_path / 'm.pt2', 'torch', any_size=True)
+    assert not list(tmp_path.iterdir())

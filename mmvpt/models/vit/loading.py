@@ -195,6 +195,7 @@ def resize_positions(
     wanted: tuple[int, int],
     mode: str,
     num_extra: int,
+    shortcut: bool = True,
 ) -> Tensor:
     """Resize a position embedding to another grid, in float32 as mmpretrain does.
 
@@ -204,8 +205,10 @@ def resize_positions(
         wanted: Rows and columns to resize to.
         mode: One of ``mmvpt.weights.families.RESIZING``.
         num_extra: Rows before the patches, which stay.
+        shortcut: Return the embedding as it is for its own grid; without, a traced
+            graph is for every grid.
     """
-    if tuple(given) == tuple(wanted):
+    if shortcut and tuple(given) == tuple(wanted):
         return positions
     extra, patches = positions.tensor_split([num_extra], dim=1)
     mode, _, antialias = mode.partition('-')
