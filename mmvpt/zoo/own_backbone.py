@@ -13,7 +13,8 @@ from mmengine.config import Config
 from mmvpt.engine.run import load_config
 from mmvpt.errors import UserError
 from mmvpt.weights import convert
-from mmvpt.weights.architecture import ARCHITECTURES
+from mmvpt.weights.architecture import ARCHITECTURES, SIZES
+from mmvpt.weights.families import FAMILIES
 from mmvpt.weights.names import SCHEME, known_checkpoint
 from mmvpt.weights.timm_source import TIMM_PREFIXES
 
@@ -21,7 +22,8 @@ from mmvpt.weights.timm_source import TIMM_PREFIXES
 KEYS = (
     *('type', 'arch', 'img_size', 'patch_size', 'in_channels', 'init_cfg', 'pre_norm'),
     *('qkv_bias', 'final_norm', 'norm_cfg', 'patch_cfg', 'layer_cfgs'),
-    *('layer_scale_init_value', 'frozen_backbone'),
+    *('layer_scale_init_value', 'num_registers', 'act', 'pooling', 'with_cls_token'),
+    *('norm_before_pool', 'interpolate_mode', 'rope_dtype'),
 )
 #: Keys of necks and heads whose numbers are the width of the backbone.
 _WIDTHS = ('in_channels', 'out_channels', 'embed_dim', 'embed_dims')
@@ -32,8 +34,8 @@ def find_backbone(named: str, known: str) -> dict[str, Any]:
 
     Args:
         named: A config (``.py``), whose backbone is taken; a file of weights;
-            ``mmvpt://NAME`` or ``timm://NAME``; or an ``arch`` such as ``vit-s``,
-            whose weights are to be given in the config.
+            ``mmvpt://NAME`` or ``timm://NAME``; or FAMILY-SIZE such as ``dinov2-s``,
+            whose weights are to be named in the config.
         known: What else could have been given, for the message.
 
     Raises:
@@ -63,12 +65,14 @@ def find_backbone(named: str, known: str) -> dict[str, Any]:
         return dict(
             converted.architecture.backbone_options(), init_cfg=_pretrained(named)
         )
-    if named in ARCHITECTURES:
-        return dict(arch=named, init_cfg=None)
+    if named in SIZES:
+        family, size = SIZES[named]
+        patch_size = size.patch_size or FAMILIES[family].patch_size
+        return dict(arch=named, patch_size=patch_size, init_cfg=None)
     raise UserError(
         f'--backbone {named}: {known}. Other backbones are given by a config (.py), a '
-        f'file of weights, mmvpt://NAME, timm://NAME, or an architecture '
-        f'({", ".join(ARCHITECTURES)}), whose weights are random.'
+        'file of weights, mmvpt://NAME, timm://NAME, or FAMILY-SIZE '
+        f'({", ".join(SIZES)}), whose weights are to be named in the config.'
     )
 
 

@@ -206,6 +206,8 @@ def test_any_backbone(here):
     options = ('x', '--overwrite', '--method', 'davpt-plus', '--backbone')
     config = Config.fromfile(new_task.main([*options, 'vit-s']))
     assert build(config).head.fc.in_features == 384
+    config = Config.fromfile(new_task.main([*options, 'dinov2-small']))
+    assert build(config).backbone.patch_embed.projection.stride == (14, 14)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         arch = dict(
             embed_dims=192, num_layers=12, num_heads=3, feedforward_channels=768
