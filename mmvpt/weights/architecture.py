@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -86,9 +86,7 @@ class Architecture:
         """Rows and columns of patches that the positions are of."""
         if self.img_size is None:
             return None
-        square = isinstance(self.img_size, int)
-        height, width = [self.img_size] * 2 if square else self.img_size
-        return height // self.patch_size, width // self.patch_size
+        return grid_of_image(self.img_size, self.patch_size)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return every key that the weights must have, with its shape."""
@@ -196,6 +194,12 @@ class Architecture:
         numbers = dict(zip(Size._fields, size[:4]))
         own = {} if self.family == 'vit' else dict(family=self.family)
         return {**own, **numbers}, size
+
+
+def grid_of_image(img_size: int | Sequence[int], patch_size: int) -> tuple[int, int]:
+    """Return rows and columns of patches of an image, square if one side is given."""
+    height, width = [img_size] * 2 if isinstance(img_size, int) else img_size
+    return height // patch_size, width // patch_size
 
 
 def deduce(

@@ -180,8 +180,8 @@ def _join_swiglu(state: State, ffn: str) -> None:
         elif f'{ffn}up.{leaf}' in state:  # DINOv3 of transformers, not gated
             _put(state, plain + leaf, state.pop(f'{ffn}up.{leaf}'))
     first, second = state.get(f'{plain}weight'), state.get(f'{last}weight')
-    packed = first is not None and second is not None and second.dim() == 2
-    if packed and len(first) == 2 * second.shape[1]:
+    found = first is not None and second is not None and second.dim() == 2
+    if found and len(state[f'{plain}weight']) == 2 * state[f'{last}weight'].shape[1]:
         for leaf in ('weight', 'bias'):
             if plain + leaf in state:
                 _put(state, f'{ffn}w12.{leaf}', state.pop(plain + leaf))

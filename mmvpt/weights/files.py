@@ -20,6 +20,7 @@ from mmvpt.checkpoint import CheckpointError, read_checkpoint
 from mmvpt.checkpoint.reading import local_file
 from mmvpt.checkpoint.shards import HUGGING_FACE, files_of, kind_of
 
+from .architecture import grid_of_image
 from .formats import backbones, some
 from .hf_config import read_config
 
@@ -93,8 +94,7 @@ def _facts(notes: Mapping) -> dict[str, Any]:
         found.pop('activation')
     sides, patch = found.pop('img_size', None), found.pop('patch_size', None)
     if sides and patch:
-        height, width = (sides, sides) if isinstance(sides, int) else sides
-        found['grid'] = (height // patch, width // patch)
+        found['grid'] = grid_of_image(sides, patch)
     return found
 
 

@@ -356,7 +356,8 @@ def _split(
     """Sort keys by what becomes of them."""
     form = FORMATS[format]
     names: dict[str, str] = {}
-    unused, unexpected = [], []
+    unused: list[str] = []
+    unexpected: list[str] = []
     own = re.compile(r'(cls_token|pos_embed|reg_token|(register|storage)_tokens)')
     for key in state:
         name = key.removeprefix(prefix)

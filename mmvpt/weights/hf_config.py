@@ -127,7 +127,7 @@ def _facts(config: Mapping, kind: str, path: Path) -> dict[str, Any]:
     facts.update(
         family=_FAMILIES[kind],
         norm_eps=config.get('layer_norm_eps'),
-        activation=_ACTIVATIONS.get(act),
+        activation=_ACTIVATIONS.get(str(act)),
     )
     size, patch = config.get('image_size'), config.get('patch_size')
     if size and patch and kind not in ('dinov3_vit', 'siglip2_vision_model'):

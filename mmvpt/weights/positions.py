@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -35,7 +36,8 @@ def grid_of(
     Raises:
         ConversionError: If the number of rows fits no grid or two readings.
     """
-    readings = [1, 0] if with_cls and cls_row is None else [int(with_cls and cls_row)]
+    ambiguous = with_cls and cls_row is None
+    readings = [1, 0] if ambiguous else [int(with_cls and bool(cls_row))]
     if grid is not None:
         fits = [n for n in readings if rows - n == math.prod(grid)]
         if not fits:
@@ -66,7 +68,7 @@ def grid_of(
     )
 
 
-def as_grid(text: str | tuple | list | None) -> Grid | None:
+def as_grid(text: str | Sequence[int] | None) -> Grid | None:
     """Read a grid as the command line (``16x24``) and configs (``(16, 24)``) write it.
 
     Raises:

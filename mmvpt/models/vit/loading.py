@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mmvpt.checkpoint.fingerprint import MARK, complete_state
 from mmvpt.errors import UserError
 from mmvpt.weights import FAMILIES, read_weights
+from mmvpt.weights.architecture import grid_of_image
 from mmvpt.weights.positions import as_grid
 
 # What may be absent: our own parameters, and mmpretrain's norm of ``avg_featmap``.
@@ -227,8 +228,7 @@ def _noted_grid(facts: dict) -> tuple[int, int] | None:
     sides, patch = facts.get('img_size'), facts.get('patch_size')
     if not sides or not patch:
         return None
-    height, width = (sides, sides) if isinstance(sides, int) else sides
-    return height // patch, width // patch
+    return grid_of_image(sides, patch)
 
 
 def _check_facts(
