@@ -95,6 +95,7 @@ setup(
     ],
     packages=find_packages(include=['mmvpt', 'mmvpt.*']),
     package_data={
+        'mmvpt.weights': ['known.csv'],
         'mmvpt.zoo': ['data/*.csv'],
         'mmvpt.datasets.prepare': ['tasks.yml'],
     },
