@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmvpt.models.vit.rotation import Rotation
+
 
 class FullTokenViT(nn.Module):
     """A prompted ViT that sends CLS, prompts and patches through all of every layer.
@@ -19,7 +21,7 @@ class FullTokenViT(nn.Module):
 
     Args:
         vit: The ``PromptedVisionTransformer`` whose parameters and prompts are used. It
-            returns CLS, and its prompt is not None.
+            returns one vector for each image, and its prompt is not None.
     """
 
     def __init__(self, vit: nn.Module) -> None:
@@ -27,13 +29,15 @@ class FullTokenViT(nn.Module):
         self.vit = vit
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
-        """Return CLS after the final norm, (B, C).
+        """Return one vector for each image, (B, C).
 
         Args:
             images: Normalised images, (B, 3, height, width).
         """
         vit, prompt = self.vit, self.vit.prompt
         x, grid = vit.embed(images)
+        begin, extra = vit.start(x, grid), vit.num_extra_tokens
+        turns = begin.reads.rotation
         entered = left = companion = None
         if prompt.companion:
             places = vit.places(x, grid)
@@ -43,21 +47,22 @@ class FullTokenViT(nn.Module):
                 streams = FullStreams(layer, grid)
                 x, companion = prompt.accompany(i, x, companion, streams)
                 continue
-            patches = x[:, 1:]
+            first, patches = x.tensor_split([extra], dim=1)
             entered = prompt(i, patches, grid, entered=entered, left=left)
             if prompt.position != 'sequence':
                 x = crossed_layer(layer, x, entered)
                 continue
             count = 0 if entered is None else entered.shape[1]
             rows = [] if entered is None else [entered.expand(len(x), -1, -1)]
-            x = torch.cat([x[:, :1], *rows, patches], dim=1)
+            x = torch.cat([first, *rows, patches], dim=1)
             more = prompt.extra_key_values(i)
-            x = full_layer(layer, x, prompt.temperature(i), more)
-            left, patches = x[:, 1 : 1 + count], x[:, 1 + count :]
+            turn = turns and turns.inserted(extra, count)
+            x = full_layer(layer, x, prompt.temperature(i), more, turn)
+            first, left, patches = x.tensor_split([extra, extra + count], dim=1)
             if prompt.refines:
                 patches = prompt.refine(i, patches)
-            x = torch.cat([x[:, :1], patches], dim=1)
-        return (vit.ln1(x)[:, 0],)
+            x = torch.cat([first, patches], dim=1)
+        return (vit.format(begin._replace(layer=vit.num_layers, tokens=x)),)
 
 
 def heads_of(attn: nn.Module, x: Tensor) -> Tensor:
@@ -70,25 +75,31 @@ def full_layer(
     x: Tensor,
     temperature: Tensor | None = None,
     key_values: Tensor | None = None,
+    turn: Rotation | None = None,
 ) -> Tensor:
-    """Run one encoder layer of mmpretrain for all tokens, (B, T, C).
+    """Run one encoder layer for all tokens, (B, T, C).
 
     Args:
         layer: The layer.
         x: What enters it.
         temperature: Divides the attention logits.
         key_values: Further keys and values side by side, (1, S, 2C).
+        turn: How queries and keys turn, None if they do not.
     """
     attn = layer.attn
     qkv = F.linear(layer.ln1(x), attn.qkv.weight, attn.qkv.bias)
     query, seen = qkv.tensor_split([x.shape[-1]], dim=-1)
+    if turn is not None:
+        key, value = seen.chunk(2, dim=-1)
+        query, key = (turn(y, attn.num_heads) for y in (query, key))
+        seen = torch.cat([key, value], dim=-1)
     if key_values is not None:
         seen = torch.cat([key_values.expand(len(x), -1, -1), seen], dim=1)
     query, key, value = (heads_of(attn, y) for y in (query, *seen.chunk(2, dim=-1)))
     if temperature is not None:
         query = query / temperature
     out = F.scaled_dot_product_attention(query, key, value)
-    x = x + attn.gamma1(attn.proj(out.transpose(1, 2).flatten(2)))
+    x = x + attn.gamma1(attn.proj(attn.norm(out.transpose(1, 2).flatten(2))))
     return layer.ffn(layer.ln2(x), identity=x)
 
 

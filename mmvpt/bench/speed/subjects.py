@@ -245,8 +245,8 @@ def build_backbone(name: str, setting: Setting) -> tuple[nn.Module, int]:
         tunable = 'full' if name == 'full' else 'none'
         prompt = prompt_config(method, setting) if method in METHODS else None
         vit = PromptedVisionTransformer(
-            arch,
-            **size,
+            setting.arch,
+            setting.image_size,
             prompt=prompt,
             tunable=tunable,
             with_cp=WITH_CP[setting.with_cp] if name in METHODS else False,
