@@ -25,7 +25,8 @@ METHODS: dict[str, dict] = {
     'vapt': dict(type='AdaptivePrompt'),
     'da-vpt': dict(type='DistributionAwarePrompt', mapping='balanced'),
     'da-vpt-guided': dict(type='DistributionAwarePrompt', mapping='balanced'),
-    'e2vpt': dict(type='KeyValuePrompt', num_key_values=5),
+    # the gradient of a token mask is rounding noise: the norm removes a row's scale
+    'e2vpt': dict(type='KeyValuePrompt', num_key_values=5, token_mask=False),
     'cvpt': dict(type='CrossPrompt'),
     'rein': dict(type='RefiningPrompt'),
     'sa2vp': dict(type='SpatialPrompt'),
