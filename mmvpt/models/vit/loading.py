@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +28,7 @@ def load_pretrained(
     checkpoint: str,
     prefix: str | None = None,
     key: str | None = None,
-    grid: Sequence[int] | None = None,
+    grid: tuple[int, int] | None = None,
     map_location: str = 'cpu',
     **_: object,
 ) -> None:

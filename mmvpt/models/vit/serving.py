@@ -220,8 +220,9 @@ def _tensors(*modules: nn.Module) -> list[Tensor]:
 def _together(vit: PromptedVisionTransformer, state: State) -> tuple | None:
     """Return what all who run this layer with ``vit`` have alike; None if alone."""
     reads, prompt = state.reads, state.prompt
-    alone = reads.keep_prompts or reads.position != 'sequence' or reads.accompany
-    alone = alone or state.temperature is not None or state.key_values is not None
+    own = (reads.accompany, state.temperature, state.key_values)
+    alone = reads.keep_prompts or reads.position != 'sequence'
+    alone = alone or any(part is not None for part in own)
     if alone or (prompt is not None and prompt.refines):
         return None
     weights = map(id, _tensors(vit.layers[state.layer]))

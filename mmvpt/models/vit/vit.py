@@ -312,12 +312,10 @@ class PromptedVisionTransformer(BaseModule):
             The outputs; behind them the queries of the prompt, if it has some.
         """
         cache = self.prefix_cache
-        if cache is None:
-            begin = self.start(*self.embed(inputs))
-        else:
-            begin = self.start(*cache(self, inputs), cache.num_layers)
+        tokens, grid = self.embed(inputs) if cache is None else cache(self, inputs)
+        first = 0 if cache is None else cache.num_layers
         outs = []
-        for state in self.walk(begin):
+        for state in self.walk(self.start(tokens, grid, first)):
             if state.layer - 1 in self.out_indices:
                 outs.append(self.format(state))
         queries = None if self.prompt is None else self.prompt.queries()
