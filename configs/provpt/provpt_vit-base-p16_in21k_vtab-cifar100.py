@@ -10,7 +10,7 @@ _base_ = [
     '../_base_/models/vit-base-p16_in21k.py',
     '../_base_/datasets/vtab1k.py',
     '../_base_/schedules/provpt_sgd_100e.py',
-    '../_base_/default_runtime.py',
+    '../_base_/provpt_runtime.py',
 ]
 
 model = dict(

@@ -4,10 +4,9 @@ _base_ = [
     '../_base_/models/vit-digits.py',
     '../_base_/datasets/digits.py',
     '../_base_/schedules/digits_adamw_30e.py',
-    '../_base_/default_runtime.py',
+    '../_base_/provpt_runtime.py',
 ]
 
 model = dict(
     backbone=dict(prompt=dict(type='RelocatedPrompt', num_tokens=10, drop_rate=0.0))
 )
-default_hooks = dict(relocation=dict(type='mmvpt.PromptRelocationHook'))

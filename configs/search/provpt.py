@@ -3,7 +3,7 @@
 space = {
     'optim_wrapper.optimizer.lr': [0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0],
     'optim_wrapper.optimizer.weight_decay': [0.0, 0.0001, 0.001, 0.01],
-    'auto_scale_lr': [{'auto_scale_lr': {'enable': True, 'base_batch_size': 256}}],
+    'auto_scale_lr.enable': [True],
 }
 start = {
     'optim_wrapper.optimizer.lr': 2.5,

@@ -33,6 +33,7 @@ class Recipe(NamedTuple):
         crops: Whether photographs are cropped at random sizes.
         fresh_norm: Whether MAE's norm is a new one.
         truncated_head: Whether the head starts as that of SPT.
+        runtime: Of configs/_base_.
     """
 
     schedule: str
@@ -40,6 +41,7 @@ class Recipe(NamedTuple):
     crops: bool = False
     fresh_norm: bool = True
     truncated_head: bool = False
+    runtime: str = 'default_runtime'
 
 
 VPT = Recipe('vpt_sgd_100e', 64)
@@ -102,7 +104,7 @@ class Method(NamedTuple):
             f'models/vit-base-p16_{backbone}',
             f'datasets/{data}',
             f'schedules/{recipe.schedule}',
-            'default_runtime',
+            recipe.runtime,
         ]
         prompt = dict(self.prompts[name], num_tokens=int(row['num_tokens']))
         prompt = dict(type=prompt.pop('type'), **prompt, **self.own(row))
@@ -178,7 +180,7 @@ METHODS = (
         'docs/methods/provpt.md',
         {'provpt': 'PRO-VPT'},
         {'provpt': dict(type='RelocatedPrompt', drop_rate=0.1)},
-        Recipe('provpt_sgd_100e', 64),
+        Recipe('provpt_sgd_100e', 64, runtime='provpt_runtime'),
     ),
     Method(
         'spt',

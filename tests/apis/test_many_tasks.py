@@ -27,6 +27,14 @@ METHODS = {
         prompt=dict(type='RefiningPrompt', num_tokens=4, rank=2), pooling='patches'
     ),
     'sa2vp': dict(prompt=dict(type='SpatialPrompt', rank=2)),
+    'vfpt': dict(prompt=dict(type='FourierPrompt', num_tokens=3, depth='shallow')),
+    'bpt': dict(
+        prompt=dict(
+            type='BilinearPrompt', num_tokens=3, rank=4, depth='deep', tuned_bases=1
+        )
+    ),
+    'provpt': dict(prompt=dict(type='RelocatedPrompt', num_tokens=2)),
+    'spt': dict(prompt=dict(type='SelfPrompt', num_tokens=3)),
     'fresh norm': dict(prompt=None, final_norm='fresh-trained', pooling='patches'),
 }
 

@@ -31,6 +31,10 @@ METHODS: dict[str, dict] = {
     'cvpt': dict(type='CrossPrompt'),
     'rein': dict(type='RefiningPrompt'),
     'sa2vp': dict(type='SpatialPrompt'),
+    'vfpt': dict(type='FourierPrompt', ratio=1.0),
+    'bpt-shallow': dict(type='BilinearPrompt'),
+    'bpt-deep': dict(type='BilinearPrompt', depth='deep', rank=50, tuned_bases=4),
+    'provpt': dict(type='RelocatedPrompt'),
 }
 #: The same prompts, every token through everything. What guidance costs is read off
 #: against ``da-vpt`` and ``vpt-deep``, so there is none for it.

@@ -80,7 +80,7 @@ class BilinearPrompt(DepthPrompt):
         elif self.num_fixed:
             fixed, tuned = bases[: self.num_fixed], bases[self.num_fixed :]
         self.bases = None if tuned is None else nn.Parameter(tuned.clone())
-        self.register_buffer('fixed_bases', fixed)
+        self.register_buffer('fixed_bases', None if fixed is None else fixed.clone())
 
     def _checked_rank(self, rank: int | None) -> int:
         if rank is None:
