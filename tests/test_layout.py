@@ -40,6 +40,8 @@ LAYERS = (
     'mmvpt.zoo',
     'mmvpt.apis',
     'mmvpt.analysis.command',
+    'mmvpt.analysis.reports',
+    'mmvpt.analysis.gallery',
     'mmvpt.bench',
 )
 # These see themselves and nothing else of mmvpt but what is named here.

@@ -5,17 +5,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[1]
-if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installation
-    sys.path.insert(0, str(ROOT))
-
-from mmvpt.apis import load  # noqa: E402
-from mmvpt.apis.export import CHECKED_BATCHES, DTYPES, FORMATS, export  # noqa: E402
-from mmvpt.engine import run as launch  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> dict:
@@ -27,6 +18,9 @@ def main(argv: Sequence[str] | None = None) -> dict:
     Returns:
         What was noted in the file.
     """
+    from mmvpt.apis import load
+    from mmvpt.apis.export import CHECKED_BATCHES, DTYPES, FORMATS, export
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('model', help='release, checkpoint of training, or config')
     parser.add_argument(
@@ -78,4 +72,6 @@ def main(argv: Sequence[str] | None = None) -> dict:
 
 
 if __name__ == '__main__':
-    launch.run_tool(main)
+    from checkout import run_tool
+
+    run_tool(main)

@@ -5,16 +5,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[1]
-if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installation
-    sys.path.insert(0, str(ROOT))
-
-from mmvpt.apis import merge, write_config  # noqa: E402
-from mmvpt.engine import run as launch  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -26,6 +18,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     Returns:
         The full checkpoint.
     """
+    from mmvpt.apis import merge, write_config
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('checkpoint', help='release or checkpoint of training')
     parser.add_argument('out', help='full checkpoint, .pth or .safetensors')
@@ -46,4 +40,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 
 if __name__ == '__main__':
-    launch.run_tool(main)
+    from checkout import run_tool
+
+    run_tool(main)

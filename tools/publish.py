@@ -9,17 +9,8 @@ fingerprint of the frozen weights; no optimizer, no logs, no frozen weights.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[1]
-if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installation
-    sys.path.insert(0, str(ROOT))
-
-from mmvpt.apis import publish  # noqa: E402
-from mmvpt.checkpoint.tuned import read_tuned  # noqa: E402
-from mmvpt.engine import run as launch  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -31,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     Returns:
         The file.
     """
+    from mmvpt.apis import publish
+    from mmvpt.checkpoint.tuned import read_tuned
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('checkpoint', help='checkpoint of training')
     parser.add_argument(
@@ -49,4 +43,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 
 if __name__ == '__main__':
-    launch.run_tool(main)
+    from checkout import run_tool
+
+    run_tool(main)

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 from mmengine.config import Config
@@ -22,6 +21,8 @@ from mmvpt.engine.config_file import OptionAction
 from mmvpt.engine.run import load_config
 from mmvpt.engine.shown_images import ShownImages, choose_indices, show_images
 from mmvpt.engine.work_dir import list_checkpoints
+from mmvpt.errors import UserError
+from mmvpt.files import write_whole
 from mmvpt.models.vit import PromptedVisionTransformer
 from mmvpt.registry import DATASETS
 
@@ -52,15 +53,6 @@ class Look:
         if left:
             print(f'left out {left} images, of other sizes than the first one')
         return self.parts[0]
-
-
-def fail(message: str) -> NoReturn:
-    """End the program with a message and status 1.
-
-    Args:
-        message: What is wrong and what to do.
-    """
-    sys.exit(f'{Path(sys.argv[0]).name}: error: {message}')
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -109,54 +101,72 @@ def add_out(parser: argparse.ArgumentParser, name: str) -> None:
     )
 
 
-def load_model(args: argparse.Namespace) -> TunedModel:
+def load_model(
+    run: str, checkpoint: str | None = None, cfg_options: Mapping | None = None
+) -> TunedModel:
     """Build the model of a run and load its weights.
 
     Args:
-        args: With what :func:`add_run` added.
+        run: Work dir of a run, a config file, or a released file.
+        checkpoint: File or URL [the last one of the work dir].
+        cfg_options: Changes to the config, by dotted key.
 
     Raises:
-        SystemExit: If it is not clear which config or checkpoint is meant.
+        UserError: If it is not clear which config or checkpoint is meant.
         CheckpointError: If the checkpoint is not of this config.
     """
-    path, checkpoint = Path(args.run), args.checkpoint
+    path = Path(run)
     if path.suffix in RELEASED and checkpoint is None:
         return load(path, device='cpu')
     if path.is_dir():
         configs = sorted(path.glob('*.py'))
         if len(configs) != 1:
-            fail(
+            raise UserError(
                 f'{path} holds {len(configs)} configs (*.py), so it is not clear which '
                 'model is meant. Give the config and the checkpoint.'
             )
         saved = list_checkpoints(path)
         if checkpoint is None and not saved:
-            fail(f'{path} holds no checkpoint. Give one.')
+            raise UserError(f'{path} holds no checkpoint. Give one.')
         checkpoint = checkpoint or str(saved[-1])
         path = configs[0]
     elif checkpoint is None:
-        fail(f'{path} is no folder. With a config, give its checkpoint as well.')
-    config = load_config(str(path), args.cfg_options)
+        raise UserError(
+            f'{path} is no folder. With a config, give its checkpoint as well.'
+        )
+    config = load_config(path, dict(cfg_options or {}))
     return load(config, weights=checkpoint, device='cpu')
 
 
-def load_look(args: argparse.Namespace) -> Look:
+def load_look(
+    run: str,
+    checkpoint: str | None,
+    cfg_options: Mapping | None,
+    split: str,
+    num: int,
+    images: Sequence[str] | None,
+) -> Look:
     """Load a model and images.
 
     Args:
-        args: With what :func:`add_run` and :func:`add_images` added.
+        run: See :func:`load_model`.
+        checkpoint: See :func:`load_model`.
+        cfg_options: See :func:`load_model`.
+        split: Data of the config: 'train', 'val' or 'test'.
+        num: Images of the split.
+        images: Files in place of a split.
 
     Raises:
-        SystemExit: If the config lacks the data or an image is missing.
-        ValueError: If the model has no prompts.
+        UserError: If the config lacks the data, an image is missing, or the model has
+            no prompts.
     """
-    loaded = load_model(args)
+    loaded = load_model(run, checkpoint, cfg_options)
     model, config = loaded.model, loaded.config
     backbone = prompted_backbone(model)
-    if args.num < 1:
-        fail(f'--num must be at least 1, got {args.num}.')
+    if num < 1:
+        raise UserError(f'--num must be at least 1, got {num}.')
     with DefaultScope.overwrite_default_scope(config.get('default_scope')):
-        items, classes = _read_items(args, config)
+        items, classes = _read_items(config, split, num, images)
     groups: dict[tuple, list] = {}
     for item in items:
         groups.setdefault(tuple(item['inputs'].shape), []).append(item)
@@ -170,28 +180,28 @@ def load_look(args: argparse.Namespace) -> Look:
 
 
 def _read_items(
-    args: argparse.Namespace, config: Config
+    config: Config, split: str, num: int, images: Sequence[str] | None
 ) -> tuple[list[dict], tuple[str, ...]]:
     """Return images as the pipeline gives them, and names of classes."""
-    if args.images:
-        missing = [file for file in args.images if not os.path.isfile(file)]
+    if images:
+        missing = [file for file in images if not os.path.isfile(file)]
         if missing:
-            fail(f'no such image: {", ".join(missing)}')
+            raise UserError(f'no such image: {", ".join(missing)}')
         pipeline = Compose(_without_labels(_pipeline(config)))
-        return [pipeline(dict(img_path=file)) for file in args.images], ()
-    loader = config.get(f'{args.split}_dataloader')
+        return [pipeline(dict(img_path=file)) for file in images], ()
+    loader = config.get(f'{split}_dataloader')
     if loader is None:
-        fail(f'the config has no {args.split}_dataloader. Give --images.')
+        raise UserError(f'the config has no {split}_dataloader. Give --images.')
     settings = loader.dataset
-    if args.split == 'train':
+    if split == 'train':
         settings.pipeline = _pipeline(config)
     dataset = DATASETS.build(settings)
-    items = [dataset[i] for i in choose_indices(dataset, args.num)]
+    items = [dataset[i] for i in choose_indices(dataset, num)]
     return items, tuple((dataset.metainfo or {}).get('classes') or ())
 
 
 def save_arrays(out: str, arrays: dict[str, np.ndarray]) -> Path:
-    """Write arrays to ``out.npz``, under a temporary name first.
+    """Write arrays to ``out.npz``, whole or not at all.
 
     Args:
         out: Path without ending; folders are made.
@@ -200,13 +210,9 @@ def save_arrays(out: str, arrays: dict[str, np.ndarray]) -> Path:
     Returns:
         ``out.png``, where the picture belongs.
     """
-    base = Path(out)
-    base.parent.mkdir(parents=True, exist_ok=True)
-    target = base.with_name(base.name + '.npz')
-    temporary = base.with_name(f'.{base.name}.tmp')
-    with open(temporary, 'wb') as file:
-        np.savez_compressed(file, **arrays)
-    os.replace(temporary, target)
+    base, content = Path(out), io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_whole(base.with_name(base.name + '.npz'), content.getvalue())
     return base.with_name(base.name + '.png')
 
 
@@ -216,7 +222,7 @@ def _pipeline(config: Config) -> list:
         dataset = (config.get(field) or {}).get('dataset') or {}
         if 'pipeline' in dataset:
             return dataset['pipeline']
-    fail('the config has no val_dataloader or test_dataloader.')
+    raise UserError('the config has no val_dataloader or test_dataloader.')
 
 
 def _without_labels(pipeline: Sequence[dict]) -> list[dict]:

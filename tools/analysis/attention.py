@@ -12,19 +12,7 @@ images (figure 3 of DA-VPT), and OUT_layers.png, how CLS divides its attention:
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installation
-    sys.path.insert(0, str(ROOT))
-
-import numpy as np  # noqa: E402
-
-from mmvpt import analysis  # noqa: E402
-from mmvpt.analysis import command  # noqa: E402
-from mmvpt.engine.run import run_tool  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -33,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: Arguments; those of the process by default.
     """
+    from mmvpt.analysis import command, reports
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -49,51 +39,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--max-prompts', type=int, default=5, help='prompts that get a map [5]'
     )
-    args = parser.parse_args(argv)
-    look = command.load_look(args)
-    shown = look.of_first_size()
-    layer = analysis.resolve_layer(look.backbone, args.layer)
-    maps = analysis.attention_maps(look.model, shown.inputs)
-    positive = analysis.positive_prompts(look.backbone, layer, shown.classes)
-    arrays = dict(
-        analysis.attention_arrays(maps),
-        images=shown.pictures,
-        names=np.array(shown.names),
-    )
-    if shown.classes is not None:
-        arrays['classes'] = shown.classes.cpu().numpy()
-    if positive is not None:
-        arrays[f'positive_{layer}'] = positive.cpu().numpy()
-    if maps[0].cls is not None:
-        arrays['shares'] = analysis.shares(maps)
-    path = command.save_arrays(args.out, arrays)
-
-    from mmvpt.analysis import pictures
-
-    figure = pictures.draw_attention(
-        shown.pictures,
-        arrays.get(f'cls_{layer}'),
-        arrays[f'prompts_{layer}'],
-        maps[layer].num_extra,
-        maps[layer].grid,
-        layer=layer,
-        head=args.head,
-        positive=arrays.get(f'positive_{layer}'),
-        titles=shown.names,
-        max_prompts=args.max_prompts,
-    )
-    pictures.save(figure, path)
-    if 'shares' not in arrays:
-        return
-    given = [one.cls_to_prompts().mean((0, 1)).cpu().numpy() for one in maps]
-    figure = pictures.draw_shares(arrays['layers'], arrays['shares'], given)
-    pictures.save(figure, path.with_name(f'{path.stem}_layers.png'))
-    for one, (own, prompts, patches) in zip(maps, arrays['shares']):
-        print(
-            f'layer {one.layer:2d}  CLS gives {100 * prompts:5.1f} % to prompts, '
-            f'{100 * patches:5.1f} % to patches, {100 * own:5.1f} % to itself'
-        )
+    reports.attention(**vars(parser.parse_args(argv)))
 
 
 if __name__ == '__main__':
+    from checkout import run_tool
+
     run_tool(main)

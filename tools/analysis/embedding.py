@@ -10,20 +10,7 @@ Writes the points and their places (t-SNE, UMAP or PCA) to OUT.npz, then OUT.png
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installation
-    sys.path.insert(0, str(ROOT))
-
-from mmvpt import analysis  # noqa: E402
-from mmvpt.analysis import command  # noqa: E402
-from mmvpt.analysis.embedding import METHODS, SPACES  # noqa: E402
-from mmvpt.engine.run import run_tool  # noqa: E402
-
-BATCH = 32  # images read together
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -32,6 +19,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: Arguments; those of the process by default.
     """
+    from mmvpt.analysis import command, reports
+    from mmvpt.analysis.embedding import METHODS, SPACES
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -49,34 +39,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--method', choices=METHODS, default='tsne', help='[tsne]')
     parser.add_argument('--max-patches', type=int, default=400, help='[400]')
     parser.add_argument('--seed', type=int, default=0, help='[0]')
-    args = parser.parse_args(argv)
-    if args.images:
-        parser.error('class means need classes: give a split instead of --images')
-    look = command.load_look(args)
-    batches = []
-    for part in look.parts:
-        if part.classes is None:
-            command.fail(f'the images of {args.split} have no labels for class means.')
-        batches += zip(part.inputs.split(BATCH), part.classes.split(BATCH))
-    arrays = analysis.layer_points(
-        look.model,
-        batches,
-        args.layer,
-        args.space,
-        max_patches=args.max_patches,
-        seed=args.seed,
-    )
-    arrays['places'] = analysis.place(arrays['vectors'], args.method, args.seed)
-    path = command.save_arrays(args.out, arrays)
-
-    from mmvpt.analysis import pictures
-
-    figure = pictures.draw_embedding(
-        arrays, arrays['places'], args.method, args.space, look.classes or None
-    )
-    pictures.save(figure, path)
-    print(f'{len(arrays["vectors"])} points of layer {arrays["layer"]} in {path}')
+    reports.embedding(**vars(parser.parse_args(argv)))
 
 
 if __name__ == '__main__':
+    from checkout import run_tool
+
     run_tool(main)

@@ -10,153 +10,7 @@ Every picture comes from the command that stands below it on the page:
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installation
-    sys.path.insert(0, str(ROOT))
-
-from mmvpt.analysis import command  # noqa: E402
-from mmvpt.engine.run import run_tool  # noqa: E402
-from tools.analysis import attention, class_map, curves, embedding, gates, similarity  # noqa: E402
-
-DEMO = 'work_dirs/demo'
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One picture, or several that one command makes.
-
-    Args:
-        title: Heading on the page.
-        tool: The command.
-        runs: Methods of the demo whose runs it reads.
-        options: Further arguments.
-        out: Name of the files.
-        more: Endings of further pictures.
-    """
-
-    title: str
-    tool: object
-    runs: tuple[str, ...]
-    options: tuple[str, ...]
-    out: str
-    more: tuple[str, ...] = ()
-
-    def arguments(self, demo: str, seed: str, out: str) -> list[str]:
-        """Return the command line.
-
-        Args:
-            demo: Folder of the demo.
-            seed: Folder of the seed in each method's.
-            out: Folder of the files.
-        """
-        runs = [f'{demo}/{run}/{seed}' for run in self.runs]
-        return [*runs, *self.options, '--out', f'{out}/{self.out}']
-
-
-ENTRIES = (
-    Entry(
-        'Where CLS and prompts look: DA-VPT',
-        attention,
-        ('davpt',),
-        ('--num', '5'),
-        'attention',
-        ('_layers',),
-    ),
-    Entry(
-        'Where CLS and prompts look: VPT-deep',
-        attention,
-        ('vpt-deep',),
-        ('--num', '3', '--layer', '1'),
-        'attention_vpt',
-        ('_layers',),
-    ),
-    Entry('Which prompt a class has: DA-VPT', class_map, ('davpt',), (), 'class_map'),
-    Entry('Gates of Gated Prompt Tuning', gates, ('gatedvpt',), (), 'gates'),
-    Entry(
-        'How alike prompts are: VPT-deep', similarity, ('vpt-deep',), (), 'similarity'
-    ),
-    Entry(
-        'How alike prompts are: Gated Prompt Tuning',
-        similarity,
-        ('gatedvpt',),
-        (),
-        'similarity_gated',
-    ),
-    Entry(
-        'Prompts, classes and patches in the plane: DA-VPT',
-        embedding,
-        ('davpt',),
-        (),
-        'embedding',
-    ),
-    Entry(
-        'Training curves of several runs',
-        curves,
-        ('vpt-deep', 'gatedvpt', 'vapt', 'davpt', 'davpt-plus'),
-        ('--keys', 'loss', 'loss_metric_visual', 'loss_metric_cls'),
-        'curves',
-    ),
-)
-HEAD = """# Gallery
-
-What the commands of [analysis.md](analysis.md) draw, for the runs of `make demo`: a ViT
-of 4 layers on 32x32 scans of digits. These pictures show what the commands do; a model
-this small says little about the methods. This page and its pictures are made by
-
-```bash
-make demo && python tools/analysis/gallery.py
-```
-"""
-
-
-def seed_of(demo: Path, methods: Sequence[str]) -> str:
-    """Return the first seed that all methods of the gallery have a run of.
-
-    Args:
-        demo: Folder of the demo.
-        methods: Folders of methods in it.
-
-    Raises:
-        SystemExit: If there is none.
-    """
-    seeds = [{p.name for p in (demo / m).glob('seed*')} for m in methods]
-    common = sorted(set.intersection(*seeds), key=lambda name: (len(name), name))
-    if not common:
-        lacking = [m for m, found in zip(methods, seeds) if not found] or list(methods)
-        command.fail(
-            f'{demo} lacks a run of {", ".join(lacking)}: run `make demo` first, or '
-            'name the folder of its results with --demo.'
-        )
-    return common[0]
-
-
-def page(entries: Sequence[Entry], seed: str, folder: Path, name: str) -> str:
-    """Return the text of the page; captions are those beside the pictures.
-
-    Args:
-        entries: What is on it.
-        seed: Folder of the seed, for the commands.
-        folder: Where the pictures are.
-        name: Path of that folder from the page.
-    """
-    parts = [HEAD]
-    for entry in entries:
-        parts.append(f'\n## {entry.title}\n')
-        for ending in ('', *entry.more):
-            file = f'{entry.out}{ending}'
-            # In the picture, too, so here for those who do not see it.
-            caption = ' '.join((folder / f'{file}.txt').read_text().split())
-            parts.append(f'\n![{caption}]({name}/{file}.png)\n')
-        tool = Path(str(entry.tool.__file__)).name
-        line = entry.arguments(DEMO, seed, 'analysis')
-        line = _wrapped(['python', f'tools/analysis/{tool}', *line])
-        parts.append(f'\n```bash\n{line}\n```\n')
-    return ''.join(parts)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -165,6 +19,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: Arguments; those of the process by default.
     """
+    from mmvpt.analysis.gallery import DEMO, write_gallery
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -172,38 +28,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--page', default='docs/gallery.md', help='the page [docs/gallery.md]'
     )
-    args = parser.parse_args(argv)
-    target = Path(args.page)
-    folder = target.with_suffix('')
-    methods = list(dict.fromkeys(run for entry in ENTRIES for run in entry.runs))
-    seed = seed_of(Path(args.demo), methods)
-    for entry in ENTRIES:
-        print(f'==> {entry.title}')
-        entry.tool.main(entry.arguments(args.demo, seed, str(folder)))
-    text = page(ENTRIES, seed, folder, folder.name)
-    for file in (*folder.glob('*.npz'), *folder.glob('*.txt')):
-        file.unlink()  # the page has the captions, and arrays are large
-    target.write_text(text)
-    print(f'wrote {target} and {len(list(folder.glob("*.png")))} pictures')
-
-
-def _wrapped(words: Sequence[str]) -> str:
-    """Break a command line at 80 columns, not between an option and its value."""
-    parts: list[str] = []
-    for word in words:
-        if parts and parts[-1].startswith('--') and not word.startswith('--'):
-            parts[-1] += f' {word}'
-        else:
-            parts.append(word)
-    lines = [parts[0]]
-    for part in parts[1:]:
-        if len(lines[-1]) + len(part) < 80:
-            lines[-1] += f' {part}'
-        else:
-            lines[-1] += ' \\'
-            lines.append(f'  {part}')
-    return '\n'.join(lines)
+    write_gallery(**vars(parser.parse_args(argv)))
 
 
 if __name__ == '__main__':
+    from checkout import run_tool
+
     run_tool(main)

@@ -11,19 +11,7 @@ temperatures of each layer to OUT.npz, then OUT.png:
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installation
-    sys.path.insert(0, str(ROOT))
-
-from mmvpt import analysis  # noqa: E402
-from mmvpt.analysis import command  # noqa: E402
-from mmvpt.checkpoint import read_checkpoint  # noqa: E402
-from mmvpt.engine.run import run_tool  # noqa: E402
-from mmvpt.engine.work_dir import list_checkpoints  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -32,6 +20,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: Arguments; those of the process by default.
     """
+    from mmvpt.analysis import command, reports
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -39,29 +29,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         'checkpoint', help='a tuned model, file or URL, or a work dir (the last one)'
     )
     command.add_out(parser, 'gates')
-    args = parser.parse_args(argv)
-    checkpoint = args.checkpoint
-    if Path(checkpoint).is_dir() and list_checkpoints(checkpoint):
-        checkpoint = str(list_checkpoints(checkpoint)[-1])
-    state = read_checkpoint(checkpoint)
-    arrays = analysis.gates_of_state(state.get('state_dict', state), checkpoint)
-    path = command.save_arrays(args.out, arrays)
-
-    from mmvpt.analysis import pictures
-
-    pictures.save(pictures.draw_gates(arrays), path)
-    count = max(map(len, arrays.values()))
-    for i in range(count):
-        line = f'layer {i:2d}'
-        if 'temperatures' in arrays:
-            line += f'  temperature {arrays["temperatures"][i]:.4f}'
-        if i < len(arrays.get('gates', ())):
-            line += (
-                f'  gate behind it {arrays["gates"][i]:.6f}  '
-                f'selection ratio {arrays["selection_ratio"][i]:.4f}'
-            )
-        print(line)
+    reports.gates(**vars(parser.parse_args(argv)))
 
 
 if __name__ == '__main__':
+    from checkout import run_tool
+
     run_tool(main)

@@ -5,18 +5,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-from mmvpt.datasets.prepare import TASKS, RefusedError, find_task, prepare  # noqa: E402
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and prepare."""
+    from mmvpt.datasets.prepare import TASKS, find_task, prepare
+    from mmvpt.errors import UserError
+
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=f'Tasks: {", ".join(TASKS)}.'
     )
@@ -40,12 +36,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--quiet', action='store_true', help='print no progress')
     args = parser.parse_args(argv)
+    task = find_task(args.task)
+    if args.source is None:
+        parser.error(f'{task.name} needs --source: {task.wants}. From {task.homepage}')
     try:
-        task = find_task(args.task)
-        if args.source is None:
-            parser.error(
-                f'{task.name} needs --source: {task.wants}. From {task.homepage}'
-            )
         folder, origin = prepare(
             task,
             args.source,
@@ -55,12 +49,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             allow_duplicates=args.allow_duplicates,
             quiet=args.quiet,
         )
-    except (RefusedError, ImportError) as error:
-        sys.exit(f'error: {error}')
+    except UserError:
+        raise
     except OSError as error:
-        sys.exit(f'error: {error}; the same command goes on from here')
-    except KeyboardInterrupt:
-        sys.exit('interrupted; the same command goes on from here')
+        raise UserError(f'{error}; the same command goes on from here') from error
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt('the same command goes on from here') from interrupt
     counts = ', '.join(f'{split} {n}' for split, n in origin['counts'].items())
     print(f'{folder}: {counts}')
     print(f'split: {origin["split"]}')
@@ -68,4 +62,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    from checkout import run_tool
+
+    run_tool(main)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import scipy.io
 
+from mmvpt.errors import MissingPackageError
+
 from .source import Source
 from .task import RefusedError
 
@@ -129,13 +131,13 @@ def open_hdf5(path: Path, name: str):
     """Open a HDF5 file for reading.
 
     Raises:
-        ImportError: If h5py is not installed.
+        MissingPackageError: If h5py is not installed.
         RefusedError: If the file is broken.
     """
     try:
         import h5py
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f'{name!r} is a HDF5 file, which needs h5py: pip install h5py'
         ) from error
     try:

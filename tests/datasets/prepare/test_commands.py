@@ -9,6 +9,7 @@ import pytest
 
 from mmvpt.datasets.prepare import TASKS
 from mmvpt.datasets.prepare.layouts import expected_counts
+from mmvpt.errors import UserError
 from tools.data import check as check_tool
 from tools.data import prepare as prepare_tool
 
@@ -22,6 +23,8 @@ def run(tool, *args):
     """Return the exit code of a command's main function."""
     try:
         tool.main([str(arg) for arg in args])
+    except UserError as error:
+        return str(error)
     except SystemExit as stop:
         return stop.code
     return 0

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from mmvpt.engine.run import run_tool
+from mmvpt import analysis
+from mmvpt.analysis import gallery
+from mmvpt.errors import run_tool
 from mmvpt.registry import HOOKS
 from tests.engine.miniature import ROOT, config, write_config, write_data
 from tools import train
@@ -18,10 +20,10 @@ from tools.analysis import (
     class_map,
     curves,
     embedding,
-    gallery,
     gates,
     similarity,
 )
+from tools.analysis import gallery as gallery_tool
 
 PROMPT = dict(
     _delete_=True,
@@ -167,7 +169,7 @@ def test_gallery(runs, tmp_path, monkeypatch, capsys):
     entries = [e for e in gallery.ENTRIES if e.out in ('attention', 'gates')]
     monkeypatch.setattr(gallery, 'ENTRIES', entries)
     page = tmp_path / 'docs' / 'gallery.md'
-    gallery.main(['--demo', str(demo), '--page', str(page)])
+    gallery.write_gallery(str(demo), str(page))
     text = page.read_text()
     for picture in (page.parent / 'gallery').iterdir():
         assert f'(gallery/{picture.name})' in text
@@ -192,7 +194,7 @@ def test_hook_gives_scalars_and_pictures(runs):
         assert 0 < row['prompt/positive_attention_1'] < 1
         assert 'prompt/positive_attention_0' not in row, 'layer 0 is not guided'
     assert 'mapping/drift' not in looks[0]
-    history = class_map.analysis.read_history(runs['davpt'])['maps']
+    history = analysis.read_history(runs['davpt'])['maps']
     assert looks[2]['mapping/drift'] == np.mean(history[1] != history[2])
     names = {
         f'prompt_{p}_{s}.png' for p in ('attention', 'similarity') for s in (0, 3, 6)
@@ -243,7 +245,7 @@ def test_errors(runs, tmp_path, capsys, monkeypatch):
         ((curves, tmp_path), 'no scalars.json'),
         ((curves, run, '--keys', 'los'), "no run logged 'los'; logged are"),
         ((curves, run, run), 'need as many different names'),
-        ((gallery, '--demo', tmp_path), 'run `make demo` first'),
+        ((gallery_tool, '--demo', tmp_path), 'run `make demo` first'),
     ]
     for (tool, *args), expected in cases:
         assert expected in fails(capsys, tool, *args), (tool.__name__, args)
