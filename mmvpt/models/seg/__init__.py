@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from importlib import import_module
 
 from torch import nn
 
@@ -27,13 +27,15 @@ def linked_mask2former_head(replace_query_feat: bool = True, **settings) -> nn.M
     Raises:
         UserError: If mmsegmentation or mmdetection is not installed.
     """
-    missing = [name for name in ('mmseg', 'mmdet') if find_spec(name) is None]
-    if missing:
+    try:
+        for name in ('mmseg.models', 'mmdet.models'):
+            import_module(name)
+    except ImportError as error:
         raise UserError(
-            f'LinkedMask2FormerHead needs {" and ".join(missing)}, and an mmcv with '
-            'compiled operators for its pixel decoder: pip install '
+            'LinkedMask2FormerHead needs mmseg, mmdet, and an mmcv with compiled '
+            f'operators for its pixel decoder, but {error}: pip install '
             'onedl-mmsegmentation onedl-mmdetection, see docs/install.md.'
-        )
+        ) from error
     from .linked_mask2former_head import LinkedMask2FormerHead
 
     return LinkedMask2FormerHead(replace_query_feat=replace_query_feat, **settings)

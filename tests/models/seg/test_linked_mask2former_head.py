@@ -178,7 +178,7 @@ def test_other_counts_are_refused():
     importlib.util.find_spec('mmdet') is not None, reason='mmdetection is installed'
 )
 def test_what_is_missing_is_named():
-    with pytest.raises(UserError, match='needs mmdet'):
+    with pytest.raises(UserError, match='needs mmseg, mmdet'):
         MODELS.build(dict(type='mmvpt.LinkedMask2FormerHead', num_classes=3))
 
 
