@@ -274,10 +274,11 @@ def _check_files(
         cut = list(pool.map(lambda item: is_cut_off(item[1]), ordered))
     damaged = [path for (_, path), lost in zip(ordered, cut) if lost]
     if damaged:
+        path, more = damaged[0], len(damaged) - 1
+        others = f' So are {more} others.' if more else ''
         raise UserError(
-            f'{place}: {len(damaged)} files are cut off, their end is missing, such as '
-            f'{damaged[0]} ({os.path.getsize(damaged[0])} bytes). Fetch them again, or '
-            'take them out of the data.'
+            f'{place}: {path} ({os.path.getsize(path)} bytes) is cut off: its end is '
+            f'missing. Fetch it again, or take it out of the data.{others}'
         )
     steps = [step for step in settings.get('pipeline') or () if 'type' in step]
     if any('drawn_on' in step for step in steps):
