@@ -165,10 +165,9 @@ def test_segmentation_options():
         )
     )
     config = run_config.testing_config(config, 'x.pth', show_dir='pics', tta=True)
-    assert not run._set_out(config, 'maps', None)
+    assert run._set_out(config, 'maps', None)  # as label maps
     assert config.default_hooks.visualization.draw
     assert config.visualizer.save_dir == 'pics'
-    assert config.test_evaluator.output_dir == 'maps'
     assert config.model.type == 'SegTTAModel'
     assert config.model.module.type == 'EncoderDecoder'
     assert config.test_dataloader.dataset.pipeline == ['augmented']

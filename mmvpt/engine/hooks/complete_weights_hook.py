@@ -77,7 +77,8 @@ class CompleteWeightsHook(Hook):
     @staticmethod
     def _check_classes(runner: Runner, checkpoint: dict) -> None:
         """Compare the classes in the checkpoint with those of the data."""
-        loop = runner._train_loop or runner._test_loop
+        loops = (getattr(runner, f'_{name}_loop', None) for name in ('train', 'test'))
+        loop = next(filter(None, loops), None)
         data = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
         classes = (getattr(data, 'metainfo', None) or {}).get('classes')
         meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
