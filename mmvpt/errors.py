@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import difflib
 import sys
-import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -60,10 +59,6 @@ def explain(error: BaseException) -> str | None:
             'another process of this run ended first, and its own message says why '
             f'(here: {message.splitlines()[0]})'
         )
-    frames = traceback.extract_tb(error.__traceback__)
-    if frames and 'mmvpt' in Path(frames[-1].filename).parts:  # until all are UserError
-        if (frames[-1].line or '').startswith('raise'):
-            return message
     inner = error.__cause__ or error.__context__
     quoted = None if inner is None else explain(inner)
     return message if quoted and quoted in message else None

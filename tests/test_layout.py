@@ -239,18 +239,17 @@ def test_python_files():
 
 
 def test_programs_run_from_a_checkout():
-    """Without installation and PYTHONPATH: they name the tree before they import it."""
+    """Without installation and PYTHONPATH, by one line in ``tools/checkout.py``."""
     problems = []
-    for path in python_files('tools'):
-        text = path.read_text()
-        if 'from checkout import' in text and 'sys.path' not in text:
-            continue
-        ours = re.search(r'^(from|import) (mmvpt|tools)\b', text, re.MULTILINE)
-        if "__name__ == '__main__'" not in text or not ours:
-            continue
-        if 'sys.path.insert(0, ' not in text[: ours.start()]:
-            name = path.relative_to(ROOT)
-            problems.append(f'{name}: put the tree into sys.path first')
+    for path in python_files('mmvpt', 'tools'):
+        text, name = path.read_text(), path.relative_to(ROOT)
+        program = name.parts[0] == 'tools' and "__name__ == '__main__'" in text
+        if program and 'from checkout import' not in text:
+            problems.append(f'{name}: run it by run_tool of checkout')
+        if program and re.search(r'^(from|import) mmvpt', text, re.MULTILINE):
+            problems.append(f'{name}: import mmvpt in main, behind checkout')
+        if 'sys.path.insert' in text and path.name != 'checkout.py':
+            problems.append(f'{name}: leave sys.path to tools/checkout.py')
     assert not problems, '\n'.join(problems)
 
 

@@ -13,15 +13,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installation
-    sys.path.insert(0, str(ROOT))
-
-from mmvpt.datasets.own import DRAWN  # noqa: E402
-from mmvpt.engine import run as launch  # noqa: E402
-from mmvpt.zoo.new_task import Options, new_task  # noqa: E402
-from mmvpt.zoo.own import TASKS, available  # noqa: E402
-
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line.
@@ -29,6 +20,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Args:
         argv: Arguments; those of the process by default.
     """
+    from mmvpt.datasets.own import DRAWN
+    from mmvpt.zoo.own import TASKS, available
+
     epilog = []
     for kind in TASKS:
         epilog.append(
@@ -106,6 +100,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     Args:
         argv: Arguments; those of the process by default.
     """
+    from mmvpt.zoo.new_task import Options, new_task
+
     argv = sys.argv[1:] if argv is None else argv
     task = new_task(Options(**vars(parse_args(argv))), argv)
     print(task.report)
@@ -113,4 +109,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
 
 
 if __name__ == '__main__':
-    launch.run_tool(main)
+    from checkout import run_tool
+
+    run_tool(main)

@@ -13,14 +13,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[1]
-if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installation
-    sys.path.insert(0, str(ROOT))
-
-from mmvpt.apis import load, predict_to_folder  # noqa: E402
-from mmvpt.engine import run as launch  # noqa: E402
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -59,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: Arguments; those of the process by default.
     """
+    from mmvpt.apis import load, predict_to_folder
+
     args = parse_args(argv)
     model = load(args.model, args.weights, args.device)
     summary = predict_to_folder(
@@ -73,4 +67,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    launch.run_tool(main)
+    from checkout import run_tool
+
+    run_tool(main)

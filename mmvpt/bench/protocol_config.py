@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmvpt.engine.guidance.class_pass import eval_pipeline
 from mmvpt.engine.loops import ConvergedProbeLoop
 from mmvpt.engine.run import load_config
+from mmvpt.errors import UserError
 
 from . import (
     Protocol,
@@ -66,7 +67,7 @@ def _apply(
         config.setdefault('randomness', {})['seed'] = spec['seed']
     before = dict(test_dataloader=copy.deepcopy(config.get('test_dataloader')))
     if before['test_dataloader'] is None and stage == 'final':
-        raise ValueError(f'{spec["config"]} has no test_dataloader to report on')
+        raise UserError(f'{spec["config"]} has no test_dataloader to report on')
     loaders = (config.get('val_dataloader'), config.get('test_dataloader'))
     if ConvergedProbeLoop.__name__ in str(config.train_cfg.get('type')):
         # while the configs are there that say how images are evaluated

@@ -18,7 +18,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePath
 from textwrap import shorten
 from typing import Any
 
@@ -132,6 +132,9 @@ def check_fields(config: Config) -> None:
         if config[field] is not None and not isinstance(config[field], kinds):
             what = 'a dict' if kinds is Mapping else 'a list of dicts'
             raise UserError(f'{field}: must be {what}, got {config[field]!r}')
+    for field in ('default_scope', 'load_from', 'work_dir', 'experiment_name'):
+        if not isinstance(config.get(field), (str, PurePath, type(None))):
+            raise UserError(f'{field}: must be text, got {config[field]!r}')
 
 
 def check(config: Config) -> None:
@@ -265,6 +268,8 @@ def _check(value: Any, place: str, registry: Registry) -> Iterator[tuple[str, st
             item_place = f'{place}.{i}'
             if key in _TYPED and not isinstance(item, (list, tuple)):
                 yield from _check_typed(item, item_place, registry)
+            elif key in _TYPED and not (item and all(map(_is_dict, item))):
+                yield item_place, f'must be a dict with a type, got {item!r}'
             else:
                 yield from _check(item, item_place, registry)
         return
@@ -283,6 +288,10 @@ def _check(value: Any, place: str, registry: Registry) -> Iterator[tuple[str, st
             continue
         inner = _REGISTRIES.get(key, registry)
         yield from _check(item, f'{place}.{key}', inner)
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, Mapping)
 
 
 def _check_typed(
@@ -453,10 +462,13 @@ def _misfit(value: Any, parameter: inspect.Parameter) -> str | None:
     default = parameter.default
     accepted = _scalars(parameter.annotation)
     ours = isinstance(parameter, _Ours)
+    named = {parameter.annotation, *typing.get_args(parameter.annotation)}
+    if isinstance(value, float) and not (value.is_integer() or named & {float, Any}):
+        if int in named and not isinstance(default, float):
+            return _worded({int}, value)
     if ours and accepted is None:
         optional = {type(None), None, parameter.empty, Any}
-        kinds = {parameter.annotation, *typing.get_args(parameter.annotation)}
-        return 'a value' if value is None and not kinds & optional else None
+        return 'a value' if value is None and not named & optional else None
     if accepted is None:
         is_number = isinstance(default, (int, float)) and not isinstance(default, bool)
         if is_number and isinstance(value, str):
@@ -471,7 +483,7 @@ def _misfit(value: Any, parameter: inspect.Parameter) -> str | None:
     elif isinstance(value, str):
         fits = str in accepted or isinstance(default, str)
     else:  # many annotations of others name a number where a sequence does as well
-        fits = not (ours and isinstance(value, (list, tuple, Mapping)))
+        fits = not isinstance(value, (list, tuple, Mapping)) or (value and not ours)
     return None if fits else _worded(accepted, value)
 
 

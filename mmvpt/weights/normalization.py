@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmvpt.errors import UserError
+
 
 @dataclass(frozen=True)
 class Normalization:
@@ -57,7 +59,7 @@ def as_normalization(value: str | dict | Normalization) -> Normalization:
             ``std``, three numbers each for images with values 0 to 255.
 
     Raises:
-        ValueError: For anything else.
+        UserError: For anything else.
     """
     if isinstance(value, Normalization):
         return value
@@ -67,7 +69,7 @@ def as_normalization(value: str | dict | Normalization) -> Normalization:
         parts = [tuple(float(v) for v in value[key]) for key in ('mean', 'std')]
         if all(len(part) == 3 for part in parts) and min(parts[1]) > 0:
             return Normalization(*parts)
-    raise ValueError(
+    raise UserError(
         f'a normalisation is one of {", ".join(map(repr, NORMALIZATIONS))} or '
         'dict(mean=[R, G, B], std=[R, G, B]) for images with values 0 to 255; got '
         f'{value!r}.'

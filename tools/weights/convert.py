@@ -17,27 +17,12 @@ backbone for these weights.
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[2]
-if (ROOT / 'mmvpt' / '__init__.py').is_file():  # a checkout needs no installation
-    sys.path.insert(0, str(ROOT))
-
-from mmvpt.errors import run_tool  # noqa: E402
-from mmvpt.weights import (  # noqa: E402
-    ACTIVATIONS,
-    ARCHITECTURES,
-    FAMILIES,
-    FORMATS,
-    KNOWN_CHECKPOINTS,
-    NORMALIZATIONS,
-    convert_file,
-)
 
 
 def list_known() -> str:
     """Return a table of the known checkpoints."""
+    from mmvpt.weights import KNOWN_CHECKPOINTS
+
     lines = [
         f'{k.name:33s} {k.formats[0]:11s} {k.licence:13s} {k.url or k.source}'
         for k in KNOWN_CHECKPOINTS.values()
@@ -47,6 +32,15 @@ def list_known() -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line and convert."""
+    from mmvpt.weights import (
+        ACTIVATIONS,
+        ARCHITECTURES,
+        FAMILIES,
+        FORMATS,
+        NORMALIZATIONS,
+        convert_file,
+    )
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -103,4 +97,6 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
+    from checkout import run_tool
+
     run_tool(main)

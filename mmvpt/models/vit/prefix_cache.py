@@ -13,6 +13,7 @@ import torch
 from mmcv.cnn.bricks.drop import DropPath
 from torch import Tensor, nn
 
+from mmvpt.errors import UserError
 from mmvpt.models import tunable as tuning
 
 from .row_store import Shelf, room_in
@@ -46,12 +47,12 @@ class PrefixCache:
         refused: Images that there was no room for.
 
     Raises:
-        ValueError: If ``max_bytes`` is not positive.
+        UserError: If ``max_bytes`` is not positive.
     """
 
     def __init__(self, folder: str | Path, num_layers: int, max_bytes: int) -> None:
         if max_bytes <= 0:
-            raise ValueError(f'max_bytes must be positive, got {max_bytes}.')
+            raise UserError(f'max_bytes must be positive, got {max_bytes}.')
         self.folder, self.num_layers = Path(folder), num_layers
         self.max_bytes = max_bytes
         self.hits = self.misses = self.added = self.refused = 0
@@ -227,7 +228,7 @@ def cacheable_layers(backbone: nn.Module) -> int:
     """Count the layers that run before any tuned tensor, prompt or output.
 
     Raises:
-        ValueError: If there is none, or dropout or drop-path makes what they compute
+        UserError: If there is none, or dropout or drop-path makes what they compute
             random.
     """
     bounds = {f'out_indices={backbone.out_indices}': backbone.out_indices[0]}
@@ -242,14 +243,14 @@ def cacheable_layers(backbone: nn.Module) -> int:
     reason = min(bounds, key=lambda name: bounds[name])
     count = bounds[reason]
     if count < 1:
-        raise ValueError(
+        raise UserError(
             f'no layer runs before the first tuned tensor, prompt or output: {reason}. '
             'Give prompts to later layers only (if the prompt has `layers`), '
             'tune later layers only, or remove the cache.'
         )
     for module in backbone.layers[:count].modules():
         if isinstance(module, DropPath) and module.drop_prob > 0:
-            raise ValueError(
+            raise UserError(
                 f'drop-path (rate {module.drop_prob} in a layer before the first tuned '
                 'tensor) makes the activations random, so they cannot be cached. Set '
                 'drop_path_rate=0.0 in the backbone, or remove the cache.'

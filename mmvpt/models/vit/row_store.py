@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmvpt.errors import UserError
+
 INDEX_ENTRY = np.dtype([('key', 'S32'), ('crc', '<u4')])
 _HEADER = 64  # bytes
 #: Names of shelves, by the hash that they begin with; other files are nobody's to drop.
@@ -205,7 +207,7 @@ def _claim(path: Path) -> tuple[IO | None, Path]:
         lock = _try_lock(file)
         if lock is not None or not _CAN_LOCK:
             return lock, candidate
-    raise RuntimeError(f'1,000 processes use {path}; remove its .lock files.')
+    raise UserError(f'1,000 processes use {path}; remove its .lock files.')
 
 
 def _try_lock(path: Path) -> IO | None:
