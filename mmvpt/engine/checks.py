@@ -483,7 +483,8 @@ def _misfit(value: Any, parameter: inspect.Parameter) -> str | None:
     elif isinstance(value, str):
         fits = str in accepted or isinstance(default, str)
     else:  # many annotations of others name a number where a sequence does as well
-        fits = not isinstance(value, (list, tuple, Mapping)) or (value and not ours)
+        several = bool(value) and not ours and bool(accepted & _NUMBERS)
+        fits = several or not isinstance(value, (list, tuple, Mapping))
     return None if fits else _worded(accepted, value)
 
 

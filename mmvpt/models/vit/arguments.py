@@ -94,8 +94,8 @@ def check_pooling(
 
 def check_image_size(img_size: int | tuple[int, int], patch_size: int) -> None:
     """Raise unless the training image is made of whole patches."""
-    sides = (img_size,) if isinstance(img_size, int) else tuple(img_size)
-    if len(sides) > 2 or not all(isinstance(side, int) for side in sides):
+    sides = (img_size,) * 2 if isinstance(img_size, int) else tuple(img_size)
+    if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
         raise UserError(
             f'img_size must be one integer or (height, width), got {img_size!r}.'
         )
