@@ -3,6 +3,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,6 @@ def test_config_for_own_masks_trains(tmp_path, monkeypatch):
     assert 0 <= runner.message_hub.get_scalar('val/mIoU').current() <= 100
 
     wrong = tmp_path / 'data/masks/train/image_000.png'
-    (tmp_path / 'data/masks/train/image_001.png').replace(wrong)
+    shutil.copyfile(tmp_path / 'data/masks/train/image_001.png', wrong)
     with pytest.raises(ValueError, match='image_000.png: the mask has 40x48 pixels'):
         train_tool.main([*args, '--overwrite'])

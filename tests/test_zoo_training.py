@@ -57,6 +57,8 @@ def shrink(config, data_root):
         ),
         patch_size=56,
     )
+    if (config.model.backbone.get('prompt') or {}).get('type') == 'KeyValuePrompt':
+        config.model.backbone.prompt.num_segments = 8  # they divide the width
     head = config.model.head
     head.in_channels = WIDTH
     if 'mid_channels' in head:

@@ -133,4 +133,4 @@ def test_command_line(tmp_path):
         env={'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
     )
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("error: '")
+    assert done.stderr.splitlines()[-1].startswith("export_digits.py: error: '")

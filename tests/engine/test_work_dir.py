@@ -39,7 +39,8 @@ def holder(tmp_path):
         env=env,
         start_new_session=True,
     )
-    assert process.stdout.readline() == 'locked\n'
+    while (line := process.stdout.readline()) != 'locked\n':
+        assert line, process.poll()  # behind what libraries say on import
     yield process
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

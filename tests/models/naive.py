@@ -10,7 +10,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from tests.models.naive_streams import NaiveStreams
+from tests.models.naive_streams import NaiveStreams, naive_bias
 
 
 def naive_qkv(layer, x):
@@ -18,14 +18,7 @@ def naive_qkv(layer, x):
     attn = layer.attn
     if hasattr(attn.qkv, 'adapter'):  # a hook changes the whole projection
         return attn.qkv(layer.ln1(x)).chunk(3, dim=-1)
-    bias = attn.qkv.bias
-    if hasattr(attn, 'tuned_bias'):
-        parts = [
-            torch.zeros_like(bias[: attn.embed_dims]) if p is None else p
-            for p in (getattr(attn.tuned_bias, n) for n in ('query', 'key', 'value'))
-        ]
-        bias = bias + torch.cat(parts)
-    return F.linear(layer.ln1(x), attn.qkv.weight, bias).chunk(3, dim=-1)
+    return F.linear(layer.ln1(x), attn.qkv.weight, naive_bias(attn)).chunk(3, dim=-1)
 
 
 def naive_angles(vit, grid):
@@ -70,10 +63,9 @@ def naive_cross(layer, x, prompts):
     """Attention of x (B, T, C) to prompts (1 or B, M, C) alone; no norm, no turns."""
     attn = layer.attn
     heads = (attn.num_heads, attn.head_dims)
-    q = F.linear(x, *(t.chunk(3)[0] for t in (attn.qkv.weight, attn.qkv.bias)))
-    _, k, v = F.linear(
-        prompts.expand(len(x), -1, -1), attn.qkv.weight, attn.qkv.bias
-    ).chunk(3, -1)
+    weight, bias = attn.qkv.weight, naive_bias(attn)
+    q = F.linear(x, weight, bias).chunk(3, -1)[0]
+    _, k, v = F.linear(prompts.expand(len(x), -1, -1), weight, bias).chunk(3, -1)
     q, k, v = (y.unflatten(-1, heads).transpose(1, 2) for y in (q, k, v))
     weights = (q @ k.mT / math.sqrt(attn.head_dims)).softmax(-1)
     out = (weights @ v).transpose(1, 2).flatten(2)

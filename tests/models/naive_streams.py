@@ -4,14 +4,34 @@
 import math
 
 import torch
+import torch.nn.functional as F
+
+
+def naive_bias(attn):
+    """Return the bias of queries, keys and values, (3C,), with what is tuned of it."""
+    bias = attn.qkv.bias
+    if not hasattr(attn, 'tuned_bias'):
+        return bias
+    parts = [
+        torch.zeros_like(bias[: attn.embed_dims]) if p is None else p
+        for p in (getattr(attn.tuned_bias, n) for n in ('query', 'key', 'value'))
+    ]
+    return bias + torch.cat(parts)
+
+
+def _project(layer, x):
+    attn, x = layer.attn, layer.ln1(x)
+    if hasattr(attn.qkv, 'adapter'):
+        return attn.qkv(x)
+    return F.linear(x, attn.qkv.weight, naive_bias(attn))
 
 
 def answer(layer, x, y, grid, heads='all', border='cut', turn=lambda x: x):
     """Let each row of ``x`` ask what it may of ``y``, (B, T, C), before any norm."""
     attn, dims = layer.attn, x.shape[-1]
     extra = x.shape[1] - grid[0] * grid[1]
-    q = attn.qkv(layer.ln1(x))[..., :dims]
-    k, v = attn.qkv(layer.ln1(y))[..., dims:].chunk(2, dim=-1)
+    q = _project(layer, x)[..., :dims]
+    k, v = _project(layer, y)[..., dims:].chunk(2, dim=-1)
     q, k = turn(q), turn(k)
     count = attn.num_heads if heads == 'all' else 1
     width, rows = dims // count, []

@@ -225,7 +225,7 @@ def test_any_backbone(here):
     expected = Config.fromfile(other).model.backbone.init_cfg
     assert config.model.backbone.init_cfg == expected
     assert config.model.backbone.prompt.num_classes == 2  # the method's prompt stays
-    message = fails(*options, 'vit-huge')
+    message = fails(*options, 'vit-gigantic')
     assert 'augreg-in21k' in message and 'timm://NAME' in message
 
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from mmvpt.errors import MissingPackageError
+
 from .layouts import plan
 from .parsers.dump import is_dump, parse_dump
 from .parsers.tfds import is_tfds, parse_tfds
@@ -76,7 +78,7 @@ def prepare(
 def _parsed(task: Task, source: Source) -> Pools:
     try:
         return parse(task, source)
-    except RefusedError:
+    except (RefusedError, MissingPackageError):
         raise
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise RefusedError(

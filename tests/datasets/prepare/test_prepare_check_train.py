@@ -222,7 +222,7 @@ def segmentation(task, folder, max_iters=2, num_classes=None):
             constructor='mmvpt.TunedOptimWrapperConstructor',
             optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01),
         ),
-        'param_scheduler': [dict(type='PolyLR', eta_min=0, end=2, by_epoch=False)],
+        'param_scheduler': [dict(type='PolyLR', eta_min=1e-4, end=2, by_epoch=False)],
     }
     lines['train_cfg']['val_interval'] = 2
     lines['test_dataloader'] = lines['val_dataloader']

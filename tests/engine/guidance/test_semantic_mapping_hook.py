@@ -109,14 +109,14 @@ def test_updates_are_kmeans_of_the_epochs_means_from_the_last_centroids(
     runner.register_hook(notes)
     starts = []
     mapping = next(h for h in runner.hooks if isinstance(h, SemanticMappingHook))
-    cluster = mapping._cluster
+    cluster = mapping.cluster
 
     def spy(*args):
         found = cluster(*args)
         starts.append(found[1])
         return found
 
-    mapping._cluster = spy
+    mapping.cluster = spy
     runner.train()
     rows = history(tmp_path)
     assert [row['epoch'] for row in rows] == [0, *range(begin, 4)]
@@ -185,7 +185,7 @@ def clustered(sums, counts, old, centroids=None, **options):
     hook = SemanticMappingHook(normalize='none', **options)
     centroids = torch.zeros(2, 2) if centroids is None else torch.tensor(centroids)
     arguments = [torch.tensor(sums), torch.tensor(counts), torch.tensor(old)]
-    return hook._cluster(*arguments, centroids, torch.Generator().manual_seed(0))
+    return hook.cluster(*arguments, centroids, torch.Generator().manual_seed(0))
 
 
 CENTROIDS = [[1.0, 0.0], [0.0, 1.0]]

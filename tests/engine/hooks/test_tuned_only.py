@@ -12,6 +12,7 @@ from mmvpt.checkpoint import CheckpointError, read_checkpoint
 from mmvpt.checkpoint.fingerprint import MARK, FingerprintError
 from mmvpt.checkpoint.tuned import frozen_names
 from mmvpt.engine.hooks import AtomicCheckpointHook
+from mmvpt.errors import UserError
 from tests.apis.tuned_runs import classifier, segmentor, train
 
 FROZEN = ('qkv.weight', 'pos_embed', 'projection.weight', 'ffn.layers.1.weight')
@@ -133,7 +134,7 @@ def test_segmentation_keeps_heads_and_their_statistics(tmp_path):
 
 
 def test_unknown_arguments_are_refused():
-    with pytest.raises(TypeError, match='tuned_onyl'):
+    with pytest.raises(UserError, match="no option 'tuned_onyl'"):
         AtomicCheckpointHook(tuned_onyl=True)
 
 

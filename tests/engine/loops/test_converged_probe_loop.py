@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmvpt.bench import get_protocol
-from mmvpt.bench.protocol_config import stage_config
+from mmvpt.bench.protocol_config import protocol_config
 from tests.engine.miniature import ROOT, config, write_data
 
 SCHEDULE = Config.fromfile(str(ROOT / 'configs/_base_/schedules/probe_lbfgs.py'))
@@ -110,7 +110,7 @@ def test_images_are_read_without_augmentation(data, tmp_path, protocol, stage, i
         cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
     else:
         spec = dict(metric='accuracy/top1', seed=0, accepted_duplicates=0)
-        stage_config(cfg, spec, get_protocol(protocol), stage)
+        protocol_config(cfg, spec, get_protocol(protocol), stage)
         # what is recorded
         assert transforms(cfg.train_dataloader) == ['LoadImageFromFile', 'PackInputs']
     loader = Runner.from_cfg(cfg).train_loop.dataloader
@@ -122,7 +122,7 @@ def test_images_are_read_without_augmentation(data, tmp_path, protocol, stage, i
 def test_other_trainings_keep_their_augmentation(data, tmp_path):
     cfg = config(data, work_dir=str(tmp_path))
     spec = dict(metric='accuracy/top1', seed=0, accepted_duplicates=0)
-    stage_config(cfg, spec, get_protocol('vpt'), 'final')
+    protocol_config(cfg, spec, get_protocol('vpt'), 'final')
     assert 'mmvpt.SeededTransforms' in transforms(cfg.train_dataloader)
 
 
