@@ -42,7 +42,8 @@ def segmentation(
     """
     inherited = Config.fromfile(base)
     num_classes = len(task.classes)
-    batch = min(BATCH, task.counts['train'])
+    # Two at least, for norms behind pooling; the endless sampler repeats images.
+    batch = max(2, min(BATCH, task.counts['train']))
     epoch = math.ceil(task.counts['train'] / batch)
     iters = min(MAX_ITERS, max(MIN_ITERS, math.ceil(EPOCHS * epoch / 100) * 100))
     folders = {
