@@ -56,12 +56,12 @@ class RelocatedPrompt(BasePrompt):
         self.tokens = nn.Parameter(patch_uniform_(tokens, self.patch_size))
         self.register_buffer('layer_of', torch.arange(rows) // num_tokens)
         self.dropout = nn.Dropout(drop_rate)
-        self._index()
+        self._index([row // num_tokens for row in range(rows)])
 
-    def _index(self) -> None:
+    def _index(self, layer_of: list[int]) -> None:
         """List the rows of each layer: numbers, which compilers can see through."""
         self._rows: list[list[int]] = [[] for _ in range(self.num_layers)]
-        for row, layer in enumerate(self.layer_of.tolist()):
+        for row, layer in enumerate(layer_of):
             self._rows[layer].append(row)
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
@@ -75,7 +75,7 @@ class RelocatedPrompt(BasePrompt):
                 )
         super()._load_from_state_dict(state_dict, prefix, *args)
         if not self.layer_of.is_meta:
-            self._index()
+            self._index(self.layer_of.tolist())
 
     def is_static(self, i: int) -> bool:
         """Every layer's."""
@@ -126,7 +126,7 @@ class RelocatedPrompt(BasePrompt):
         with torch.no_grad():
             self.layer_of[row] = layer
             self.tokens[row] *= SHRINK
-        self._index()
+        self._index(self.layer_of.tolist())
 
 
 class AllocationPolicy(nn.Module):

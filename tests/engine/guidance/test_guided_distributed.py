@@ -40,7 +40,7 @@ def train(folder, variant, batch_size, launcher='none'):
         **VARIANTS[variant],
     )
     means = []
-    mapping = next(h for h in runner.hooks if hasattr(h, '_cluster'))
+    mapping = next(h for h in runner.hooks if hasattr(h, 'cluster'))
     update = mapping._update
     mapping._update = lambda runner, sums, counts, start: (
         means.append((sums.clone(), counts.clone())),

@@ -278,7 +278,7 @@ def test_float32_under_autocast(tmp_path):
         (
             # Reentrant, so the forward pass leaves no graph.
             dict(activation_checkpointing=['backbone']),
-            RuntimeError,
+            ValueError,
             'no gradient.*with_cp=True',
         ),
         (
