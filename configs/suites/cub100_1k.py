@@ -1,0 +1,47 @@
+# Every method and baseline on 1,000 photographs of 100 species of birds, with a real
+# pretrained backbone (DINOv2 ViT-S/14), by the protocol of VPT: for each method the same
+# grid search of three learning rates on val200, then five seeds on all 1,000 images,
+# then the test images, once.
+# Run: python tools/benchmark.py cub100_1k --method all --search --strategy grid
+name = 'cub100_1k'
+protocol = 'vpt'
+backbone = 'dinov2-s'
+tasks = dict(cub100_1k=dict(title='CUB-100 1k'))
+
+_lr = 'optim_wrapper.optimizer.lr'
+
+
+def _method(config, rates):
+    """Return the entry of a method: one of three learning rates is searched."""
+    path = f'configs/{config}_dinov2-s_cub100.py'
+    return dict(config=path, space={_lr: rates})
+
+
+# Adam moves a parameter by about the learning rate, whatever its scale: the range goes
+# with the scale of what is tuned, tokens of std .045 (VPT) or .016 (DA-VPT), weights.
+_tokens = [0.003, 0.01, 0.03]
+_weights = [0.001, 0.003, 0.01]
+
+methods = {
+    'linear probe, converged': dict(
+        config='configs/baselines/linear-converged_dinov2-s_cub100.py',
+        # one strength a trial, so that the final training needs no validation images
+        space={'train_cfg.l2': [[1e-3], [0.01], [0.03], [0.1], [0.3], [1.0]]},
+        strategy='grid',  # and nothing to run with before it
+    ),
+    'linear probe, trained': _method('baselines/linear', _tokens),
+    'MLP': _method('baselines/mlp', _weights),
+    'VPT-shallow': _method('vpt/vpt-shallow', _tokens),
+    'VPT-deep': _method('vpt/vpt-deep', _tokens),
+    'Gated Prompt Tuning': _method('gatedvpt/gatedvpt', _tokens),
+    'VAPT': _method('vapt/vapt', _weights),
+    'DA-VPT': _method('davpt/davpt', _weights),
+    'DA-VPT+': _method('davpt/davpt-plus', _weights),
+    'bias': _method('baselines/bias', _weights),
+    'SSF': _method('baselines/ssf', _weights),
+    'LoRA': _method('baselines/lora', _weights),
+    'Adapter+': _method('baselines/adapter-plus', _weights),
+    'partial-1': _method('baselines/partial-1', [0.0003, 0.001, 0.003]),
+    # the backbone's rate is a tenth of the head's
+    'full fine-tuning': _method('baselines/full', _weights),
+}
