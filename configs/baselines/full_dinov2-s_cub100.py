@@ -9,4 +9,3 @@ _base_ = [
 ]
 
 model = dict(backbone=dict(tunable='full'))
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))))

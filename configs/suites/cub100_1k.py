@@ -9,28 +9,32 @@ backbone = 'dinov2-s'
 tasks = dict(cub100_1k=dict(title='CUB-100 1k'))
 
 _lr = 'optim_wrapper.optimizer.lr'
+_factor = 'optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult'
 
 
-def _method(config, rates):
+def _method(config, factors):
     """Return the entry of a method: one of three learning rates is searched."""
-    path = f'configs/{config}_dinov2-s_cub100.py'
-    return dict(config=path, space={_lr: rates})
+    return _head(config, factors, _factor)
+
+
+def _head(config, rates, key=_lr):
+    return dict(config=f'configs/{config}_dinov2-s_cub100.py', space={key: rates})
 
 
 # Adam moves a parameter by about the learning rate, whatever its scale: the range goes
 # with the scale of what is tuned, tokens of std .045 (VPT) or .016 (DA-VPT), weights.
-_tokens = [0.003, 0.01, 0.03]
-_weights = [0.001, 0.003, 0.01]
+_tokens = [0.3, 1.0, 3.0]
+_weights = [0.1, 0.3, 1.0]
 
 methods = {
     'linear probe, converged': dict(
         config='configs/baselines/linear-converged_dinov2-s_cub100.py',
         # one strength a trial, so that the final training needs no validation images
-        space={'train_cfg.l2': [[1e-3], [0.01], [0.03], [0.1], [0.3], [1.0]]},
+        space={'train_cfg.l2': [[1e-6], [1e-5], [1e-4], [1e-3], [0.01], [0.1]]},
         strategy='grid',  # and nothing to run with before it
     ),
-    'linear probe, trained': _method('baselines/linear', _tokens),
-    'MLP': _method('baselines/mlp', _weights),
+    'linear probe, trained': _head('baselines/linear', [0.003, 0.01, 0.03]),
+    'MLP': _head('baselines/mlp', [0.001, 0.003, 0.01]),
     'VPT-shallow': _method('vpt/vpt-shallow', _tokens),
     'VPT-deep': _method('vpt/vpt-deep', _tokens),
     'Gated Prompt Tuning': _method('gatedvpt/gatedvpt', _tokens),
@@ -41,7 +45,6 @@ methods = {
     'SSF': _method('baselines/ssf', _weights),
     'LoRA': _method('baselines/lora', _weights),
     'Adapter+': _method('baselines/adapter-plus', _weights),
-    'partial-1': _method('baselines/partial-1', [0.0003, 0.001, 0.003]),
-    # the backbone's rate is a tenth of the head's
-    'full fine-tuning': _method('baselines/full', _weights),
+    'partial-1': _method('baselines/partial-1', [0.03, 0.1, 0.3]),
+    'full fine-tuning': _method('baselines/full', [0.01, 0.03, 0.1]),
 }
