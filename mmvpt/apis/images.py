@@ -99,9 +99,6 @@ def check_file(path: Path) -> np.ndarray | None:
     half an image for others. Kinds of files that it reads otherwise than Pillow are
     read here, so that a file and its PIL image are the same image.
 
-    Args:
-        path: The file.
-
     Returns:
         None if a loader shall read it, else what :func:`as_bgr` returns for its image.
 
@@ -206,12 +203,7 @@ def check_order(order: str) -> None:
 
 
 def explain(error: Exception, name: str) -> str:
-    """Word why the test pipeline could not take an image.
-
-    Args:
-        error: What a transform raised.
-        name: Of the image.
-    """
+    """Word why the test pipeline could not take an image."""
     if isinstance(error, (ImageError, CheckpointError)):
         return str(error)
     return f'{name} cannot go through the test pipeline: {error}'

@@ -23,11 +23,6 @@ MAX_SCORES = 2**31
 def check_input(name: str, model: nn.Module, sample: Mapping[str, Any]) -> None:
     """Refuse an image that would take the model hours or all memory.
 
-    Args:
-        name: Of the image.
-        model: Classifier or segmentor.
-        sample: What the test pipeline made of it.
-
     Raises:
         ImageError: If it has too many patches and is not cut into windows, or too many
             scores.

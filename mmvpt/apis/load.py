@@ -140,12 +140,7 @@ def build_model(config: Config, device: torch.device | str = 'cpu') -> nn.Module
 
 
 def read_for_config(path: str | os.PathLike, config: Config) -> TunedCheckpoint:
-    """Read any checkpoint of the model of a config, of whatever origin.
-
-    Args:
-        path: A file of mmvpt or of OpenMMLab, or a URL.
-        config: The config, which takes the place of the one in the file.
-    """
+    """Read any checkpoint of the model of a config, of whatever origin."""
     path = os.fspath(path)
     if Path(path).suffix == '.safetensors' and Path(path).expanduser().is_file():
         found = read_tuned(path)
@@ -169,25 +164,16 @@ def read_for_config(path: str | os.PathLike, config: Config) -> TunedCheckpoint:
 
 
 def set_frozen_weights(config: Config, weights: str) -> None:
-    """Let the backbone of a config take its frozen weights from somewhere else.
-
-    Args:
-        config: Changed in place.
-        weights: ``mmvpt://NAME``, ``timm://NAME`` or a file.
-    """
+    """Change a config so that its backbone takes its frozen weights elsewhere."""
     for backbone in _backbones(config):
         backbone.init_cfg = ConfigDict(type='Pretrained', checkpoint=weights)
 
 
 def find_frozen_weights(config: Config, folder: Path) -> None:
-    """Look for a file of frozen weights that is not where the config says.
+    """Look for frozen weights that are not where the config says, and note the place.
 
     A release names the file without its folder. It is looked for beside the release
     and where known checkpoints lie.
-
-    Args:
-        config: Changed in place.
-        folder: Where the release lies.
     """
     for backbone in _backbones(config):
         init_cfg = backbone.get('init_cfg')

@@ -41,9 +41,6 @@ class Meaning:
 def meaning_of(model: nn.Module) -> Meaning:
     """Return what a model's outputs mean.
 
-    Args:
-        model: A classifier of mmpretrain or a segmentor of mmseg.
-
     Raises:
         UserError: For a head whose outputs are not the scores of one set of classes.
     """

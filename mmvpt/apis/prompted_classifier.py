@@ -79,11 +79,9 @@ class PromptedClassifier(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.mean, self.std = mean, std
         self._guidance: MetricGuidanceHook | None = None
-        self._records: list[tuple[int, dict[str, Tensor]]] = []
         if backbone.prompt is not None and backbone.prompt.guided_layers:
             self._guidance = MetricGuidanceHook(**(guidance or {}))
             self._guidance.build(backbone)
-            backbone.guide.register_forward_hook(self._record)
         elif guidance:
             raise UserError(
                 "guidance is for prompt='davpt'; this prompt has no guided layers."
@@ -91,7 +89,8 @@ class PromptedClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, K) of normalised images (B, 3, height, width)."""
-        self._records.clear()
+        if self._guidance is not None:
+            self._guidance.listen(self.training)
         return self.head(self.backbone(images)[0])
 
     def losses(self, labels: Tensor) -> dict[str, Tensor]:
@@ -113,8 +112,7 @@ class PromptedClassifier(nn.Module):
             own = prompt.assign(labels.to(prompt.class_to_prompt.device))
             targets = Targets(own, gather_batch(own), None)
             terms = dict.fromkeys(self._guidance.terms, targets)
-            found.update(self._guidance.losses(self._records, terms))
-            self._records.clear()
+            found.update(self._guidance.losses(terms))
         return {**found, **prompt.losses()}
 
     @torch.no_grad()
@@ -176,9 +174,6 @@ class PromptedClassifier(nn.Module):
 
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self(images), labels)
-
-    def _record(self, module: nn.Module, args: tuple, output: None) -> None:
-        self._records.append(args)
 
 
 def prompted(

@@ -163,11 +163,7 @@ def merge(
 
 
 def without_init(config: dict) -> dict:
-    """Return a config whose backbone takes no weights of its own.
-
-    Args:
-        config: As data.
-    """
+    """Return a config whose backbone takes no weights of its own."""
     config = copy.deepcopy(config)
     backbone = (config.get('model') or {}).get('backbone')
     if isinstance(backbone, dict):

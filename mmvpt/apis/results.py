@@ -58,11 +58,7 @@ class Classification:
         return [{k: row[k] for k in ('image', 'label', 'class_name', 'score')}]
 
     def draw(self, image: Image.Image) -> dict[str, Image.Image]:
-        """Return pictures by the end of their file names.
-
-        Args:
-            image: The image, RGB.
-        """
+        """Return pictures by the end of their file names."""
         text = f'{self.class_name} {self.score:.2f}'
         return {'.png': _captioned(image, text)}
 
@@ -104,11 +100,7 @@ class MultiLabel:
         return [dict(image=self.source, **row) for row in named or [none]]
 
     def draw(self, image: Image.Image) -> dict[str, Image.Image]:
-        """Return pictures by the end of their file names.
-
-        Args:
-            image: The image, RGB.
-        """
+        """Return pictures by the end of their file names."""
         names = [f'{self.class_names[i]} {self.scores[i]:.2f}' for i in self.labels]
         return {'.png': _captioned(image, '\n'.join(names) or 'no class')}
 
@@ -153,11 +145,7 @@ class Segmentation:
         ]
 
     def draw(self, image: Image.Image) -> dict[str, Image.Image]:
-        """Return the mask and the image under it by the end of their file names.
-
-        Args:
-            image: The image, RGB.
-        """
+        """Return the mask and the image under it by the end of their file names."""
         palette = np.array(self.palette, dtype=np.uint8)
         colours = palette[self.mask]
         mask = Image.fromarray(self.mask)
@@ -223,19 +211,11 @@ class Predictions(Sequence):
         return f'Predictions([{shown}{more}]{lost})'
 
     def to_csv(self, path: str | Path) -> None:
-        """Write a table: image, class and score, or image, class and share of pixels.
-
-        Args:
-            path: The file, replaced if it is there.
-        """
+        """Write a table of image, class, and score or share of pixels."""
         write_csv(path, [row for result in self for row in result.rows()])
 
     def to_json(self, path: str | Path) -> None:
-        """Write all scores, the class names, and what could not be read and why.
-
-        Args:
-            path: The file, replaced if it is there.
-        """
+        """Write all scores, the class names, and what could not be read and why."""
         names = self.results[0].class_names if self.results else ()
         results = [result.as_dict() for result in self]
         write_json(path, names, results, self.unreadable)

@@ -253,11 +253,7 @@ class TunedModel:
         )
 
     def read(self, source: Source) -> np.ndarray:
-        """Return an image as the pipeline loads it, RGB (height, width, 3).
-
-        Args:
-            source: One that was predicted.
-        """
+        """Return an image as the pipeline loads it, RGB (height, width, 3)."""
         image = check_file(Path(source.image))
         if image is None:
             image = self._loader(dict(img_path=str(source.image)))['img']

@@ -79,9 +79,6 @@ def to_data(value: Any) -> Any:
 def type_name(value: Callable) -> str:
     """Return the text that names a class or function in a config.
 
-    Args:
-        value: A class or function.
-
     Returns:
         Its name in the registry that has it, with the scope in front unless that is the
         root's, or its dotted path.
@@ -128,11 +125,7 @@ def from_data(value: Any) -> Any:
 
 
 def without_paths(value: Any) -> Any:
-    """Cut absolute paths in a config to their last part.
-
-    Args:
-        value: What :func:`to_data` returned.
-    """
+    """Cut absolute paths in a config to their last part."""
     if isinstance(value, dict):
         return {key: without_paths(item) for key, item in value.items()}
     if isinstance(value, list):

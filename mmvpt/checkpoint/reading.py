@@ -275,9 +275,6 @@ def use_safe_loading(trusted: bool = False) -> None:
     Holds for local paths and URLs until called again. Other schemes of mmengine
     (``torchvision://``, ``open-mmlab://``, ``s3://`` ...) have loaders that run code
     and are refused unless trusted.
-
-    Args:
-        trusted: Load pickled code too.
     """
 
     def load_from_local(filename: str, map_location: Any = None) -> dict:

@@ -122,10 +122,6 @@ def files_of(index: Path) -> list[Path]:
 def read_index(index: Path, read: Callable[[Path], dict]) -> dict:
     """Read the shards that an index names as one checkpoint.
 
-    Args:
-        index: ``*.index.json``.
-        read: Reads one shard.
-
     Raises:
         CheckpointError: As :func:`files_of`, or if index and shards disagree.
     """

@@ -106,9 +106,6 @@ class TunedCheckpoint:
     def save(self, path: str | os.PathLike) -> None:
         """Write a sealed safetensors file, whole or not at all.
 
-        Args:
-            path: Ends in ``.safetensors``.
-
         Raises:
             CheckpointError: If the ending is another, or it cannot be written.
         """
@@ -217,9 +214,6 @@ def unmarked(
     state: Mapping[str, Tensor],
 ) -> tuple[dict[str, Tensor], dict[str, Fingerprint]]:
     """Split a state into weights and the fingerprints of absent ones.
-
-    Args:
-        state: Of a tuned-only checkpoint, or any other.
 
     Returns:
         The weights, and fingerprints by the path of the backbone.

@@ -35,11 +35,7 @@ _PNG, _PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND'
 
 
 def is_leftover(name: str) -> bool:
-    """Tell what was left behind by a system from what a user put there.
-
-    Args:
-        name: Of a file or folder, without its place.
-    """
+    """Tell what was left behind by a system from what a user put there."""
     return name.startswith('.') or name.lower() in LEFTOVERS
 
 
@@ -86,9 +82,6 @@ def extreme_shape(width: int, height: int) -> str:
 
 def distinct_names(paths: Iterable[str]) -> dict[str, str]:
     """Return names for results of images, so that none takes the place of another.
-
-    Args:
-        paths: The images.
 
     Returns:
         The file name of each one; if two were the same without their endings, on some

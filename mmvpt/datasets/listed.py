@@ -278,10 +278,6 @@ def check_files(root: Path, entries: Iterable[Entry]) -> None:
 
     Reads every folder once instead of asking for every file, which matters on network
     file systems.
-
-    Args:
-        root: Folder that the paths are relative to.
-        entries: The listed images.
     """
     listings: dict[str, set[str]] = {}
     missing = []

@@ -46,10 +46,6 @@ def read_seg_map(path: str | os.PathLike, palette: bool = True) -> np.ndarray:
     Grey images of fewer than 8 bits keep their numbers, which image libraries stretch
     to 0 to 255; palette images give their indices.
 
-    Args:
-        path: The mask.
-        palette: Accept palette images.
-
     Raises:
         UserError: If it cannot be read, or is no single channel of at most 8 bits that
             was stored without losses.

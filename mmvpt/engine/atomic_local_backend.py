@@ -29,10 +29,6 @@ class AtomicLocalBackend(LocalBackend):
     def put(self, obj: bytes, filepath: str | os.PathLike) -> None:
         """Write ``obj`` to ``filepath``.
 
-        Args:
-            obj: The new content.
-            filepath: Where it goes; folders are created.
-
         Raises:
             OSError: If writing fails, for instance because the disk is full. The file
                 that was there stays.
@@ -55,11 +51,6 @@ class AtomicLocalBackend(LocalBackend):
         self, obj: str, filepath: str | os.PathLike, encoding: str = 'utf-8'
     ) -> None:
         """Write text as :meth:`put` writes bytes.
-
-        Args:
-            obj: The new content.
-            filepath: Where it goes; folders are created.
-            encoding: Encoding of the file.
 
         Raises:
             OSError: If writing fails.

@@ -12,7 +12,6 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
 from mmengine.evaluator import Evaluator
-from mmengine.model import is_model_wrapper
 from mmengine.registry import EVALUATOR
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
@@ -22,6 +21,8 @@ from torch.utils.data import DataLoader
 
 from mmvpt.datasets.samplers import SeededInfiniteSampler
 from mmvpt.errors import UserError, similar
+
+from .forward import unwrapped
 
 Problems = Iterator[tuple[str, str]]
 
@@ -252,9 +253,6 @@ RULES = (loaders, lengths, schedule, heads, sliding, mixing, metrics)
 def check_runner(runner: Runner) -> None:
     """Refuse a training that could not run to its end; builds loops and data.
 
-    Args:
-        runner: A runner that will train.
-
     Raises:
         UserError: If a loader yields no batch, batches of one image meet a batch norm
             that cannot work with one, or a head reads other channels than the backbone
@@ -316,8 +314,7 @@ def _norm_over_images(model: nn.Module) -> str | None:
 
 
 def _check_channels(model: nn.Module) -> None:
-    while is_model_wrapper(model):
-        model = model.module
+    model = unwrapped(model)
     width = getattr(getattr(model, 'backbone', None), 'embed_dims', None)
     if width is None or getattr(model, 'neck', None) is not None:
         return

@@ -118,9 +118,6 @@ class _Ours(inspect.Parameter):
 def check_fields(config: Config) -> None:
     """Refuse a config whose parts are not dicts or lists where they must be.
 
-    Args:
-        config: As it was read.
-
     Raises:
         UserError: Naming the field.
     """
@@ -170,9 +167,6 @@ def explain(error: BaseException) -> str | None:
 
     These are values that only the class itself can judge. Errors from inside of mmvpt,
     whose constructors check their arguments, and from running are bugs.
-
-    Args:
-        error: The error.
     """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     builds = [

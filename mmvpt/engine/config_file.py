@@ -105,9 +105,6 @@ def named_config(config: Config) -> Config:
     A pure-Python config (``with read_base():``, ``type=SomeClass``) becomes what a text
     config is, so that everything that reads configs reads both. Paths become strings.
 
-    Args:
-        config: Left as it is.
-
     Raises:
         UserError: If an imported class cannot be imported.
     """
@@ -168,10 +165,6 @@ def _unreadable(error: Exception, path: str) -> str:
 
 def merge_options(config: Config, options: dict[str, Any]) -> None:
     """Merge ``--cfg-options`` into a config.
-
-    Args:
-        config: Changed in place.
-        options: Changes, by dotted key.
 
     Raises:
         UserError: If nobody reads a key, or the config has no such place.

@@ -30,9 +30,6 @@ _IGNORED = 255  # what mmseg leaves out by default
 def check_run(runner: Runner) -> None:
     """Check the data and the heads of a run that was built.
 
-    Args:
-        runner: The runner.
-
     Raises:
         UserError: If files are missing or cut off, data sets or heads disagree about
             the classes or about what does not count, or a head cannot learn.
@@ -48,12 +45,7 @@ def check_run(runner: Runner) -> None:
 
 
 def image_paths(config: Config, stage: str) -> list[str]:
-    """Return the images of a stage in the order of its data sets.
-
-    Args:
-        config: The config.
-        stage: 'train', 'val' or 'test'.
-    """
+    """Return the images of a stage in the order of its data sets."""
     read = _read_stage(config, stage)
     return [info['img_path'] for _, _, data in read for info in data.found]
 
@@ -178,9 +170,6 @@ def check_heads(model: nn.Module) -> None:
 
     The softmax over one value is 1.
 
-    Args:
-        model: Classifier or segmentor.
-
     Raises:
         UserError: For a head with one output and no sigmoid.
     """
@@ -210,10 +199,6 @@ def _is_sigmoid(loss: nn.Module) -> bool:
 
 def check_ignored(model: nn.Module, config: Config) -> None:
     """Compare what heads, metrics and checks leave out of masks.
-
-    Args:
-        model: A segmentor; any other model passes.
-        config: Its config.
 
     Raises:
         UserError: If two of them name another ``ignore_index``.

@@ -19,11 +19,7 @@ LAUNCHERS = dict(
 
 
 def process_rank(launcher: str) -> int:
-    """Return the rank of this process before anything is set up.
-
-    Args:
-        launcher: ``--launcher``.
-    """
+    """Return the rank of this process before anything is set up."""
     return int(os.environ.get(LAUNCHERS[launcher], 0))
 
 
@@ -34,11 +30,6 @@ def distributed(config: Config, launcher: str, local_rank: int = 0) -> Iterator[
     With GPUs mmengine does it in the runner. Without, mmengine asks for a CUDA device
     nevertheless, so the process group (gloo) is made here and DDP is told that there
     are no device numbers.
-
-    Args:
-        config: Changed in place.
-        launcher: ``--launcher``.
-        local_rank: ``--local_rank``.
     """
     config.launcher = launcher
     os.environ.setdefault('LOCAL_RANK', str(local_rank))
@@ -69,11 +60,7 @@ def distributed(config: Config, launcher: str, local_rank: int = 0) -> Iterator[
 
 
 def name_processes(launcher: str) -> None:
-    """Translate the variables of slurm or Open MPI into those of torch.
-
-    Args:
-        launcher: ``--launcher``.
-    """
+    """Translate the variables of slurm or Open MPI into those of torch."""
     env = os.environ
     if launcher == 'slurm':
         names = ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID')

@@ -38,11 +38,7 @@ PICKLES = ('.pkl', '.pickle')
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that training and testing share.
-
-    Args:
-        parser: The parser.
-    """
+    """Add the options that training and testing share."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -184,11 +180,7 @@ def test(
 
 
 def build_runner(config: Config) -> Runner:
-    """Build the runner; without a GPU ``SyncBN`` becomes ``BN``, as the log says.
-
-    Args:
-        config: Changed in place.
-    """
+    """Build the runner; without a GPU ``SyncBN`` of the config becomes ``BN``."""
     replaced = 0 if torch.cuda.is_available() else replace_sync_bn(config)
     build = RUNNERS.build if 'runner_type' in config else Runner.from_cfg
     runner = build(config)
@@ -206,9 +198,6 @@ def replace_sync_bn(config: Config) -> int:
 
     Statistics are then those of each process. The names of weights are the same, so
     checkpoints fit both. Norms that a class has by default and no config names stay.
-
-    Args:
-        config: ``config.model`` is changed in place.
 
     Returns:
         How many were replaced.

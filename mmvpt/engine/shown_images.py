@@ -36,12 +36,7 @@ class ShownImages:
 
 
 def choose_indices(dataset: Any, count: int) -> list[int]:
-    """Choose images of a data set: one of each class in turn, else evenly spread.
-
-    Args:
-        dataset: mmengine's ``BaseDataset``, or one with ``__len__``.
-        count: How many, at most.
-    """
+    """Choose images of a data set: one of each class in turn, else evenly spread."""
     count = min(count, len(dataset))
     if not hasattr(dataset, 'get_gt_labels'):
         return np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()

@@ -22,9 +22,6 @@ def lock_work_dir(work_dir: str | os.PathLike) -> Iterator[None]:
     The lock belongs to the process, not to its data-loading workers: it goes when the
     process ends, however it ends. No effect where there is no ``fcntl`` (Windows).
 
-    Args:
-        work_dir: The folder; created if absent.
-
     Raises:
         UserError: If another process holds it.
     """
@@ -54,9 +51,6 @@ def lock_work_dir(work_dir: str | os.PathLike) -> Iterator[None]:
 def list_checkpoints(work_dir: str | os.PathLike) -> list[Path]:
     """List the checkpoints of earlier runs, the latest last.
 
-    Args:
-        work_dir: The folder; may be absent.
-
     Returns:
         ``best_*`` first, then ``epoch_*`` and ``iter_*`` by number.
     """
@@ -73,9 +67,6 @@ def last_checkpoint(work_dir: str | os.PathLike) -> Path | None:
 
     ``last_checkpoint`` names it; if the folder was moved since, the file of that name
     in it; if a kill came before that file was written, the highest epoch or iteration.
-
-    Args:
-        work_dir: The folder; may be absent.
 
     Returns:
         The checkpoint, or None if there is none.

@@ -222,11 +222,7 @@ def check_destination(path: str | os.PathLike, overwrite: bool) -> None:
 
 
 def read_metadata(path: str | os.PathLike) -> dict | None:
-    """Return what the converter noted in a file, None if it did not write it.
-
-    Args:
-        path: A ``.pth`` or ``.safetensors`` file.
-    """
+    """Return what the converter noted in a file, None if it did not write it."""
     path = Path(path).expanduser()
     return read_header(path) or metadata_of(read_checkpoint(path))
 

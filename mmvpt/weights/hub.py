@@ -16,9 +16,6 @@ _SMALL_FILES = ['config.json', 'preprocessor_config.json', '*.index.json']
 def fetch(name: str) -> Path:
     """Return the folder that huggingface_hub caches a model in.
 
-    Args:
-        name: ``hf://ORG/NAME`` or ``hf://ORG/NAME@REVISION``.
-
     Raises:
         CheckpointError: If the name is none, huggingface_hub is not installed, or it
             cannot get the model.

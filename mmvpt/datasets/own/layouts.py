@@ -167,11 +167,6 @@ def side_by_side(names: Iterable[str]) -> set[str]:
 def refuse_masks(root: Path, classes: Sequence[str], below: str = '') -> None:
     """Refuse class folders that are images and masks in a layout that is not read.
 
-    Args:
-        root: The user's folder.
-        classes: Names of folders that would be classes.
-        below: Where they lie, relative to ``root``.
-
     Raises:
         UserError: If their names, or those of folders and files in them, say so.
     """
@@ -225,10 +220,6 @@ def find_split_lists(root: Path, names: Sequence[str]) -> dict[str, str] | None:
     ImageSets/Main, splits or lists, and are called train.txt, val.txt, test.txt (or
     trainval.txt alone). Each line begins with the name of an image, with or without
     its folders and ending.
-
-    Args:
-        root: The data set's folder.
-        names: Paths of the images.
 
     Returns:
         The split of each listed image, by its path; None without lists.

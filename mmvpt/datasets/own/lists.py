@@ -65,10 +65,6 @@ def check_target(folder: Path, images: Sequence[Path], overwrite: bool) -> None:
 def write_aside(folder: Path, lists: Lists) -> Iterator[Path]:
     """Write lists beside ``folder``; put them in place when the block has succeeded.
 
-    Args:
-        folder: The final folder; an earlier one is replaced.
-        lists: What to write.
-
     Yields:
         The folder that holds the lists for now.
     """

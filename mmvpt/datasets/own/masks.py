@@ -59,11 +59,7 @@ class FoundMasks:
         return {key: pair.split for key, pair in self.pairs.items()}
 
     def parts(self, splits: Mapping[str, Sequence[str]]) -> dict[str, Part]:
-        """Return the folders of each split.
-
-        Args:
-            splits: The keys of the pairs of each split.
-        """
+        """Return the folders of each split."""
         return {split: self.pairs[keys[0]].part for split, keys in splits.items()}
 
 
@@ -175,14 +171,7 @@ def _endings(
     mask_suffix: str | None,
     whole: bool,
 ) -> tuple[str, str]:
-    """Find how the names of images and of masks end.
-
-    Args:
-        files: The images.
-        drawn: The masks.
-        mask_suffix: How masks end, None to find it.
-        whole: Whether a mask without an image is refused.
-    """
+    """Find how the names of images and of masks end."""
     folder = files[0][0].images
     ending = _common_suffix(folder, [name for _, name in files])
     there = set(drawn)

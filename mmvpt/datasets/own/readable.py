@@ -25,10 +25,6 @@ def check_images(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Decode every image, as a data set would.
 
-    Args:
-        root: Folder that paths are relative to.
-        paths: The images.
-
     Returns:
         Why images cannot be decoded, by path; and a digest of each other's bytes.
     """
@@ -48,13 +44,7 @@ def note_copies(
     splits: Mapping[str, Sequence[str]],
     digests: Mapping[str, str],
 ) -> None:
-    """Note which training images are, byte for byte, held-out images too.
-
-    Args:
-        notes: Where the note goes.
-        splits: The images of each split.
-        digests: Digests of their bytes.
-    """
+    """Note which training images are, byte for byte, held-out images too."""
     train = {digests[path]: path for path in splits['train']}
     copies = [
         f'{path} ({split}) = {train[digests[path]]}'

@@ -38,11 +38,6 @@ class Plan(NamedTuple):
 def plan(task: Task, pools: Pools, counted: bool = True) -> Plan:
     """Turn what a parser found into the files of the task's layout.
 
-    Args:
-        task: The task.
-        pools: What its parser found.
-        counted: Refuse splits of an unexpected size.
-
     Raises:
         RefusedError: If a class is missing, a label is out of range, a split has an
             unexpected size, or two images would get the same name.

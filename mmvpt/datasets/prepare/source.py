@@ -149,10 +149,6 @@ class Source:
     def root(self, pattern: str, several: bool = False) -> str:
         """Return what comes before ``pattern`` in the one name that matches it.
 
-        Args:
-            pattern: A path, perhaps with wildcards.
-            several: Take the first of many names that match.
-
         Returns:
             A prefix: '' or a path that ends with '/'.
         """

@@ -68,13 +68,6 @@ def write(
 ) -> dict:
     """Write all files of a plan below ``work.result``.
 
-    Args:
-        plan: What to write.
-        task: The task.
-        work: Where to write it.
-        allow_duplicates: Accept equal images in different splits.
-        quiet: Print no progress.
-
     Returns:
         The content of the origin file.
 

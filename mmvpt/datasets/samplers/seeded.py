@@ -133,11 +133,7 @@ class SeededSampler(Sampler):
         return math.ceil((len(self.dataset) - missing) / self.world_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next iteration.
-
-        Args:
-            epoch: The epoch, from 0.
-        """
+        """Set the epoch of the next iteration."""
         self.epoch = epoch
 
 

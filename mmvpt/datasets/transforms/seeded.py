@@ -59,11 +59,7 @@ class SeededTransforms(BaseTransform):
         ]
 
     def transform(self, results: dict) -> dict | None:
-        """Run the transforms on one sample.
-
-        Args:
-            results: The sample, with a ``Draw`` as ``sample_idx``.
-        """
+        """Run the transforms on one sample."""
         seed = getattr(results.get('sample_idx'), 'seed', None)
         if seed is None:
             raise UserError(

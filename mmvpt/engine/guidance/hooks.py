@@ -11,11 +11,16 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine import dist
-from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor, nn
 
-from mmvpt.engine.forward import argument, unwrapped
+from mmvpt.engine.forward import (
+    ListeningHook,
+    argument,
+    trains,
+    unwrapped,
+    with_task_loss,
+)
 from mmvpt.errors import NotFiniteError, UserError
 from mmvpt.models.prompts import DistributionAwarePrompt
 from mmvpt.registry import HOOKS, MODELS
@@ -50,11 +55,8 @@ RELEASED = dict(
 )
 
 
-class GuidedHook(Hook):
+class GuidedHook(ListeningHook):
     """A hook that needs guided prompts and the classes of training images."""
-
-    def __init__(self) -> None:
-        self._handles: list = []
 
     def find(self, runner: Runner) -> tuple[nn.Module, nn.Module]:
         """Return the model, not wrapped, and the backbone in it with guided prompts.
@@ -102,16 +104,6 @@ class GuidedHook(Hook):
                 'large: set round_up=True in train_dataloader.sampler.'
             )
         return model, found[0]
-
-    def detach(self) -> None:
-        """Stop listening to the model."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
-
-    def after_train(self, runner: Runner) -> None:
-        """Stop listening."""
-        self.detach()
 
 
 class Targets(NamedTuple):
@@ -210,8 +202,8 @@ class MetricGuidanceHook(GuidedHook):
             self.terms['visual'] = (visual_weight, visual, visual_prompt)
         if cls_weight:
             self.terms['cls'] = (cls_weight, cls, cls_prompt)
-        self._records: list[tuple[int, dict[str, Tensor]]] = []
-        self._listening = False
+        #: Layers and their operands by name, None while nobody listens.
+        self._records: list[tuple[int, dict[str, Tensor]]] | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Check model, map and data, and start to listen.
@@ -233,30 +225,26 @@ class MetricGuidanceHook(GuidedHook):
         self.attach(model, backbone)
 
     def attach(self, model: nn.Module, backbone: nn.Module) -> None:
-        """Listen to a model until :meth:`detach`.
+        """Extend the losses of a model, not wrapped, until :meth:`detach`.
 
         Args:
-            model: The model whose losses are extended, not wrapped.
+            model: The model.
             backbone: The module in it that has the prompt and ``guide``.
 
         Raises:
-            UserError: If the loss has parameters, or patches have labels and an operand
-                is none of a patch.
+            UserError: As :meth:`build`.
         """
         self._labels = LabelReader.of(model, backbone)
         self.build(backbone, self._labels.of_patches)
-        self._handles = [
+        self._handles += [
             model.register_forward_pre_hook(self._start, with_kwargs=True),
-            backbone.guide.register_forward_hook(self._record),
             model.register_forward_hook(self._extend, with_kwargs=True),
         ]
 
     def build(self, backbone: nn.Module, of_patches: bool = False) -> None:
-        """Build the loss and ask the backbone for the operands of :meth:`losses`.
+        """Build the loss, and have the backbone hand out what it compares.
 
-        Args:
-            backbone: The module that has the prompt and ``guide``.
-            of_patches: Whether patches have labels, not images.
+        A training step is :meth:`listen`, the forward pass, :meth:`losses`.
 
         Raises:
             UserError: If the loss has parameters, or patches have labels and an operand
@@ -272,6 +260,7 @@ class MetricGuidanceHook(GuidedHook):
         self._backbone = backbone
         reads = [name for _, *operands in self._terms.values() for name in operands]
         backbone.guide.reads = tuple(dict.fromkeys(reads))
+        self._handles = [backbone.guide.register_forward_hook(self._record)]
 
     def detach(self) -> None:
         """Stop listening and leave the model as it was."""
@@ -287,11 +276,7 @@ class MetricGuidanceHook(GuidedHook):
         self._labels.check(data_batch)
 
     def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict | None = None,
+        self, runner: Runner, batch_idx: int, *, outputs: dict | None = None, **_: Any
     ) -> None:
         """Look at the first losses; later ones are ``FiniteLossHook``'s business.
 
@@ -301,54 +286,47 @@ class MetricGuidanceHook(GuidedHook):
         if batch_idx:
             return
         for key, value in (outputs or {}).items():
-            if key.startswith('loss_metric_') and not torch.isfinite(
-                torch.as_tensor(value)
-            ):
+            value = torch.as_tensor(value)
+            if key.startswith('loss_metric_') and not torch.isfinite(value):
                 raise NotFiniteError(
                     f'{key} is {float(value)} in iteration {runner.iter + 1}. Look at '
                     'the prompts (a learning rate too high?) and at alpha and scale '
                     'of the loss.'
                 )
 
+    def listen(self, listening: bool = True) -> None:
+        """Begin to note what guided layers hand out, or stop."""
+        self._records = [] if listening else None
+
     def _start(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
-        self._records.clear()
-        self._listening = argument('mode', 2, args, kwargs) == 'loss'
+        self.listen(trains(module, args, kwargs))
 
     def _record(self, module: nn.Module, args: tuple, output: None) -> None:
         # Activation checkpointing calls again in backward: nobody listens then.
-        if self._listening:
+        if self._records is not None:
             self._records.append(args)
 
     def _extend(
         self, module: nn.Module, args: tuple, kwargs: dict, output: Any
     ) -> dict | None:
         """Add the metric losses to the losses that a model returned."""
-        self._listening = False
-        records = list(self._records)
-        self._records.clear()
-        training = self._backbone.training
-        if not training or argument('mode', 2, args, kwargs) != 'loss':
+        if self._records is None:
             return None
         targets = {name: self._targets(name, args, kwargs) for name in self._terms}
-        losses = dict(output)
-        if 'loss' in losses and 'loss_cls' not in losses:
-            losses['loss_cls'] = losses.pop('loss')
-        return {**losses, **self.losses(records, targets)}
+        return {**with_task_loss(output), **self.losses(targets)}
 
-    def losses(
-        self, records: Sequence[tuple[int, dict[str, Tensor]]], targets: dict
-    ) -> dict[str, Tensor]:
-        """Return the metric losses of one forward pass, by name.
+    def losses(self, targets: dict[str, Targets]) -> dict[str, Tensor]:
+        """Return the metric losses of the last forward pass, by name.
 
         Args:
-            records: What ``backbone.guide`` was called with: layers, operands by name.
-            targets: For each term the :class:`Targets` of its vectors.
+            targets: For each term what its vectors belong to.
 
         Raises:
             UserError: If a guided layer is missing or ran twice, or nothing has a
                 gradient.
         """
-        prompt = self._backbone.prompt
+        prompt, records = self._backbone.prompt, self._records or []
+        self.listen(False)
         layers = sorted(layer for layer, _ in records)
         if layers != list(prompt.guided_layers):
             raise UserError(
@@ -576,13 +554,7 @@ class SemanticMappingHook(GuidedHook):
         if self._prompt is not None and self._checks:
             self._labels.check(data_batch)
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, **_: Any) -> None:
         """Count the features of an iteration; update the map if it is time.
 
         Raises:
@@ -618,7 +590,7 @@ class SemanticMappingHook(GuidedHook):
         self._seen.clear()
 
     def _start(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
-        if module.training and argument('mode', 2, args, kwargs) == 'loss':
+        if trains(module, args, kwargs):
             samples = argument('data_samples', 1, args, kwargs)
             size = argument('inputs', 0, args, kwargs).shape[-2:]
             self._seen = dict(classes=self._labels.read(samples or (), size))

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -46,8 +46,7 @@ class LabelReader:
         if self.of_patches:
             self.patch = _side_by_side(backbone.patch_embed)
         self._options = self.num_classes, self.of_patches, self.ignored
-        self._first: Callable[[], Any] = lambda: None  # sample of the last batch
-        self._count = 0
+        self._samples: Sequence[Any] | None = None  # of the last batch
         self._classes: dict[bool, Tensor] = {}
 
     @classmethod
@@ -91,21 +90,18 @@ class LabelReader:
         Raises:
             UserError: If patches are asked for and masks lack or have another size.
         """
-        known = samples and self._first() is samples[0]
-        if not known or len(samples) != self._count:  # another batch
-            self._first = ref(samples[0]) if samples else self._first
-            self._count, self._classes = len(samples), {}
+        if samples is not self._samples:
+            self._samples, self._classes = samples, {}
         patches = self.of_patches if patches is None else patches
-        if patches not in self._classes:
-            options = self.num_classes, self.ignored
-            if patches:
-                _need_masks(samples)
-                for sample in samples:
-                    _check_size(sample.gt_sem_seg.data, size, sample)
-                masks = torch.cat([sample.gt_sem_seg.data for sample in samples])
-                self._classes[True] = patch_classes(masks, self.patch, *options)
-            else:
-                self._classes[False] = image_classes(samples, *options)
+        options = self.num_classes, self.ignored
+        if patches not in self._classes and patches:
+            _need_masks(samples)
+            for sample in samples:
+                _check_size(sample.gt_sem_seg.data, size, sample)
+            masks = torch.cat([sample.gt_sem_seg.data for sample in samples])
+            self._classes[True] = patch_classes(masks, self.patch, *options)
+        elif patches not in self._classes:
+            self._classes[False] = image_classes(samples, *options)
         return self._classes[patches]
 
 
@@ -132,22 +128,22 @@ def image_classes(
     """
     if not samples:
         raise UserError(f'the batch has no data samples to read {LABELS} from.')
+    of_masks: int | None = None
     if all('gt_label' in sample for sample in samples):
         labels = [_label(sample) for sample in samples]
         if all(len(label) == 1 for label in labels):
             return _check(torch.cat(labels), num_classes)
-        return torch.stack([_present(label, num_classes) for label in labels])
-    if _all_have_masks(samples):
-        masks = [sample.gt_sem_seg.data for sample in samples]
-        return torch.stack([_present(m, num_classes, ignored) for m in masks])
-    if all('gt_instances' in sample for sample in samples):
+    elif _all_have_masks(samples):
+        labels, of_masks = [sample.gt_sem_seg.data for sample in samples], ignored
+    elif all('gt_instances' in sample for sample in samples):
         labels = [sample.gt_instances.labels for sample in samples]
-        return torch.stack([_present(label, num_classes) for label in labels])
-    raise UserError(
-        f'the training samples have no labels; needed is one of {LABELS}, but the '
-        f'first sample has {sorted(samples[0].keys())}. Load annotations in '
-        'train_dataloader.dataset.pipeline.'
-    )
+    else:
+        raise UserError(
+            f'the training samples have no labels; needed is one of {LABELS}, but the '
+            f'first sample has {sorted(samples[0].keys())}. Load annotations in '
+            'train_dataloader.dataset.pipeline.'
+        )
+    return torch.stack([_present(label, num_classes, of_masks) for label in labels])
 
 
 def patch_classes(

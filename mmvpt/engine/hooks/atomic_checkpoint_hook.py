@@ -16,9 +16,7 @@ from typing import Any
 import torch
 from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import CheckpointHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
-from torch import nn
 
 from mmvpt.checkpoint import CheckpointError, read_checkpoint
 from mmvpt.checkpoint.tuned import (
@@ -30,12 +28,9 @@ from mmvpt.checkpoint.tuned import (
     frozen_names,
 )
 from mmvpt.engine.atomic_local_backend import TEMPORARY_SUFFIX, AtomicLocalBackend
+from mmvpt.engine.forward import unwrapped
 from mmvpt.errors import UserError, similar
 from mmvpt.registry import HOOKS
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
 
 
 class _PatientBackend(AtomicLocalBackend):
@@ -105,9 +100,6 @@ class AtomicCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Prepare the folder and repeat a validation that may have been cut off.
 
-        Args:
-            runner: The runner.
-
         Raises:
             UserError: If frozen weights are to be left out that no file has.
         """
@@ -120,13 +112,8 @@ class AtomicCheckpointHook(CheckpointHook):
         self._repeat_validation(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add what the weights mean; leave out frozen ones if told so.
-
-        Args:
-            runner: The runner.
-            checkpoint: What will be written, changed in place.
-        """
-        model, meta = _unwrap(runner.model), checkpoint['meta']
+        """Add what the weights mean; leave out frozen ones if told so."""
+        model, meta = unwrapped(runner.model), checkpoint['meta']
         data = meta.get('dataset_meta') or {}
         tuned = collect(
             model,
@@ -154,7 +141,7 @@ class AtomicCheckpointHook(CheckpointHook):
     @staticmethod
     def _fingerprints(runner: Runner) -> dict[str, Fingerprint]:
         """Identify the frozen weights, which training will not change."""
-        model = _unwrap(runner.model)
+        model = unwrapped(runner.model)
         backbones = frozen_backbones(model)
         for path, backbone in backbones.items():
             if (backbone.init_cfg or {}).get('type') != 'Pretrained':

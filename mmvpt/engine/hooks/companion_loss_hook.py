@@ -5,18 +5,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmvpt.engine.forward import argument, unwrapped
+from mmvpt.engine.forward import ListeningHook, argument, trains, unwrapped
 from mmvpt.errors import UserError
 from mmvpt.registry import HOOKS
 
 
 @HOOKS.register_module()
-class CompanionLossHook(Hook):
+class CompanionLossHook(ListeningHook):
     r"""Add the loss of the model's head on the feature of a prompt's companion.
 
     The total is :math:`(1 - w) L + w L_c`: every loss of the model is multiplied by
@@ -41,16 +40,12 @@ class CompanionLossHook(Hook):
                 f'weight is the share of the companion, above 0 and below 1, got '
                 f'{weight!r}. Leave the hook out for none.'
             )
+        super().__init__()
         self.weight = weight
-        self._handles: list = []
         self._feature: Tensor | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Listen to the model while it trains.
-
-        Args:
-            runner: The runner.
-        """
+        """Listen to the model while it trains."""
         self.attach(unwrapped(runner.model))
 
     def attach(self, model: nn.Module) -> None:
@@ -81,22 +76,12 @@ class CompanionLossHook(Hook):
             model.register_forward_hook(self._extend, with_kwargs=True),
         ]
 
-    def after_train(self, runner: Runner) -> None:
-        """Stop listening.
-
-        Args:
-            runner: The runner.
-        """
-        self.detach()
-
     def detach(self) -> None:
         """Stop listening and leave the model as it was."""
-        for handle in self._handles:
-            handle.remove()
         if self._handles:
             reads = self._guide.reads
             self._guide.reads = tuple(name for name in reads if name != 'companion')
-        self._handles = []
+        super().detach()
 
     def _record(self, module: nn.Module, args: tuple, output: None) -> None:
         self._feature = args[1].get('companion', self._feature)
@@ -105,7 +90,7 @@ class CompanionLossHook(Hook):
         self, model: nn.Module, args: tuple, kwargs: dict, output: Any
     ) -> dict | None:
         feature, self._feature = self._feature, None
-        if not model.training or argument('mode', 2, args, kwargs) != 'loss':
+        if not trains(model, args, kwargs):
             return None
         losses = {
             'loss_cls' if name == 'loss' else name: self._scaled(name, value)

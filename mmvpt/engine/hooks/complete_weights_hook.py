@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 
 from mmvpt.checkpoint import CheckpointError
 from mmvpt.checkpoint.fingerprint import MARK
 from mmvpt.engine.data_checks import compare_classes
+from mmvpt.engine.forward import unwrapped
 from mmvpt.registry import HOOKS
 
 
@@ -25,17 +25,11 @@ class CompleteWeightsHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare the checkpoint with the model.
 
-        Args:
-            runner: The runner.
-            checkpoint: What was read.
-
         Raises:
             CheckpointError: If a tuned weight is missing or of another shape, or the
                 checkpoint has weights of a backbone or prompt that the model lacks.
         """
-        model = runner.model
-        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-            model = model.module
+        model = unwrapped(runner.model)
         if runner._resume and 'epoch' not in checkpoint.get('meta', {}):
             raise CheckpointError(
                 'there is nothing to resume in this checkpoint: it holds weights, but '

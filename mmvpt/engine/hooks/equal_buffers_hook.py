@@ -22,11 +22,7 @@ class EqualBuffersHook(Hook):
     """
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Broadcast.
-
-        Args:
-            runner: The runner.
-        """
+        """Broadcast."""
         if dist.get_world_size() == 1:
             return
         for buffer in runner.model.buffers():

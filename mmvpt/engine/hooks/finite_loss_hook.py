@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmvpt.engine.forward import unwrapped
 from mmvpt.errors import NotFiniteError, UserError
 from mmvpt.registry import HOOKS
 
@@ -31,6 +31,7 @@ class FiniteLossHook(Hook):
 
     Raises:
         UserError: If ``interval`` is below 1.
+        NotFiniteError: While training, if a loss or a tuned parameter is not finite.
     """
 
     priority = 'ABOVE_NORMAL'
@@ -42,23 +43,9 @@ class FiniteLossHook(Hook):
         self._pending: list[tuple[int, dict[str, Any]]] = []
 
     def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict | None = None,
+        self, runner: Runner, batch_idx: int, *, outputs: dict | None = None, **_: Any
     ) -> None:
-        """Note the losses of an iteration and look at them from time to time.
-
-        Args:
-            runner: The runner.
-            batch_idx: Not used.
-            data_batch: Not used.
-            outputs: Logged values of the iteration; those named ``*loss*`` count.
-
-        Raises:
-            NotFiniteError: If a loss noted so far is not finite.
-        """
+        """Note what is named ``*loss*`` in ``outputs``; look from time to time."""
         losses = {
             key: value.detach() if isinstance(value, Tensor) else value
             for key, value in (outputs or {}).items()
@@ -70,37 +57,15 @@ class FiniteLossHook(Hook):
             self._look(runner, parameters=saves)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Look before hooks that save at the end of an epoch.
-
-        Args:
-            runner: The runner.
-
-        Raises:
-            NotFiniteError: If a loss or a tuned parameter is not finite.
-        """
+        """Look before hooks that save at the end of an epoch."""
         self._look(runner, parameters=True)
 
     def before_val(self, runner: Runner) -> None:
-        """Look before a validation.
-
-        Args:
-            runner: The runner.
-
-        Raises:
-            NotFiniteError: If a loss is not finite.
-        """
+        """Look before a validation."""
         self._look(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Look before any checkpoint, whoever saves it.
-
-        Args:
-            runner: The runner.
-            checkpoint: Not used.
-
-        Raises:
-            NotFiniteError: If a loss or a tuned parameter is not finite.
-        """
+        """Look before any checkpoint, whoever saves it."""
         self._look(runner, parameters=True)
 
     def _saves_after_this_iteration(self, runner: Runner) -> bool:
@@ -140,8 +105,7 @@ class FiniteLossHook(Hook):
 
     @staticmethod
     def _tuned(runner: Runner) -> list[tuple[str, Tensor]]:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        named = model.named_parameters()
+        named = unwrapped(runner.model).named_parameters()
         return [(name, p.detach()) for name, p in named if p.requires_grad]
 
     @staticmethod

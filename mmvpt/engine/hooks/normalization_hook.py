@@ -6,10 +6,10 @@ from __future__ import annotations
 import logging
 
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from mmvpt.engine.forward import unwrapped
 from mmvpt.models.vit import PromptedVisionTransformer
 from mmvpt.registry import HOOKS
 from mmvpt.weights import Normalization, as_normalization, normalization
@@ -26,25 +26,8 @@ class NormalizationHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Compare and perhaps warn.
-
-        Args:
-            runner: The runner.
-        """
-        self._compare(runner)
-
-    def before_test(self, runner: Runner) -> None:
-        """Compare and perhaps warn.
-
-        Args:
-            runner: The runner.
-        """
-        self._compare(runner)
-
-    def _compare(self, runner: Runner) -> None:
-        model = runner.model
-        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-            model = model.module
+        """Compare and perhaps warn."""
+        model = unwrapped(runner.model)
         used = self._used(model)
         for module in model.modules():
             config = getattr(module, 'init_cfg', None)
@@ -63,6 +46,8 @@ class NormalizationHook(Hook):
                 f'{used or "no mean and std"}. Change data_preprocessor, or state the '
                 'choice in model.backbone.init_cfg.normalization.',
             )
+
+    before_test = before_train
 
     @staticmethod
     def _used(model: nn.Module) -> Normalization | None:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from mmvpt.engine.forward import unwrapped
 from mmvpt.errors import UserError
 from mmvpt.registry import HOOKS
 
@@ -24,39 +24,21 @@ class NumClassesHook(Hook):
     Covers ``head`` (mmpretrain), ``decode_head`` and ``auxiliary_head`` (mmseg, lists
     of heads included). Heads without ``num_classes`` and data sets that name no
     classes are left alone.
+
+    Raises:
+        UserError: At the start of each stage, if a head and its data disagree.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Check the training data.
-
-        Args:
-            runner: The runner.
-
-        Raises:
-            UserError: If a head and the data disagree.
-        """
+        """Check the training data."""
         self._check(runner, runner.train_dataloader.dataset, 'train')
 
     def before_val(self, runner: Runner) -> None:
-        """Check the validation data.
-
-        Args:
-            runner: The runner.
-
-        Raises:
-            UserError: If a head and the data disagree.
-        """
+        """Check the validation data."""
         self._check(runner, runner.val_dataloader.dataset, 'val')
 
     def before_test(self, runner: Runner) -> None:
-        """Check the test data.
-
-        Args:
-            runner: The runner.
-
-        Raises:
-            UserError: If a head and the data disagree.
-        """
+        """Check the test data."""
         self._check(runner, runner.test_dataloader.dataset, 'test')
 
     def _check(self, runner: Runner, dataset: Any, stage: str) -> None:
@@ -76,10 +58,8 @@ class NumClassesHook(Hook):
 
     @staticmethod
     def _heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-            model = model.module
         for key in _HEADS:
-            heads = getattr(model, key, None)
+            heads = getattr(unwrapped(model), key, None)
             if isinstance(heads, nn.ModuleList):
                 yield from ((f'{key}[{i}]', head) for i, head in enumerate(heads))
             elif heads is not None:

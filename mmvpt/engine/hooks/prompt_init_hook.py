@@ -54,9 +54,6 @@ class PromptInitHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Start what is to be started.
 
-        Args:
-            runner: The runner.
-
         Raises:
             UserError: If the data set cannot give single images.
         """

@@ -6,17 +6,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
-from mmvpt.engine.forward import argument, unwrapped
+from mmvpt.engine.forward import ListeningHook, trains, unwrapped, with_task_loss
 from mmvpt.models.prompts import BasePrompt
 from mmvpt.registry import HOOKS
 
 
 @HOOKS.register_module()
-class PromptLossHook(Hook):
+class PromptLossHook(ListeningHook):
     """Add ``losses()`` of the prompts to those of the model, as ``loss_NAME``.
 
     They are part of what ``forward(mode='loss')`` returns in training, on every rank
@@ -26,38 +25,21 @@ class PromptLossHook(Hook):
     Prompts without losses cost nothing.
     """
 
-    def __init__(self) -> None:
-        self._handle: Any = None
-
     def before_train(self, runner: Runner) -> None:
-        """Listen to the model, if a prompt of it has losses.
-
-        Args:
-            runner: The runner.
-        """
+        """Listen to the model, if a prompt of it has losses."""
         model = unwrapped(runner.model)
         self._prompts = [m for m in model.modules() if has_losses(m)]
         if self._prompts:
-            self._handle = model.register_forward_hook(self._extend, with_kwargs=True)
-
-    def after_train(self, runner: Runner) -> None:
-        """Stop listening.
-
-        Args:
-            runner: The runner.
-        """
-        if self._handle is not None:
-            self._handle.remove()
-        self._handle = None
+            self._handles = [
+                model.register_forward_hook(self._extend, with_kwargs=True)
+            ]
 
     def _extend(
         self, module: nn.Module, args: tuple, kwargs: dict, output: Any
     ) -> dict | None:
-        if not module.training or argument('mode', 2, args, kwargs) != 'loss':
+        if not trains(module, args, kwargs):
             return None
-        losses = dict(output)
-        if 'loss' in losses and 'loss_cls' not in losses:
-            losses['loss_cls'] = losses.pop('loss')
+        losses = with_task_loss(output)
         for prompt in self._prompts:
             device = next(prompt.parameters()).device.type
             with torch.autocast(device, enabled=False):

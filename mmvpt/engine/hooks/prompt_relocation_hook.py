@@ -97,9 +97,6 @@ class PromptRelocationHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Find the prompt and make the policy, or take it from the checkpoint.
 
-        Args:
-            runner: The runner.
-
         Raises:
             UserError: If the model has no ``RelocatedPrompt``, or training has no
                 epochs.
@@ -116,10 +113,6 @@ class PromptRelocationHook(Hook):
 
     def setup(self, model: nn.Module, seed: int) -> None:
         """Find the prompt in a model and begin without a history.
-
-        Args:
-            model: The model, not wrapped.
-            seed: Of all draws.
 
         Raises:
             UserError: If there is not one ``RelocatedPrompt`` in it.
@@ -143,11 +136,7 @@ class PromptRelocationHook(Hook):
         self._tally = torch.zeros(2, layers, dtype=torch.float64)  # of Thompson
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Score, learn from the move before, and move.
-
-        Args:
-            runner: The runner.
-        """
+        """Score, learn from the move before, and move."""
         since = runner.epoch - self.begin
         if since < 0 or since % self.every:
             return
@@ -295,12 +284,7 @@ class PromptRelocationHook(Hook):
         self._steps = []
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add the hook's state.
-
-        Args:
-            runner: Not used.
-            checkpoint: What is to be saved.
-        """
+        """Add the hook's state."""
         checkpoint[STATE] = dict(
             policy=self.policy.state_dict(),
             optimizer=self.policy.optimizer.state_dict(),
@@ -312,12 +296,7 @@ class PromptRelocationHook(Hook):
         )
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep the state of a run that is resumed until training begins.
-
-        Args:
-            runner: The runner.
-            checkpoint: What was loaded.
-        """
+        """Keep the state of a run that is resumed until training begins."""
         if runner._resume and STATE in checkpoint:
             self._loaded = checkpoint[STATE]
 

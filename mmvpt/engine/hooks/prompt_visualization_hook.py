@@ -80,9 +80,6 @@ class PromptVisualizationHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Check the model, read the images and look for the first time.
 
-        Args:
-            runner: The runner.
-
         Raises:
             UserError: If the model has no prompts or CLS, the layer does not run or
                 has no prompts, there are no validation data, or epochs are to be
@@ -108,29 +105,12 @@ class PromptVisualizationHook(Hook):
         self._look(runner, runner.iter)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Look if it is time.
-
-        Args:
-            runner: The runner.
-        """
+        """Look if it is time."""
         if self.by_epoch and self.every_n_epochs(runner, self.interval):
             self._look(runner, runner.iter)
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict | None = None,
-    ) -> None:
-        """Look if it is time.
-
-        Args:
-            runner: The runner.
-            batch_idx: Not used.
-            data_batch: Not used.
-            outputs: Not used.
-        """
+    def after_train_iter(self, runner: Runner, batch_idx: int, **_: Any) -> None:
+        """Look if it is time."""
         if not self.by_epoch and self.every_n_train_iters(runner, self.interval):
             self._look(runner, runner.iter + 1)
 

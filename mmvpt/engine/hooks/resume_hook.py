@@ -50,10 +50,6 @@ class ResumeHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare, and replace the state of the schedule if it is another one.
 
-        Args:
-            runner: The runner.
-            checkpoint: What was read, changed in place.
-
         Raises:
             UserError: If the run is another one than that of the checkpoint, or its
                 schedule would leave nothing to learn.

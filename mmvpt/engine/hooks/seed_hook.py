@@ -43,11 +43,7 @@ class SeedHook(Hook):
     priority = 'LOWEST'
 
     def before_train(self, runner: Runner) -> None:
-        """Give the data loader the seed of the run and start the stream.
-
-        Args:
-            runner: The runner.
-        """
+        """Give the data loader the seed of the run and start the stream."""
         randomness = runner._randomness_cfg
         rank = runner.rank if randomness.get('diff_rank_seed') else 0
         self._seed = runner.seed - rank
@@ -55,56 +51,23 @@ class SeedHook(Hook):
         self._reseed(runner, runner.iter, _BETWEEN)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Reseed for what starts the workers.
-
-        Args:
-            runner: The runner.
-        """
+        """Reseed for what starts the workers."""
         self._reseed(runner, runner.iter, _BETWEEN)
 
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None
-    ) -> None:
-        """Reseed for one iteration.
-
-        Args:
-            runner: The runner.
-            batch_idx: Not used.
-            data_batch: Not used.
-        """
+    def before_train_iter(self, runner: Runner, batch_idx: int, **_: Any) -> None:
+        """Reseed for one iteration."""
         self._reseed(runner, runner.iter, _STEP)
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict | None = None,
-    ) -> None:
-        """Reseed for what comes before the next iteration.
-
-        Args:
-            runner: The runner.
-            batch_idx: Not used.
-            data_batch: Not used.
-            outputs: Not used.
-        """
+    def after_train_iter(self, runner: Runner, batch_idx: int, **_: Any) -> None:
+        """Reseed for what comes before the next iteration."""
         self._reseed(runner, runner.iter + 1, _BETWEEN)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Reseed for hooks that start the next epoch.
-
-        Args:
-            runner: The runner.
-        """
+        """Reseed for hooks that start the next epoch."""
         self._reseed(runner, runner.iter, _BETWEEN)
 
     def after_val(self, runner: Runner) -> None:
-        """Forget what the validation drew.
-
-        Args:
-            runner: The runner.
-        """
+        """Forget what the validation drew."""
         if hasattr(self, '_seed'):
             self._reseed(runner, runner.iter, _BETWEEN)
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import master_only
-from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
 from mmvpt.display import markdown
+from mmvpt.engine.forward import ListeningHook, unwrapped
 from mmvpt.errors import UserError
 from mmvpt.registry import HOOKS
 
@@ -21,7 +20,7 @@ from .prompt_loss_hook import PromptLossHook, has_losses
 
 
 @HOOKS.register_module()
-class TunedParametersHook(Hook):
+class TunedParametersHook(ListeningHook):
     """Report tuned and frozen parameters, and check that gradients arrive.
 
     At the start it logs a table with one row per part of the model and writes the same
@@ -35,20 +34,17 @@ class TunedParametersHook(Hook):
     priority = 'BELOW_NORMAL'
 
     def __init__(self, check_gradients: bool = True) -> None:
+        super().__init__()
         self.check_gradients = check_gradients
-        self._handles: list = []
         self._iterations_left = 0
 
     def before_train(self, runner: Runner) -> None:
         """Report, and start to watch gradients.
 
-        Args:
-            runner: The runner.
-
         Raises:
             UserError: If nothing is tuned, or a prompt has losses that nobody adds.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         report = self.count(model)
         if not report['tuned']:
             raise UserError(
@@ -70,9 +66,6 @@ class TunedParametersHook(Hook):
     @staticmethod
     def count(model: nn.Module) -> dict:
         """Count parameters, each once, by the part of the model they belong to.
-
-        Args:
-            model: Any module.
 
         Returns:
             ``tuned``, ``frozen`` and ``total`` numbers, ``percent`` tuned of total,
@@ -128,20 +121,8 @@ class TunedParametersHook(Hook):
             if parameter.requires_grad
         ]
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, **_: Any) -> None:
         """Check the gradients of the first update.
-
-        Args:
-            runner: The runner.
-            batch_idx: Not used.
-            data_batch: Not used.
-            outputs: Not used.
 
         Raises:
             UserError: If a tuned parameter received no gradient.
@@ -151,7 +132,7 @@ class TunedParametersHook(Hook):
         self._iterations_left -= 1
         if self._missing and self._iterations_left > 0:
             return
-        self._stop_watching()
+        self.detach()
         if self._missing:
             raise UserError(
                 'these parameters are tuned, but no gradient reaches them: '
@@ -160,16 +141,3 @@ class TunedParametersHook(Hook):
                 'read, an unused neck). To train anyway set '
                 "dict(type='mmvpt.TunedParametersHook', check_gradients=False)."
             )
-
-    def after_train(self, runner: Runner) -> None:
-        """Stop watching, should training have ended before the first update.
-
-        Args:
-            runner: The runner.
-        """
-        self._stop_watching()
-
-    def _stop_watching(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []

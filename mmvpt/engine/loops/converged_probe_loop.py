@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_gather_object, broadcast, get_dist_info
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from mmvpt.engine.forward import unwrapped
 from mmvpt.engine.guidance.class_pass import eval_pipeline
 from mmvpt.errors import UserError
 from mmvpt.registry import LOOPS
@@ -143,8 +143,7 @@ class ConvergedProbeLoop(BaseLoop):
         self.runner.call_hook('before_train')
         if self._epoch == 0:
             self.runner.call_hook('before_train_epoch')
-            model = self.runner.model
-            model = model.module if is_model_wrapper(model) else model
+            model = unwrapped(self.runner.model)
             self._fit(model, self._linear(model))
             self._iter = 1
             self.runner.call_hook('after_train_epoch')

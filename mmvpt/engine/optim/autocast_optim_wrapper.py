@@ -41,11 +41,7 @@ class AutocastOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Enter autocast, and what gradient accumulation needs.
-
-        Args:
-            model: The model that is trained.
-        """
+        """Enter autocast, and what gradient accumulation needs."""
         device = get_device()
         with super().optim_context(model), torch.autocast(device, self.cast_dtype):
             yield

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmengine.model import is_model_wrapper
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 from torch.nn import Parameter
 
+from mmvpt.engine.forward import unwrapped
 from mmvpt.errors import UserError
 from mmvpt.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -44,9 +44,6 @@ class TunedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer wrapper.
 
-        Args:
-            model: The model, wrapped for distributed training or not.
-
         Returns:
             The wrapper with its optimizer.
 
@@ -54,8 +51,7 @@ class TunedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             UserError: If nothing is tuned, an option is unknown or a custom key
                 matches nothing.
         """
-        if is_model_wrapper(model):
-            model = model.module
+        model = unwrapped(model)
         tuned = {n: p for n, p in model.named_parameters() if p.requires_grad}
         if not tuned:
             raise UserError(

@@ -60,15 +60,6 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
     ) -> WarmupCosineLR:
         """Build it with steps of iterations from a config in epochs.
 
-        Args:
-            *args: Passed on.
-            warmup: Warm-up in epochs.
-            begin: First epoch.
-            end: Epochs in all.
-            by_epoch: Must be true.
-            epoch_length: Iterations per epoch.
-            **kwargs: Passed on.
-
         Returns:
             The scheduler.
 
@@ -86,11 +77,7 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         return cls(*args, **kwargs)
 
     def factor(self, step: int) -> float:
-        """Return f(t).
-
-        Args:
-            step: Steps done since ``begin``, t.
-        """
+        """Return f(t)."""
         if step < self.warmup:
             return step / self.warmup
         span = self.end - self.begin - self.warmup
