@@ -6,15 +6,15 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import shutil
 import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import IO
 
-from .task import RefusedError
+from .task import AGAIN, RefusedError
 
 OPENERS: dict[bytes, Callable] = {
     b'\x1f\x8b': gzip.open,
@@ -22,7 +22,6 @@ OPENERS: dict[bytes, Callable] = {
     b'\xfd7zXZ': lzma.open,
 }
 BROKEN = (EOFError, OSError, zlib.error, lzma.LZMAError)
-AGAIN = 'Download it again.'
 Readers = dict[str, tuple[int, Callable[[], bytes]]]
 
 
@@ -175,16 +174,10 @@ def _decompress(path: Path, shown: str, opener: Callable, copy: Path) -> None:
     part = copy.with_name(copy.name + '.part')
     try:
         with opener(path, 'rb') as source, part.open('wb') as target:
-            while chunk := _chunk(source, shown):
-                target.write(chunk)
-    except RefusedError:
-        part.unlink()
-        raise
-    part.replace(copy)
-
-
-def _chunk(source: IO[bytes], shown: str) -> bytes:
-    try:
-        return source.read(1 << 20)
+            shutil.copyfileobj(source, target)
     except BROKEN as error:
+        part.unlink(missing_ok=True)
+        if getattr(error, 'errno', None):  # of the disk
+            raise
         raise _corrupt(shown, error) from error
+    part.replace(copy)

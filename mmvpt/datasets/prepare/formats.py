@@ -14,16 +14,12 @@ import scipy.io
 from mmvpt.errors import MissingPackageError
 
 from .source import Source
-from .task import RefusedError
+from .task import RefusedError, as_published
 
 # Magic numbers of the NORB matrix format.
 NORB_TYPES = {0x1E3D4C55: 'u1', 0x1E3D4C54: '<i4', 0x1E3D4C51: '<f4'}
-PICKLED = {
-    '_reconstruct',
-    'ndarray',
-    'dtype',
-    'encode',
-}
+PICKLED = {'_reconstruct', 'ndarray', 'dtype', 'encode'}
+ANY = (Exception,)  # numpy, scipy and pickle raise many kinds on broken files
 
 
 def read_mat(source: Source, name: str, *variables: str) -> list[np.ndarray]:
@@ -32,14 +28,8 @@ def read_mat(source: Source, name: str, *variables: str) -> list[np.ndarray]:
     Raises:
         RefusedError: If it is no MATLAB file before 7.3, or a variable is missing.
     """
-    try:
+    with as_published(f'{name!r} is not a readable MATLAB file', ANY):
         content = scipy.io.loadmat(io.BytesIO(source.read(name)), squeeze_me=True)
-    except RefusedError:
-        raise
-    except Exception as error:  # scipy raises many kinds
-        raise RefusedError(
-            f'{name!r} is not a readable MATLAB file ({error}). Download it again.'
-        ) from error
     missing = [variable for variable in variables if variable not in content]
     if missing:
         raise RefusedError(
@@ -100,12 +90,8 @@ def read_pickle(content: bytes, name: str) -> dict:
     Raises:
         RefusedError: If the file is broken or would call anything else.
     """
-    try:
+    with as_published(f'{name!r} cannot be read safely', ANY):
         found = _ArrayUnpickler(io.BytesIO(content), encoding='bytes').load()
-    except Exception as error:  # pickle raises nearly anything on a broken file
-        raise RefusedError(
-            f'{name!r} cannot be read safely ({error}). Give the published file.'
-        ) from error
     if not isinstance(found, dict):
         raise RefusedError(f'{name!r} holds a {type(found).__name__}, expected a dict.')
     return {k.decode() if isinstance(k, bytes) else k: v for k, v in found.items()}
@@ -117,14 +103,13 @@ def read_npz(path: Path, name: str, *arrays: str) -> list[np.ndarray]:
     Raises:
         RefusedError: If the file is broken or an array is missing.
     """
-    try:
+    with as_published(_broken(name, arrays), ANY):
         with np.load(path, allow_pickle=False) as file:
             return [file[array] for array in arrays]
-    except Exception as error:  # numpy raises many kinds
-        raise RefusedError(
-            f'{name!r} is broken or lacks one of {", ".join(arrays)} ({error}). '
-            'Download it again.'
-        ) from error
+
+
+def _broken(name: str, arrays: tuple[str, ...]) -> str:
+    return f'{name!r} is broken or lacks one of {", ".join(arrays)}'
 
 
 def open_hdf5(path: Path, name: str):
@@ -140,21 +125,12 @@ def open_hdf5(path: Path, name: str):
         raise MissingPackageError(
             f'{name!r} is a HDF5 file, which needs h5py: pip install h5py'
         ) from error
-    try:
+    with as_published(f'{name!r} is truncated or no HDF5 file', (OSError,)):
         return h5py.File(path, 'r')
-    except OSError as error:
-        raise RefusedError(
-            f'{name!r} is truncated or no HDF5 file ({error}). Download it again.'
-        ) from error
 
 
 def hdf5_arrays(path: Path, name: str, *arrays: str) -> list[np.ndarray]:
     """Return arrays of a HDF5 file, such as 'latents/classes'."""
     with open_hdf5(path, name) as file:
-        try:
+        with as_published(_broken(name, arrays), (KeyError, OSError)):
             return [file[array][()] for array in arrays]
-        except (KeyError, OSError) as error:
-            raise RefusedError(
-                f'{name!r} is broken or lacks one of {", ".join(arrays)} ({error}). '
-                'Download it again.'
-            ) from error

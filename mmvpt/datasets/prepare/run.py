@@ -6,15 +6,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mmvpt.errors import MissingPackageError
-
 from .layouts import plan
 from .parsers.dump import is_dump, parse_dump
 from .parsers.tfds import is_tfds, parse_tfds
 from .parsers.vpt_json import has_json, parse_json
 from .parsers.vtab_json import apply_lists
 from .source import Source
-from .task import Pools, RefusedError, Task
+from .task import Pools, RefusedError, Task, as_published
 from .writer import Workplace, write
 
 
@@ -66,25 +64,16 @@ def prepare(
     try:
         view = Source(source, task.archives, work.scratch, splits)
         work.resume(f'{view.fingerprint} {task.name} {task.num_classes}')
-        todo = plan(task, _parsed(task, view), counted=not allow_counts)
+        problem = f'{task.name}: the annotations are not in the published format'
+        with as_published(problem, remedy=f'Expected: {task.wants}.'):
+            pools = parse(task, view)
+        todo = plan(task, pools, counted=not allow_counts)
         origin = write(todo, task, work, allow_duplicates, quiet)
         work.finish()
     except (RefusedError, ImportError):
         work.remove()
         raise
     return target, origin
-
-
-def _parsed(task: Task, source: Source) -> Pools:
-    try:
-        return parse(task, source)
-    except (RefusedError, MissingPackageError):
-        raise
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise RefusedError(
-            f'{task.name}: the annotations are not in the published format '
-            f'({type(error).__name__}: {error}). Expected: {task.wants}.'
-        ) from error
 
 
 def parse(task: Task, source: Source) -> Pools:

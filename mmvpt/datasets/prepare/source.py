@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from mmvpt.files import write_whole
 
 from .archives import members
-from .task import RefusedError
+from .task import Item, RefusedError
 
 IGNORED = ('.DS_Store', 'Thumbs.db', 'desktop.ini')
 
@@ -100,6 +100,10 @@ class Source:
         if name not in self:
             raise self.refuse(f'{name!r} is missing')
         return lambda: self.read(name)
+
+    def item(self, path: str, label: int, below: str = '') -> Item:
+        """Return an image that keeps its name; ``below`` is what stands before it."""
+        return Item(path, path, int(label), self.reader(below + path))
 
     def text(self, name: str) -> str:
         """Return a file's text."""

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,6 +13,34 @@ from mmvpt.errors import UserError
 
 class RefusedError(UserError):
     """The source is not what it should be; the message says what to do."""
+
+
+#: What code raises that reads content of another format than it expects.
+MALFORMED = (AttributeError, LookupError, StopIteration, TypeError, ValueError)
+AGAIN = 'Download it again.'
+
+
+@contextmanager
+def as_published(
+    problem: str, errors: tuple[type[Exception], ...] = MALFORMED, remedy: str = AGAIN
+) -> Iterator[None]:
+    """Word what reading raises if the content is not in the published format.
+
+    Args:
+        problem: What is then said to be wrong.
+        errors: What may be raised.
+        remedy: What to do about it.
+
+    Raises:
+        RefusedError: In place of ``errors``.
+    """
+    try:
+        yield
+    except (RefusedError, ImportError):
+        raise
+    except errors as error:
+        reason = f'{type(error).__name__}: {error}'
+        raise RefusedError(f'{problem} ({reason}). {remedy}') from error
 
 
 class Item(NamedTuple):

@@ -1,73 +1,43 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """TFRecord files of tf.train.Example messages, read without TensorFlow.
 
-A file is a sequence of records: length (uint64, little-endian), its masked CRC-32C
-(uint32), the message, its CRC (uint32). A message is
+A file is a sequence of records: length (uint64, little-endian), its checksum (uint32),
+the message, its checksum (uint32), which are not compared. A message is
 ``Example{1: Features{1: map<string, Feature>}}`` with
 ``Feature{1: BytesList | 2: FloatList | 3: Int64List}``.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .task import RefusedError
+from .task import RefusedError, as_published
 
 Features = dict[str, Any]  # bytes as a list, numbers as an array
-AGAIN = 'Download it again.'
-
-
-def _crc_table() -> list[int]:
-    table = []
-    for value in range(256):
-        for _ in range(8):
-            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
-        table.append(value)
-    return table
-
-
-CRC_TABLE = _crc_table()
-
-
-def masked_crc(data: bytes) -> int:
-    """Return the masked CRC-32C that TFRecord files hold."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = CRC_TABLE[(crc ^ byte) & 0xFF] ^ crc >> 8
-    crc ^= 0xFFFFFFFF
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def records(path: Path, name: str) -> Iterator[tuple[int, int]]:
     """Yield (offset, length) of each record's message.
 
-    The checksums of lengths are verified, those of messages are not (slow in Python);
-    images in them are decoded later.
-
     Raises:
-        RefusedError: If the file is truncated or corrupt.
+        RefusedError: If the lengths do not lead to the end of the file.
     """
     size = path.stat().st_size
     with path.open('rb') as file:
         offset = 0
         while offset < size:
             file.seek(offset)
-            head = file.read(12)
-            if len(head) < 12:
-                raise RefusedError(f'{name!r} is truncated at byte {offset}. {AGAIN}')
-            length, crc = struct.unpack('<QI', head)
-            if masked_crc(head[:8]) != crc:
+            head = file.read(8)
+            length = int.from_bytes(head, 'little')
+            if len(head) < 8 or offset + 16 + length > size:
                 raise RefusedError(
-                    f'{name!r} is no TFRecord file, or corrupt at byte {offset}. '
-                    f'{AGAIN}'
+                    f'{name!r} is truncated, or no TFRecord file, at byte {offset}. '
+                    'Download it again.'
                 )
-            if offset + 16 + length > size:
-                raise RefusedError(f'{name!r} is truncated at byte {offset}. {AGAIN}')
             yield offset + 12, length
             offset += 16 + length
 
@@ -86,14 +56,12 @@ def read_example(path: Path, name: str, offset: int, length: int) -> Features:
 def parse_example(message: bytes, where: str) -> Features:
     """Return the features of a serialized ``tf.train.Example``."""
     features: Features = {}
-    try:
+    with as_published(f'{where}: not a tf.train.Example'):
         for _, body in _fields(message, 1):
             for _, entry in _fields(body, 1):
                 key = next(value for _, value in _fields(entry, 1))
                 value = next((v for _, v in _fields(entry, 2)), b'')
                 features[key.decode()] = _feature(value)
-    except (LookupError, StopIteration, TypeError, ValueError) as error:
-        raise RefusedError(f'{where}: not a tf.train.Example ({error}).') from error
     return features
 
 

@@ -30,8 +30,9 @@ def parse_birds(source: Source, task: Task) -> Pools:
     items: dict[str, list[Item]] = {'train': [], 'test': []}
     for image, path in paths.items():
         part = 'train' if trains[image] == '1' else 'test'
-        read = source.reader(f'{root}images/{path}')
-        items[part].append(Item(path, path, labels[class_ids[image]], read))
+        items[part].append(
+            source.item(path, labels[class_ids[image]], f'{root}images/')
+        )
     classes = [names.get(class_id, class_id) for class_id in used]
     return Pools(items, f'official {task.name} archive', classes)
 
@@ -55,7 +56,7 @@ def parse_dogs(source: Source, task: Task) -> Pools:
         files, labels = read_mat(source, name, 'file_list', 'labels')
         root = source.root(f'Images/{files[0]}')
         items[part] = [
-            Item(path, path, int(label) - 1, source.reader(f'{root}Images/{path}'))
+            source.item(path, label - 1, f'{root}Images/')
             for path, label in zip(files.tolist(), labels.tolist())
         ]
         for item in items[part]:
@@ -79,9 +80,9 @@ def parse_cars(source: Source, task: Task) -> Pools:
         for path, label, test in zip(
             paths, annotations['class'].tolist(), annotations['test'].tolist()
         ):
-            read = source.reader(root + path)
-            part = 'test' if test else 'train'
-            items[part].append(Item(path, path, int(label) - 1, read))
+            items['test' if test else 'train'].append(
+                source.item(path, label - 1, root)
+            )
         return Pools(items, 'official Stanford Cars (car_ims)', names.tolist())
     classes = None
     if source.has('cars_meta.mat'):
@@ -97,10 +98,8 @@ def parse_cars(source: Source, task: Task) -> Pools:
         files = annotations['fname'].tolist()
         root = source.root(f'cars_{part}/{files[0]}')
         items[part] = [
-            Item(path, path, int(label) - 1, source.reader(root + path))
-            for path, label in zip(
-                (f'cars_{part}/{file}' for file in files), annotations['class'].tolist()
-            )
+            source.item(f'cars_{part}/{file}', label - 1, root)
+            for file, label in zip(files, annotations['class'].tolist())
         ]
     return Pools(items, 'official Stanford Cars (devkit)', classes)
 

@@ -111,12 +111,7 @@ def parse_dtd(source: Source, task: Task) -> Pools:
     classes = sorted({path.split('/')[0] for path in sum(listed.values(), [])})
     items = {
         part: [
-            Item(
-                path,
-                path,
-                classes.index(path.split('/')[0]),
-                source.reader(f'{root}images/{path}'),
-            )
+            source.item(path, classes.index(path.split('/')[0]), f'{root}images/')
             for path in paths
         ]
         for part, paths in listed.items()
@@ -141,8 +136,7 @@ def parse_pets(source: Source, task: Task) -> Pools:
             key, label = f'{words[0]}.jpg', int(words[1]) - 1
             if images is None:
                 images = source.root(f'images/{key}')
-            read = source.reader(f'{images}images/{key}')
-            items[part].append(Item(key, key, label, read))
+            items[part].append(source.item(key, label, f'{images}images/'))
             classes[label] = words[0].rsplit('_', 1)[0]
     names = [classes[label] for label in sorted(classes)]
     return Pools(items, 'official Oxford-IIIT Pet archives', names)

@@ -14,7 +14,7 @@ import numpy as np
 
 from mmvpt.datasets.prepare.images import decode, encode
 from mmvpt.datasets.prepare.source import Source
-from mmvpt.datasets.prepare.task import Item, Pools, RefusedError, Task
+from mmvpt.datasets.prepare.task import Item, Pools, RefusedError, Task, as_published
 from mmvpt.datasets.prepare.tfrecord import read_example, records
 
 CLEVR_DEPTHS = (0.0, 8.0, 8.5, 9.0, 9.5, 10.0, 100.0)
@@ -49,24 +49,15 @@ def parse_clevr(source: Source, task: Task) -> Pools:
     for part, short in (('train', 'train'), ('validation', 'val')):
         name = f'scenes/CLEVR_{short}_scenes.json'
         root = source.root(name)
-        try:
-            scenes = json.loads(source.text(root + name))['scenes']
+        with as_published(f'{root}{name} is not a scene file of Clevr'):
             items[part] = [
-                Item(
-                    scene['image_filename'],
+                source.item(
                     scene['image_filename'],
                     label(scene['objects']),
-                    source.reader(f'{root}images/{short}/{scene["image_filename"]}'),
+                    f'{root}images/{short}/',
                 )
-                for scene in scenes
+                for scene in json.loads(source.text(root + name))['scenes']
             ]
-        except RefusedError:
-            raise
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise RefusedError(
-                f'{root}{name} is not a scene file of Clevr '
-                f'({type(error).__name__}: {error}). Download the archive again.'
-            ) from error
     return Pools(items, 'official CLEVR v1.0 archive')
 
 
@@ -98,15 +89,10 @@ def parse_kitti(source: Source, task: Task) -> Pools:
         items[part] = []
         for number in numbers:
             name = f'{labels}training/label_2/{number:06d}.txt'
-            try:
+            with as_published(f'{name} is not a label file'):
                 label = kitti_distance(source.text(name).splitlines())
-            except (IndexError, ValueError) as error:
-                if isinstance(error, RefusedError):
-                    raise
-                raise RefusedError(f'{name} is not a label file: {error}.') from error
             file = f'{number:06d}.png'
-            read = source.reader(f'{images}training/image_2/{file}')
-            items[part].append(Item(file, file, label, read))
+            items[part].append(source.item(file, label, f'{images}training/image_2/'))
     classes = ['below 8 m', '8 to 20 m', 'above 20 m', 'no vehicle']
     return Pools(items, 'official KITTI object archives', classes)
 
@@ -114,19 +100,12 @@ def parse_kitti(source: Source, task: Task) -> Pools:
 def _kitti_videos(source: Source) -> dict[str, list[int]]:
     """Return part -> image numbers, from ``mapping/train_{rand,mapping}.txt``."""
     root = source.root('mapping/train_rand.txt')
-    try:
+    with as_published(f'{root}mapping of the devkit_object.zip is malformed'):
         lines = source.text(f'{root}mapping/train_mapping.txt').splitlines()
         order = source.text(f'{root}mapping/train_rand.txt').replace('\n', ' ')
         videos = defaultdict(list)
         for number, line in enumerate(order.split(',')):
             videos[lines[int(line) - 1].split()[1]].append(number)
-    except (IndexError, ValueError) as error:
-        if isinstance(error, RefusedError):
-            raise
-        raise RefusedError(
-            f'{root}mapping of the devkit is malformed ({error}). Give the published '
-            'devkit_object.zip.'
-        ) from error
     draw = np.random.RandomState(123)
     count = max(1, len(videos) // 10)
     test = set(draw.choice(sorted(videos), count, replace=False).tolist())
@@ -153,12 +132,10 @@ def parse_dmlab(source: Source, task: Task) -> Pools:
             path = source.file(name)
             for offset, length in records(path, name):
                 example = read_example(path, name, offset, length)
-                try:
+                with as_published(f'{name}: a record is incomplete'):
                     key = example['filename'][0].decode()
                     label = int(example['label'][0])
                     example['image'][0]
-                except (KeyError, IndexError) as error:
-                    raise RefusedError(f'{name}: a record lacks {error}.') from error
 
                 def read(path=path, name=name, offset=offset, length=length) -> bytes:
                     return read_example(path, name, offset, length)['image'][0]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mmvpt.datasets.prepare.images import load, png
 from mmvpt.datasets.prepare.source import Source
-from mmvpt.datasets.prepare.task import Item, Pools, RefusedError, Task
+from mmvpt.datasets.prepare.task import Item, Pools, RefusedError, Task, as_published
 from mmvpt.datasets.prepare.tfrecord import Features, read_example, records
 
 from .arrays import latent_bins
@@ -107,14 +107,10 @@ def parse_tfds(task: Task, source: Source) -> Pools:
 
 def _item(task, part, number, features, path, name, offset, length) -> Item:
     where = f'{name}, record {number}'
-    try:
+    problem, remedy = f'{where} lacks what {task.name} needs', 'Is it another version?'
+    with as_published(problem, remedy=remedy):
         label = int(LABELS.get(task.name, lambda f: f['label'][0])(features))
         image = features['image'][0]
-    except (KeyError, IndexError, ValueError) as error:
-        raise RefusedError(
-            f'{where} lacks what {task.name} needs ({error}). Is it another version of '
-            'the data set?'
-        ) from error
     suffix = '.png' if image.startswith(b'\x89PNG') else '.jpg'
 
     def read() -> bytes:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from mmvpt.datasets.prepare.source import Source
-from mmvpt.datasets.prepare.task import Item, Pools, RefusedError, Task
+from mmvpt.datasets.prepare.task import Item, Pools, RefusedError, Task, as_published
 
 SPLITS = ('train', 'val', 'test')
 
@@ -53,7 +53,7 @@ def parse_json(task: Task, source: Source) -> Pools:
                 f'the first is {missing[0]!r},'
             )
         items[split] = [
-            Item(path, path, labels[class_id], source.reader(prefix + path))
+            source.item(path, labels[class_id], prefix)
             for path, class_id in content.items()
         ]
     return Pools(
@@ -77,10 +77,8 @@ def _read(task: Task, source: Source, split: str) -> dict[str, int]:
                 f'val.json and test.json that VPT published for {task.name}.'
             )
         where, content = str(file), file.read_bytes()
-    try:
+    with as_published(f'{where} is not valid JSON'):
         entries = json.loads(content.decode('utf-8-sig'))
-    except ValueError as error:
-        raise RefusedError(f'{where} is not valid JSON: {error}.') from error
     if not isinstance(entries, dict) or not entries:
         raise RefusedError(
             f'{where} is not an object {{"relative image path": class id}}.'
@@ -89,12 +87,9 @@ def _read(task: Task, source: Source, split: str) -> dict[str, int]:
     for path, class_id in entries.items():
         if path.startswith('/') or '..' in path.split('/'):
             raise RefusedError(f'{where}: {path!r} leaves the image folder.')
-        try:
+        place = f'{where}: class id {class_id!r} of {path!r}'
+        with as_published(f'{place} is not an integer'):
             found[path] = int(class_id)
-        except (TypeError, ValueError):
-            raise RefusedError(
-                f'{where}: class id {class_id!r} of {path!r} is not an integer.'
-            ) from None
     return found
 
 
