@@ -23,15 +23,10 @@ from .tuned_model import TunedModel
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of the images.
+    """What became of the images."""
 
-    Attributes:
-        predicted: How many were predicted.
-        unreadable: The others.
-    """
-
-    predicted: int
-    unreadable: tuple[Unreadable, ...]
+    predicted: int  # how many were predicted
+    unreadable: tuple[Unreadable, ...]  # the others
 
 
 def predict_to_folder(

@@ -32,15 +32,10 @@ class ImageError(UserError):
 
 @dataclass(frozen=True)
 class Source:
-    """One image that was asked for.
+    """One image that was asked for."""
 
-    Attributes:
-        name: Path as given, path relative to a given folder, or ``image 0``.
-        image: Path of a file, array or PIL image.
-    """
-
-    name: str
-    image: ImageLike
+    name: str  # path as given, path relative to a given folder, or ``image 0``
+    image: ImageLike  # path of a file, array or PIL image
 
 
 def find_images(images: ImageLike | Iterable[ImageLike | Source]) -> list[Source]:

@@ -12,20 +12,14 @@ from mmvpt.errors import UserError
 
 @dataclass(frozen=True)
 class Meaning:
-    """How outputs become classes.
+    """How outputs become classes."""
 
-    Attributes:
-        kind: 'classification', 'multi-label classification' or 'segmentation'.
-        scores: 'softmax' over the classes, or 'sigmoid' of each output by itself.
-        threshold: With 'sigmoid' the score from which on a class is present; None if
-            the ``topk`` best are.
-        topk: How many classes are present, None if a threshold decides.
-    """
-
-    kind: str
-    scores: str
+    kind: str  # 'classification', 'multi-label classification' or 'segmentation'
+    scores: str  # 'softmax' over the classes, or 'sigmoid' of each output by itself
+    #: With 'sigmoid' the score from which on a class is present; None if the ``topk``
+    #: best are.
     threshold: float | None = None
-    topk: int | None = None
+    topk: int | None = None  # how many classes are present, None if a threshold decides
 
     def in_words(self) -> str:
         """Return a sentence for who runs an exported graph."""

@@ -19,23 +19,14 @@ from mmvpt.files import write_whole
 
 @dataclass(frozen=True, eq=False)
 class Classification:
-    """The class of one image.
+    """The class of one image."""
 
-    Attributes:
-        source: Name of the image.
-        label: Index of the class with the highest score.
-        class_name: Its name.
-        score: Its score, 0 to 1.
-        scores: Scores of all classes, float32 (K,).
-        class_names: Names of all classes.
-    """
-
-    source: str
-    label: int
-    class_name: str
-    score: float
-    scores: np.ndarray = field(repr=False)
-    class_names: tuple[str, ...] = field(repr=False)
+    source: str  # name of the image
+    label: int  # index of the class with the highest score
+    class_name: str  # its name
+    score: float  # its score, 0 to 1
+    scores: np.ndarray = field(repr=False)  # scores of all classes, float32 (K,)
+    class_names: tuple[str, ...] = field(repr=False)  # names of all classes
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """Return the ``k`` best classes with their scores, the best first."""
@@ -65,19 +56,14 @@ class Classification:
 
 @dataclass(frozen=True, eq=False)
 class MultiLabel:
-    """The classes of one image, any number of them.
+    """The classes of one image, any number of them."""
 
-    Attributes:
-        source: Name of the image.
-        labels: Indices of the classes that are present, those of high scores first.
-        scores: Scores of all classes, each 0 to 1 by itself, float32 (K,).
-        class_names: Names of all classes.
-    """
-
-    source: str
+    source: str  # name of the image
+    #: Indices of the classes that are present, those of high scores first.
     labels: tuple[int, ...]
+    #: Scores of all classes, each 0 to 1 by itself, float32 (K,).
     scores: np.ndarray = field(repr=False)
-    class_names: tuple[str, ...] = field(repr=False)
+    class_names: tuple[str, ...] = field(repr=False)  # names of all classes
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """Return the ``k`` classes of the highest scores, present or not."""
@@ -107,18 +93,13 @@ class MultiLabel:
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """The class of every pixel of one image.
+    """The class of every pixel of one image."""
 
-    Attributes:
-        source: Name of the image.
-        mask: Indices of classes, uint8 or uint16 (height, width) as the image.
-        class_names: Names of all classes.
-        palette: Their colours, (R, G, B) each.
-    """
-
-    source: str
+    source: str  # name of the image
+    #: Indices of classes, uint8 or uint16 (height, width) as the image.
     mask: np.ndarray = field(repr=False)
-    class_names: tuple[str, ...] = field(repr=False)
+    class_names: tuple[str, ...] = field(repr=False)  # names of all classes
+    #: Their colours, (R, G, B) each.
     palette: tuple[tuple[int, ...], ...] = field(repr=False)
 
     @property
@@ -170,15 +151,10 @@ def _captioned(image: Image.Image, text: str) -> Image.Image:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """An image that gave no prediction.
+    """An image that gave no prediction."""
 
-    Attributes:
-        source: Its name.
-        reason: Why, naming it.
-    """
-
-    source: str
-    reason: str
+    source: str  # its name
+    reason: str  # why, naming it
 
 
 class Predictions(Sequence):

@@ -34,19 +34,14 @@ class FingerprintError(CheckpointError):
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Identifies the frozen weights of a backbone.
+    """Identifies the frozen weights of a backbone."""
 
-    Attributes:
-        name: What the config calls them: ``mmvpt://NAME`` or the name of a file.
-        tensors: For each frozen parameter half of the SHA-256 over type, shape and
-            values.
-        positions: If the position embedding was resized when it was loaded, evenly
-            spaced values of it. Resizing is not the same to the last bit on all
-            machines, so these are compared to 1e-4 instead of its hash.
-    """
-
-    name: str
+    name: str  # what the config calls them: ``mmvpt://NAME`` or the name of a file
+    #: For each frozen parameter half of the SHA-256 over type, shape and values.
     tensors: Mapping[str, str]
+    #: If the position embedding was resized when it was loaded, evenly spaced values of
+    #: it. Resizing is not the same to the last bit on all machines, so these are
+    #: compared to 1e-4 instead of its hash.
     positions: tuple[float, ...] | None = None
 
     @property

@@ -29,27 +29,22 @@ META_KEY = 'mmvpt_tuned'
 
 @dataclass(frozen=True)
 class TunedCheckpoint:
-    """Tuned weights and what they mean.
+    """Tuned weights and what they mean."""
 
-    Attributes:
-        state: Weights and buffers by their names in the model. The frozen weights of
-            the backbone are absent, unless ``frozen`` is empty: then it is the whole
-            model.
-        frozen: Fingerprints of the absent weights, by the path of the backbone in the
-            model, usually ``backbone``.
-        config: The config as plain data (:func:`mmvpt.checkpoint.config_data.to_data`).
-        classes: Names of the classes, if known.
-        palette: Colours of the classes of a segmentation, (R, G, B) each, if known.
-        normalization: ``mean`` and ``std`` of the data preprocessor, if it has any.
-        training: Notes: epoch, iter, mmvpt version and the like.
-    """
-
+    #: Weights and buffers by their names in the model. The frozen weights of the
+    #: backbone are absent, unless ``frozen`` is empty: then it is the whole model.
     state: Mapping[str, Tensor]
+    #: Fingerprints of the absent weights, by the path of the backbone in the model,
+    #: usually ``backbone``.
     frozen: Mapping[str, Fingerprint]
+    #: The config as plain data (:func:`mmvpt.checkpoint.config_data.to_data`).
     config: Mapping[str, Any]
-    classes: tuple[str, ...] | None = None
+    classes: tuple[str, ...] | None = None  # names of the classes, if known
+    #: Colours of the classes of a segmentation, (R, G, B) each, if known.
     palette: tuple[tuple[int, ...], ...] | None = None
+    #: ``mean`` and ``std`` of the data preprocessor, if it has any.
     normalization: Mapping[str, Any] | None = None
+    #: Notes: epoch, iter, mmvpt version and the like.
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def build_config(self) -> Config:

@@ -19,20 +19,15 @@ from .guidance.labels import image_classes
 
 @dataclass(frozen=True)
 class ShownImages:
-    """A few images.
+    """A few images."""
 
-    Args:
-        inputs: Preprocessed, on the model's device, (B, 3, height, width).
-        pictures: uint8 (B, height', width', 3), RGB, padded at the bottom and right to
-            whole patches as the backbone pads.
-        classes: Class of each, (B,), or which it has, bool (B, K); None if unknown.
-        names: A line for each: its class, or its file.
-    """
-
-    inputs: Tensor
+    inputs: Tensor  # preprocessed, on the model's device, (B, 3, height, width)
+    #: uint8 (B, height', width', 3), RGB, padded at the bottom and right to whole
+    #: patches as the backbone pads.
     pictures: np.ndarray
+    #: Class of each, (B,), or which it has, bool (B, K); None if unknown.
     classes: Tensor | None
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # a line for each: its class, or its file
 
 
 def choose_indices(dataset: Any, count: int) -> list[int]:

@@ -34,52 +34,32 @@ ACTIVATIONS = ('gelu', 'gelu_tanh', 'quick_gelu')
 
 @dataclass(frozen=True)
 class Architecture:
-    """The shape of a Vision Transformer, and what no shape tells.
+    """The shape of a Vision Transformer, and what no shape tells."""
 
-    Attributes:
-        family: Key of ``FAMILIES``.
-        embed_dims: Width C.
-        num_layers: Layers L.
-        num_heads: Heads H; no weight tells, so it is given or looked up.
-        feedforward_channels: Hidden width of the MLP.
-        img_size: Side in pixels of the square image of the position embedding, or its
-            height and width; None without positions.
-        patch_size: Side of a patch in pixels.
-        in_channels: Channels of an image.
-        num_registers: Register tokens R.
-        patch_bias: Whether the patch projection has a bias.
-        qkv_bias: Whether queries, keys and values have one.
-        pre_norm: Whether a norm precedes the layers (CLIP).
-        final_norm: Whether a norm follows the layers.
-        layer_scale: Whether branches are scaled (DINO).
-        norm_eps: Epsilon of the norms, None if unknown.
-        activation: Kind of the MLP, see ``families.ACTIVATIONS``, None if unknown.
-        pooling: What one vector for each image is.
-        norm_before_pool: Whether the final norm sees tokens, not their mean.
-        interpolate_mode: How positions are resized, None without positions.
-        rope_dtype: Precision of rotary periods, None for exact ones.
-    """
-
-    family: str
-    embed_dims: int
-    num_layers: int
-    num_heads: int
-    feedforward_channels: int
+    family: str  # key of ``FAMILIES``
+    embed_dims: int  # width C
+    num_layers: int  # layers L
+    num_heads: int  # heads H; no weight tells, so it is given or looked up
+    feedforward_channels: int  # hidden width of the MLP
+    #: Side in pixels of the square image of the position embedding, or its height and
+    #: width; None without positions.
     img_size: int | tuple[int, int] | None
-    patch_size: int
-    in_channels: int
-    num_registers: int
-    patch_bias: bool
-    qkv_bias: bool
-    pre_norm: bool
-    final_norm: bool
-    layer_scale: bool
-    norm_eps: float | None
+    patch_size: int  # side of a patch in pixels
+    in_channels: int  # channels of an image
+    num_registers: int  # register tokens R
+    patch_bias: bool  # whether the patch projection has a bias
+    qkv_bias: bool  # whether queries, keys and values have one
+    pre_norm: bool  # whether a norm precedes the layers (CLIP)
+    final_norm: bool  # whether a norm follows the layers
+    layer_scale: bool  # whether branches are scaled (DINO)
+    norm_eps: float | None  # epsilon of the norms, None if unknown
+    #: Kind of the MLP, see ``families.ACTIVATIONS``, None if unknown.
     activation: str | None
-    pooling: str
-    norm_before_pool: bool = True
+    pooling: str  # what one vector for each image is
+    norm_before_pool: bool = True  # whether the final norm sees tokens, not their mean
+    #: How positions are resized, None without positions.
     interpolate_mode: str | None = None
-    rope_dtype: str | None = None
+    rope_dtype: str | None = None  # precision of rotary periods, None for exact ones
 
     @property
     def grid(self) -> tuple[int, int] | None:

@@ -37,31 +37,18 @@ _SMALL = (384, 12)  # MoCo v3 has 12 heads for this width and depth, all others 
 
 @dataclass(frozen=True)
 class Converted:
-    """Weights in the backbone's names and what is known about them.
+    """Weights in the backbone's names and what is known about them."""
 
-    Attributes:
-        state: The weights.
-        architecture: Their shape.
-        normalization: Of the images in pretraining, None if unknown.
-        format: Key of ``FORMATS`` that the source has.
-        source: The source's name.
-        sha256: Hash of the source, None if it was no file.
-        known: The published checkpoint that it is, if it was named.
-        unused: Keys of the source that are expected and not needed.
-        added: What was added because the source implies it.
-        origins: Where facts come from that no weight tells.
-    """
-
-    state: dict[str, Tensor]
-    architecture: Architecture
-    normalization: Normalization | None
-    format: str
-    source: str
-    sha256: str | None
-    known: str | None
-    unused: tuple[str, ...]
-    added: tuple[str, ...]
-    origins: Mapping[str, str]
+    state: dict[str, Tensor]  # the weights
+    architecture: Architecture  # their shape
+    normalization: Normalization | None  # of the images in pretraining, None if unknown
+    format: str  # key of ``FORMATS`` that the source has
+    source: str  # the source's name
+    sha256: str | None  # hash of the source, None if it was no file
+    known: str | None  # the published checkpoint that it is, if it was named
+    unused: tuple[str, ...]  # keys of the source that are expected and not needed
+    added: tuple[str, ...]  # what was added because the source implies it
+    origins: Mapping[str, str]  # where facts come from that no weight tells
 
     def metadata(self) -> dict:
         """Return the facts that are written beside the weights."""

@@ -22,37 +22,24 @@ class Size(NamedTuple):
 
 
 class Family(NamedTuple):
-    """One family: its sizes, and what no shape of a weight tells.
+    """One family: its sizes, and what no shape of a weight tells."""
 
-    Args:
-        sizes: Sizes by name.
-        patch_size: Side of a patch in pixels (p).
-        norm_eps: Epsilon of every LayerNorm.
-        with_cls_token: Whether there is a class token.
-        num_registers: Register tokens (R).
-        positions: How the position embedding is resized, see ``RESIZING``; None where
-            there is none.
-        rotation: Positions that rotate queries and keys, a name of ``ROTATIONS`` in
-            ``mmvpt.models.vit.rotation``; None for none.
-        act: Kind of MLP, see ``ACTIVATIONS``.
-        layer_scale: Whether branches are scaled for each channel.
-        inner_norm: Whether a norm stands before the output projection.
-        qkv_bias: Whether query, key and value have biases.
-        pooling: What one vector for each image is by default.
-    """
-
-    sizes: dict[str, Size]
-    patch_size: int = 16
-    norm_eps: float = 1e-6
-    with_cls_token: bool = True
-    num_registers: int = 0
+    sizes: dict[str, Size]  # sizes by name
+    patch_size: int = 16  # side of a patch in pixels (p)
+    norm_eps: float = 1e-6  # epsilon of every LayerNorm
+    with_cls_token: bool = True  # whether there is a class token
+    num_registers: int = 0  # register tokens (R)
+    #: How the position embedding is resized, see ``RESIZING``; None where there is
+    #: none.
     positions: str | None = 'bicubic'
+    #: Positions that rotate queries and keys, a name of ``ROTATIONS`` in
+    #: ``mmvpt.models.vit.rotation``; None for none.
     rotation: str | None = None
-    act: str = 'gelu'
-    layer_scale: bool = False
-    inner_norm: bool = False
-    qkv_bias: bool = True
-    pooling: str = 'cls'
+    act: str = 'gelu'  # kind of MLP, see ``ACTIVATIONS``
+    layer_scale: bool = False  # whether branches are scaled for each channel
+    inner_norm: bool = False  # whether a norm stands before the output projection
+    qkv_bias: bool = True  # whether query, key and value have biases
+    pooling: str = 'cls'  # what one vector for each image is by default
 
 
 #: How positions are interpolated; ``antialias`` as PyTorch's ``interpolate`` has it.

@@ -32,23 +32,17 @@ _DEPTH = 3
 
 @dataclass(frozen=True)
 class Source:
-    """What was read.
+    """What was read."""
 
-    Attributes:
-        state: The weights.
-        container: Key of the file under which they lay, if any.
-        hashes: ``sha256`` and ``md5`` of the file, or of all shards one after the
-            other; empty if there is none.
-        name: What to call it in messages.
-        facts: What ``config.json``, timm or the converter says about the weights.
-        notes: All that the converter noted, if it wrote the file.
-    """
-
-    state: dict[str, Tensor]
-    container: str | None
+    state: dict[str, Tensor]  # the weights
+    container: str | None  # key of the file under which they lay, if any
+    #: ``sha256`` and ``md5`` of the file, or of all shards one after the other; empty
+    #: if there is none.
     hashes: dict[str, str]
-    name: str
+    name: str  # what to call it in messages
+    #: What ``config.json``, timm or the converter says about the weights.
     facts: Mapping[str, Any] = field(default_factory=dict)
+    #: All that the converter noted, if it wrote the file.
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 

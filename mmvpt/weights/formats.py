@@ -17,33 +17,22 @@ from .positions import are_fixed
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of file.
+    """One kind of file."""
 
-    Attributes:
-        title: What it is.
-        layout: Key of ``LAYOUTS``: how it names weights.
-        families: The families that such files hold.
-        marks: Groups of patterns of keys; a group of which every pattern fits a key is
-            found in this format alone. Without marks: what no other format of the
-            layout claims.
-        unused: Patterns of names, besides those of the layout, that are not needed.
-        normalization: Key of ``NORMALIZATIONS``, None if files differ.
-        norm_eps: Epsilon of the norms, None for that of the family.
-        activation: Of a plain MLP, None for that of the family.
-        fixed_positions: Whether positions are fixed sines and cosines.
-        complete: Whether such files always have a final norm and a bias of the patch
-            projection (but for CLIP's).
-    """
-
-    title: str
-    layout: str
-    families: Collection[str]
+    title: str  # what it is
+    layout: str  # key of ``LAYOUTS``: how it names weights
+    families: Collection[str]  # the families that such files hold
+    #: Groups of patterns of keys; a group of which every pattern fits a key is found in
+    #: this format alone. Without marks: what no other format of the layout claims.
     marks: tuple[tuple[str, ...], ...] = ()
+    #: Patterns of names, besides those of the layout, that are not needed.
     unused: tuple[str, ...] = ()
-    normalization: str | None = None
-    norm_eps: float | None = None
-    activation: str | None = None
-    fixed_positions: bool = False
+    normalization: str | None = None  # key of ``NORMALIZATIONS``, None if files differ
+    norm_eps: float | None = None  # epsilon of the norms, None for that of the family
+    activation: str | None = None  # of a plain MLP, None for that of the family
+    fixed_positions: bool = False  # whether positions are fixed sines and cosines
+    #: Whether such files always have a final norm and a bias of the patch projection
+    #: (but for CLIP's).
     complete: bool = True
 
 
@@ -194,21 +183,13 @@ _WRAPPERS = re.compile(
 
 @dataclass(frozen=True)
 class Reading:
-    """How the keys of a file are read.
+    """How the keys of a file are read."""
 
-    Attributes:
-        format: Key of ``FORMATS``.
-        prefix: What stands before the names of the backbone.
-        names: The backbone's name by key.
-        unused: Keys that are expected, or belong to other parts of a model.
-        unexpected: All others.
-    """
-
-    format: str
-    prefix: str
-    names: Mapping[str, str]
-    unused: Sequence[str]
-    unexpected: Sequence[str]
+    format: str  # key of ``FORMATS``
+    prefix: str  # what stands before the names of the backbone
+    names: Mapping[str, str]  # the backbone's name by key
+    unused: Sequence[str]  # keys that are expected, or belong to other parts of a model
+    unexpected: Sequence[str]  # all others
 
 
 def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

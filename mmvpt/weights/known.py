@@ -16,38 +16,26 @@ from typing import Any
 
 @dataclass(frozen=True)
 class KnownCheckpoint:
-    """One published file.
+    """One published file."""
 
-    Attributes:
-        name: What configs call it.
-        arch: Architecture of ``ARCHITECTURES``.
-        patch_size: Side of a patch in pixels.
-        image_size: Side of the images at the end of pretraining, in pixels.
-        formats: Keys of ``FORMATS``: that of the published file, then others in which
-            the same weights are had.
-        normalization: Key of ``NORMALIZATIONS``.
-        licence: SPDX name of the licence of the project that published the weights.
-        url: The published file, or None if it is had through timm alone.
-        timm: Name in timm, whose package then fetches the weights, or None.
-        sha256: Hash of the file or its first digits, None where none is stated.
-        md5: The same for a publisher who states that one.
-        papers: Methods of ours whose papers use it.
-        note: What it is.
-    """
-
-    name: str
-    arch: str
-    patch_size: int
-    image_size: int
+    name: str  # what configs call it
+    arch: str  # architecture of ``ARCHITECTURES``
+    patch_size: int  # side of a patch in pixels
+    image_size: int  # side of the images at the end of pretraining, in pixels
+    #: Keys of ``FORMATS``: that of the published file, then others in which the same
+    #: weights are had.
     formats: tuple[str, ...]
-    normalization: str
-    licence: str
-    note: str
+    normalization: str  # key of ``NORMALIZATIONS``
+    licence: str  # SPDX name of the licence of the project that published the weights
+    note: str  # what it is
+    #: The published file, or None if it is had through timm alone.
     url: str | None = None
+    #: Name in timm, whose package then fetches the weights, or None.
     timm: str | None = None
+    #: Hash of the file or its first digits, None where none is stated.
     sha256: str | None = None
-    md5: str | None = None
-    papers: tuple[str, ...] = ()
+    md5: str | None = None  # the same for a publisher who states that one
+    papers: tuple[str, ...] = ()  # methods of ours whose papers use it
 
     @property
     def source(self) -> str:

@@ -16,18 +16,12 @@ Names = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to name weights.
+    """One way to name weights."""
 
-    Attributes:
-        patches: Pattern of the key of the patch projection; every model has one.
-        blocks: Pattern of a key of every layer.
-        names: Patterns and replacements; the first that matches counts.
-        unused: Patterns of names that belong to such models and are not needed.
-    """
-
-    patches: str
-    blocks: str
-    names: Names
+    patches: str  # pattern of the key of the patch projection; every model has one
+    blocks: str  # pattern of a key of every layer
+    names: Names  # patterns and replacements; the first that matches counts
+    #: Patterns of names that belong to such models and are not needed.
     unused: tuple[str, ...] = ()
 
     def rename(self, name: str) -> str:

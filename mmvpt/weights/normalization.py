@@ -13,15 +13,10 @@ from mmvpt.errors import UserError
 
 @dataclass(frozen=True)
 class Normalization:
-    """``(image - mean) / std`` for RGB images with values 0 to 255.
+    """``(image - mean) / std`` for RGB images with values 0 to 255."""
 
-    Attributes:
-        mean: Three numbers, red first.
-        std: Three numbers, red first.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...]  # three numbers, red first
+    std: tuple[float, ...]  # three numbers, red first
 
     @classmethod
     def of_unit_range(cls, mean: Sequence[float], std: Sequence[float]):

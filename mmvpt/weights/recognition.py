@@ -30,14 +30,11 @@ class Traits(NamedTuple):
 
 
 class Recogniser(NamedTuple):
-    """How a family is known.
+    """How a family is known."""
 
-    Args:
-        fits: Whether weights may be of the family; those that are given as such must.
-        certain: Whether nothing else has such weights.
-    """
-
+    #: Whether weights may be of the family; those that are given as such must.
     fits: Callable[[Traits], bool]
+    #: Whether nothing else has such weights.
     certain: Callable[[Traits], bool] = lambda t: True
 
 

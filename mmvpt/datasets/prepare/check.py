@@ -34,32 +34,23 @@ class Image(NamedTuple):
 
 @dataclass
 class Report:
-    """What is found out about a task.
+    """What is found out about a task."""
 
-    Args:
-        task: Its name.
-        folder: Where it lies.
-        verdict: 'ok', 'absent', 'counts differ' or 'bad'.
-        counts: Split -> images in it.
-        expected: Split -> images that should be in it.
-        classes: Classes that occur in any split.
-        per_class: Fewest and most images of a class over all splits.
-        official: Whether the splits are the published ones, or 'unconfirmed'; None if
-            nothing tells.
-        problems: What is wrong, one sentence each.
-        notes: What is worth knowing.
-    """
-
-    task: str
-    folder: str
-    verdict: str = 'ok'
-    counts: dict[str, int] = field(default_factory=dict)
+    task: str  # its name
+    folder: str  # where it lies
+    verdict: str = 'ok'  # 'ok', 'absent', 'counts differ' or 'bad'
+    counts: dict[str, int] = field(default_factory=dict)  # split -> images in it
+    #: Split -> images that should be in it.
     expected: dict[str, int] = field(default_factory=dict)
-    classes: int = 0
+    classes: int = 0  # classes that occur in any split
+    #: Fewest and most images of a class over all splits.
     per_class: tuple[int, int] = (0, 0)
+    #: Whether the splits are the published ones, or 'unconfirmed'; None if nothing
+    #: tells.
     official: bool | str | None = None
+    #: What is wrong, one sentence each.
     problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what is worth knowing
 
     def as_dict(self) -> dict:
         """Return everything as plain values."""

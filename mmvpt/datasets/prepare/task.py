@@ -74,44 +74,31 @@ class Rule(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """One task: where it is written, how it is read, what is expected of it.
+    """One task: where it is written, how it is read, what is expected of it."""
 
-    Args:
-        name: Name on the command line.
-        group: 'natural', 'specialized', 'structured' (VTAB-1k), 'fgvc' or
-            'segmentation'.
-        folder: Output folder below ``--out``.
-        num_classes: Number of classes (K).
-        counts: Split -> images in it.
-        parse: Reads the raw data: called with a ``Source`` and the task.
-        archives: Name patterns of the published archives. Those found in a source
-            folder are read as if they were unpacked where they lie.
-        wants: The expected source in one sentence, for messages and the docs.
-        homepage: Where the data comes from.
-        terms: Terms of use in one sentence.
-        rule: VTAB-1k's lists in terms of the published parts.
-        official: Whether the splits are the published ones if made from raw data;
-            None if they should be, but no published list could confirm it.
-        split_note: How the splits are made from raw data.
-        unverified: Splits whose count was recalled, not read from a source.
-        options: What else the parser needs to know.
-    """
-
-    name: str
+    name: str  # name on the command line
+    #: 'natural', 'specialized', 'structured' (VTAB-1k), 'fgvc' or 'segmentation'.
     group: str
-    folder: str
-    num_classes: int
-    counts: Mapping[str, int]
+    folder: str  # output folder below ``--out``
+    num_classes: int  # number of classes (K)
+    counts: Mapping[str, int]  # split -> images in it
+    #: Reads the raw data: called with a ``Source`` and the task.
     parse: Callable[..., Pools]
+    #: Name patterns of the published archives. Those found in a source folder are read
+    #: as if they were unpacked where they lie.
     archives: tuple[str, ...]
-    wants: str
-    homepage: str
-    terms: str
-    rule: Rule | None = None
+    wants: str  # the expected source in one sentence, for messages and the docs
+    homepage: str  # where the data comes from
+    terms: str  # terms of use in one sentence
+    rule: Rule | None = None  # VTAB-1k's lists in terms of the published parts
+    #: Whether the splits are the published ones if made from raw data; None if they
+    #: should be, but no published list could confirm it.
     official: bool | None = True
+    #: How the splits are made from raw data.
     split_note: str = 'as published with the data'
+    #: Splits whose count was recalled, not read from a source.
     unverified: tuple[str, ...] = ()
-    options: Mapping = field(default_factory=dict)
+    options: Mapping = field(default_factory=dict)  # what else the parser needs to know
 
     @property
     def layout(self) -> str:
