@@ -19,6 +19,8 @@ from torch import Tensor
 
 from mmvpt.errors import UserError
 
+#: How the names of files end while they are written; a kill may leave them behind.
+TEMPORARY_SUFFIX = '.mmvpt-tmp'
 _PACKAGE = Path(__file__).resolve().parent
 #: The folder that holds ``configs`` and ``tools``: a checkout, or what a wheel carries.
 ROOT = _PACKAGE.parent if (_PACKAGE.parent / 'configs').is_dir() else _PACKAGE / '.mim'
@@ -121,7 +123,7 @@ def write_whole(path: str | os.PathLike, content: bytes, durable: bool = True) -
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.mmvpt-tmp')
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}')
     try:
         with open(temporary, 'wb') as file:
             file.write(content)

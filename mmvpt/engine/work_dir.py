@@ -76,7 +76,7 @@ def last_checkpoint(work_dir: str | os.PathLike) -> Path | None:
     """
     work_dir = Path(work_dir)
     note = work_dir / 'last_checkpoint'
-    if note.is_file():
+    if note.is_file() and note.stat().st_size:  # a kill may leave it empty
         named = Path(note.read_text().strip())
         for path in (named, work_dir / named.name):
             if path.is_file():

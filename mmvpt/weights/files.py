@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import zipfile
@@ -19,6 +20,7 @@ from torch import Tensor
 from mmvpt.checkpoint import CheckpointError, read_checkpoint
 from mmvpt.checkpoint.reading import local_file
 from mmvpt.checkpoint.shards import HUGGING_FACE, files_of, kind_of
+from mmvpt.files import write_whole
 
 from .architecture import grid_of_image
 from .formats import backbones, some
@@ -172,7 +174,7 @@ def write_weights(
     metadata: Mapping,
     overwrite: bool = False,
 ) -> None:
-    """Write weights and metadata, read them back and compare, then put them in place.
+    """Write weights and metadata, whole or not at all.
 
     Args:
         path: ``.pth`` (``state_dict`` and ``meta``) or ``.safetensors``.
@@ -186,22 +188,21 @@ def write_weights(
     """
     path = Path(path).expanduser()
     check_destination(path, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.stem}.{os.getpid()}.mmvpt-tmp{path.suffix}')
+    # One tensor for each name: safetensors refuses memory that two share.
+    state = {name: v.detach().contiguous().clone() for name, v in state.items()}
+    notes = dict(metadata)
+    if path.suffix == '.safetensors':
+        from safetensors.torch import save
+
+        content = save(state, metadata={METADATA_KEY: json.dumps(notes)})
+    else:
+        buffer = io.BytesIO()
+        torch.save(dict(state_dict=state, meta={METADATA_KEY: notes}), buffer)
+        content = buffer.getvalue()
     try:
-        _save(temporary, state, metadata)
-        with open(temporary, 'rb+') as file:
-            os.fsync(file.fileno())
-        back, _ = unwrap(read_checkpoint(temporary))
-        if set(back) != set(state) or not all(
-            torch.equal(back[name], value) for name, value in state.items()
-        ):
-            raise CheckpointError(f'{path}: what was written reads back differently.')
-        os.replace(temporary, path)
+        write_whole(path, content)
     except OSError as error:
         raise CheckpointError(f'cannot write {path}: {error}') from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_destination(path: str | os.PathLike, overwrite: bool) -> None:
@@ -240,19 +241,6 @@ def metadata_of(content: Mapping) -> dict | None:
     meta = content.get('meta')
     found = meta.get(METADATA_KEY) if isinstance(meta, Mapping) else None
     return dict(found) if isinstance(found, Mapping) else None
-
-
-def _save(path: Path, state: Mapping[str, Tensor], metadata: Mapping) -> None:
-    state = {name: value.detach().contiguous() for name, value in state.items()}
-    if path.suffix == '.safetensors':
-        from safetensors.torch import save_file
-
-        # One tensor for each name: safetensors refuses memory that two share.
-        state = {name: value.clone() for name, value in state.items()}
-        save_file(state, path, metadata={METADATA_KEY: json.dumps(dict(metadata))})
-    else:
-        state = {name: value.clone() for name, value in state.items()}
-        torch.save(dict(state_dict=state, meta={METADATA_KEY: dict(metadata)}), path)
 
 
 def _read_npz(path: Path) -> dict[str, Tensor]:

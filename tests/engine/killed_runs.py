@@ -27,7 +27,7 @@ spec.loader.exec_module(train)
 import mmengine.runner  # noqa: E402
 import torch  # noqa: E402
 
-import mmvpt.engine.atomic_local_backend as backend  # noqa: E402
+import mmvpt.files  # noqa: E402
 from mmvpt.checkpoint import read_checkpoint  # noqa: E402
 from tests.quick import spare  # noqa: E402
 
@@ -87,17 +87,17 @@ def arrange(where, n):
     elif where == 'val':
         mmengine.runner.ValLoop.run_iter = nth(n, mmengine.runner.ValLoop.run_iter)
     elif where == 'replace':
-        backend.os.replace = nth(n, os.replace)
+        mmvpt.files.os.replace = nth(n, os.replace)
     elif where == 'write':
         written = 0
 
         def half_open(path, mode):
             nonlocal written
-            written += str(path).endswith(f'.pth{backend.TEMPORARY_SUFFIX}')
+            written += '.pth' in str(path)
             file = open(path, mode)
             return HalfWritten(file) if written == n else file
 
-        backend.open = half_open
+        mmvpt.files.open = half_open
     else:
         raise ValueError(where)
 

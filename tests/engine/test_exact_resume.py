@@ -19,13 +19,13 @@ from tests.quick import asked, swept
 EPOCHS = 3  # of three iterations; each ends with a checkpoint, then its note
 
 # Where runs die, one after the other, each resuming the one before. ``replace`` counts
-# checkpoints and notes alike.
+# checkpoints, the best ones too.
 KILLS = {
     'in_the_first_epoch': [['iter', 2]],
     'in_a_validation': [['val', 3]],
     'before_the_first_note': [['replace', 1]],
     'writing_a_checkpoint': [['write', 3]],
-    'after_the_last_note': [['replace', 6]],
+    'after_the_fourth_file': [['replace', 4]],
     'twice': [['iter', 5], ['write', 1]],
 }
 ITERATION_KILLS = {'trained': [['iter', 6]], 'validated': [['val', 2]]}

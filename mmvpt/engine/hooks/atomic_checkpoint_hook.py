@@ -3,22 +3,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import io
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import master_only
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
-from mmvpt.checkpoint import CheckpointError, read_checkpoint
+from mmvpt.checkpoint import CheckpointError
 from mmvpt.checkpoint.tuned import (
     META_KEY,
     Fingerprint,
@@ -27,9 +23,10 @@ from mmvpt.checkpoint.tuned import (
     frozen_backbones,
     frozen_names,
 )
-from mmvpt.engine.atomic_local_backend import TEMPORARY_SUFFIX, AtomicLocalBackend
+from mmvpt.engine.atomic_local_backend import AtomicLocalBackend
 from mmvpt.engine.forward import unwrapped
 from mmvpt.errors import UserError, similar
+from mmvpt.files import TEMPORARY_SUFFIX
 from mmvpt.registry import HOOKS
 
 
@@ -52,7 +49,7 @@ class AtomicCheckpointHook(CheckpointHook):
     """mmengine's ``CheckpointHook`` whose files are always complete.
 
     * A checkpoint, the best one included, is written under a temporary name, flushed
-      and renamed; ``last_checkpoint`` follows in the same way.
+      and renamed.
     * Older files go only after the new one is complete, so ``max_keep_ckpts`` needs
       room for one more. mmengine removes first.
     * A write that fails, on a full disk for instance, ends the run with the name of
@@ -60,7 +57,6 @@ class AtomicCheckpointHook(CheckpointHook):
     * Temporary files of a killed run are removed at the start.
     * mmengine saves before it validates. A resumed run repeats the validation that
       the interruption may have cut off, so ``save_best`` misses nothing.
-
     * Each checkpoint holds config, class names and normalisation as data, so that
       ``mmvpt.load`` and ``tools/publish.py`` need nothing else.
 
@@ -201,60 +197,12 @@ class AtomicCheckpointHook(CheckpointHook):
             runner.val_loop.run()
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        outdated = self._keep(runner, step)
-        name = self.filename_tmpl.format(step)
-        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
-        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         with self._removals_last(runner):
-            runner.save_checkpoint(
-                self.out_dir,
-                name,
-                self.file_client_args,
-                save_optimizer=self.save_optimizer,
-                save_param_scheduler=self.save_param_scheduler,
-                meta=meta,
-                by_epoch=self.by_epoch,
-                backend_args=self.backend_args,
-                **self.args,
-            )
-            if is_main_process():
-                AtomicLocalBackend().put_text(
-                    self.last_ckpt, Path(runner.work_dir) / 'last_checkpoint'
-                )
-                if outdated and self.file_backend.isfile(outdated):
-                    self.file_backend.remove(outdated)
-
-    def _keep(self, runner: Runner, step: int) -> str | None:
-        """Note ``step`` as kept; return the file that must go for it, if any."""
-        if self.max_keep_ckpts <= 0 or list(self.keep_ckpt_ids)[-1:] == [step]:
-            return None
-        oldest = None
-        if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
-            oldest = self.filename_tmpl.format(self.keep_ckpt_ids.popleft())
-        self.keep_ckpt_ids.append(step)
-        runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
-        return oldest and self.file_backend.join_path(self.out_dir, oldest)
+            super()._save_checkpoint_with_step(runner, step, meta)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         with self._removals_last(runner):
             super()._save_best_checkpoint(runner, metrics)
-
-    @master_only
-    def _publish_model(self, runner: Runner, ckpt_path: str) -> None:
-        checkpoint = read_checkpoint(ckpt_path)
-        checkpoint = {
-            key: value
-            for key, value in checkpoint.items()
-            if key in self.published_keys
-        }
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        data = buffer.getvalue()
-        stem = os.path.splitext(ckpt_path)[0]
-        path = f'{stem}-{hashlib.sha256(data).hexdigest()[:8]}.pth'
-        with self._removals_last(runner):
-            self.file_backend.put(data, path)
-        runner.logger.info(f'The checkpoint ({ckpt_path}) is published to {path}.')
 
     @contextmanager
     def _removals_last(self, runner: Runner) -> Iterator[None]:
