@@ -149,9 +149,6 @@ def as_bgr(source: Source, order: str = 'rgb') -> np.ndarray:
         source: With an array (height, width), (height, width, 1, 3 or 4), uint8 or
             uint16, or a PIL image.
         order: Channel order of arrays, ``rgb`` or ``bgr``.
-
-    Raises:
-        ImageError: For another shape or type of values.
     """
     image, name = source.image, source.name
     if isinstance(image, Image.Image):

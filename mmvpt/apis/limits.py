@@ -21,12 +21,7 @@ MAX_SCORES = 2**31
 
 
 def check_input(name: str, model: nn.Module, sample: Mapping[str, Any]) -> None:
-    """Refuse an image that would take the model hours or all memory.
-
-    Raises:
-        ImageError: If it has too many patches and is not cut into windows, or too many
-            scores.
-    """
+    """Refuse an image that would take the model hours or all memory."""
     height, width = sample['inputs'].shape[-2:]
     test_cfg = getattr(model, 'test_cfg', None)
     slides = isinstance(test_cfg, Mapping) and test_cfg.get('mode') == 'slide'

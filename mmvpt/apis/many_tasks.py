@@ -279,11 +279,7 @@ def model_of(task: Task) -> nn.Module:
 
 
 def backbone_of(task: Task) -> PromptedVisionTransformer:
-    """Return the backbone of a task.
-
-    Raises:
-        UserError: If it has none of ours, or several.
-    """
+    """Return the backbone of a task."""
     found = [
         module
         for module in model_of(task).modules()

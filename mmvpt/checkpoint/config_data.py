@@ -101,11 +101,7 @@ def type_name(value: Callable) -> str:
 
 
 def from_data(value: Any) -> Any:
-    """Turn what :func:`to_data` made back into dicts, lists, tuples and numbers.
-
-    Raises:
-        CheckpointError: If the config held a class, a function or another object.
-    """
+    """Turn what :func:`to_data` made back into dicts, lists, tuples and numbers."""
     if isinstance(value, list):
         return [from_data(item) for item in value]
     if not isinstance(value, dict):

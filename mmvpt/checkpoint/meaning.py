@@ -37,10 +37,6 @@ def check_meaning(
         classes: Names of the classes; None or empty if unknown.
         palette: Colours of the classes, (R, G, B) from 0 to 255; None or empty if
             unknown.
-
-    Raises:
-        CheckpointError: If there are more or fewer names or colours than classes, a
-            colour is none, or mean and std are for another number of channels.
     """
     count = num_classes(model)
     if classes and count is not None and len(classes) != count:

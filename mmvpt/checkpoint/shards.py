@@ -40,9 +40,6 @@ def kind_of(path: Path) -> str:
     Returns:
         ``safetensors``, ``index``, ``npz``, ``torchscript``, or ``torch`` for all else,
         damaged files included.
-
-    Raises:
-        CheckpointError: For a file of weights of a kind that is not read.
     """
     with open(path, 'rb') as file:
         head = file.read(64)
@@ -74,11 +71,7 @@ def kind_of(path: Path) -> str:
 
 
 def file_in(folder: Path) -> Path:
-    """Return the file with the weights in a folder as Hugging Face distributes it.
-
-    Raises:
-        CheckpointError: If there is none, or nothing says which.
-    """
+    """Return the file with the weights in a folder as Hugging Face distributes it."""
     files = {file.name.lower(): file for file in sorted(folder.iterdir())}
     for name in HUGGING_FACE:
         if name in files:
@@ -110,21 +103,12 @@ def refuse_one_shard(path: Path) -> None:
 
 
 def files_of(index: Path) -> list[Path]:
-    """Return the shards that an index names.
-
-    Raises:
-        CheckpointError: If it is no index, names a weight twice or a file elsewhere,
-            or shards are missing.
-    """
+    """Return the shards that an index names."""
     return [index.parent / name for name in dict.fromkeys(_weight_map(index).values())]
 
 
 def read_index(index: Path, read: Callable[[Path], dict]) -> dict:
-    """Read the shards that an index names as one checkpoint.
-
-    Raises:
-        CheckpointError: As :func:`files_of`, or if index and shards disagree.
-    """
+    """Read the shards that an index names as one checkpoint."""
     where, state = _weight_map(index), {}
     for shard in files_of(index):
         content = read(shard)

@@ -150,9 +150,6 @@ def write_task(
 
     Returns:
         The folder.
-
-    Raises:
-        FileInTheWayError: If a folder of that name holds something else.
     """
     texts = {f'{split}.txt': lines for split, lines in lists.items()}
     texts['classes.txt'] = names

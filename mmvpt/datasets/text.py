@@ -53,11 +53,7 @@ def read_text(path: str | os.PathLike) -> str:
 
 
 def read_lines(path: str | os.PathLike) -> list[str]:
-    """Read the lines of a text file that are not blank, stripped.
-
-    Raises:
-        UserError: As :func:`read_text`, or if there is no such line.
-    """
+    """Read the lines of a text file that are not blank, stripped."""
     lines = [line.strip() for line in read_text(path).splitlines()]
     lines = [line for line in lines if line]
     if not lines:

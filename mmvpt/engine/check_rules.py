@@ -251,13 +251,7 @@ RULES = (loaders, lengths, schedule, heads, sliding, mixing, metrics)
 
 
 def check_runner(runner: Runner) -> None:
-    """Refuse a training that could not run to its end; builds loops and data.
-
-    Raises:
-        UserError: If a loader yields no batch, batches of one image meet a batch norm
-            that cannot work with one, or a head reads other channels than the backbone
-            has.
-    """
+    """Refuse a training that could not run to its end; builds loops and data."""
     loops = {'train': runner.train_loop}
     if runner.val_loop is not None:
         loops['val'] = runner.val_loop

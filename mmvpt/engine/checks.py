@@ -116,11 +116,7 @@ class _Ours(inspect.Parameter):
 
 
 def check_fields(config: Config) -> None:
-    """Refuse a config whose parts are not dicts or lists where they must be.
-
-    Raises:
-        UserError: Naming the field.
-    """
+    """Refuse a config whose parts are not dicts or lists where they must be."""
     dicts = {*_FIELDS, 'optim_wrapper', 'default_hooks', 'randomness', 'env_cfg'}
     for stage in ('train', 'val', 'test'):
         dicts |= {f'{stage}_dataloader', f'{stage}_cfg'}

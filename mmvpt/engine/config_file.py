@@ -104,9 +104,6 @@ def named_config(config: Config) -> Config:
 
     A pure-Python config (``with read_base():``, ``type=SomeClass``) becomes what a text
     config is, so that everything that reads configs reads both. Paths become strings.
-
-    Raises:
-        UserError: If an imported class cannot be imported.
     """
     content = _named(config._to_lazy_dict())
     return Config(
@@ -164,11 +161,7 @@ def _unreadable(error: Exception, path: str) -> str:
 
 
 def merge_options(config: Config, options: dict[str, Any]) -> None:
-    """Merge ``--cfg-options`` into a config.
-
-    Raises:
-        UserError: If nobody reads a key, or the config has no such place.
-    """
+    """Merge ``--cfg-options`` into a config."""
     known = {*inspect.signature(Runner.__init__).parameters, *_OTHER_FIELDS}
     known -= {'self', 'cfg'}  # Runner's cfg is the config itself
     for key in options:

@@ -28,12 +28,7 @@ _IGNORED = 255  # what mmseg leaves out by default
 
 
 def check_run(runner: Runner) -> None:
-    """Check the data and the heads of a run that was built.
-
-    Raises:
-        UserError: If files are missing or cut off, data sets or heads disagree about
-            the classes or about what does not count, or a head cannot learn.
-    """
+    """Check the data and the heads of a run that was built."""
     check_heads(runner.model)
     check_ignored(runner.model, runner.cfg)
     # Training does not read test data, which need not be there yet.
@@ -118,9 +113,6 @@ def check_classes(read: Sequence[tuple[str, BaseDataset]]) -> None:
 
     Args:
         read: Data sets that have read their folders, with their places in the config.
-
-    Raises:
-        UserError: If two of them disagree, or a class is what a system left behind.
     """
     first: tuple[str, BaseDataset, list[str]] | None = None
     for place, data in read:
@@ -169,9 +161,6 @@ def check_heads(model: nn.Module) -> None:
     """Refuse heads whose loss is the same whatever they say.
 
     The softmax over one value is 1.
-
-    Raises:
-        UserError: For a head with one output and no sigmoid.
     """
     for name, head in model.named_modules():
         loss = getattr(head, 'loss_decode', getattr(head, 'loss_module', None))
@@ -198,11 +187,7 @@ def _is_sigmoid(loss: nn.Module) -> bool:
 
 
 def check_ignored(model: nn.Module, config: Config) -> None:
-    """Compare what heads, metrics and checks leave out of masks.
-
-    Raises:
-        UserError: If two of them name another ``ignore_index``.
-    """
+    """Compare what heads, metrics and checks leave out of masks."""
     found: list[tuple[str, int]] = []
     for name, module in model.named_modules():
         if hasattr(module, 'loss_decode') and hasattr(module, 'ignore_index'):

@@ -39,9 +39,6 @@ def training_config(
             auto_scale_lr.base_batch_size.
         pin_memory: Let data loaders pin memory.
         persistent_workers: Keep the data-loading workers from epoch to epoch.
-
-    Raises:
-        UserError: If the config lacks what an option needs.
     """
     _name_run(config, work_dir)
     if not validate:
@@ -86,9 +83,6 @@ def testing_config(
         tta: Test-time augmentation: ``tta_model`` and ``tta_pipeline`` of the config,
             or a horizontal flip for classification.
         pin_memory: Let data loaders pin memory.
-
-    Raises:
-        UserError: If the config lacks what a test or an option needs.
     """
     _name_run(config, work_dir)
     for field in ('test_dataloader', 'test_cfg', 'test_evaluator'):

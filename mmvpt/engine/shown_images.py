@@ -60,9 +60,6 @@ def show_images(
         patch_size: Side of a patch in pixels.
         classes: Names of the classes.
         num_classes: K, by default the number of names.
-
-    Raises:
-        UserError: If there are no images, or of different sizes.
     """
     if not items:
         raise UserError('there are no images to look at; give at least one.')

@@ -21,9 +21,6 @@ def lock_work_dir(work_dir: str | os.PathLike) -> Iterator[None]:
 
     The lock belongs to the process, not to its data-loading workers: it goes when the
     process ends, however it ends. No effect where there is no ``fcntl`` (Windows).
-
-    Raises:
-        UserError: If another process holds it.
     """
     try:
         import fcntl
@@ -95,9 +92,6 @@ def clear_for_fresh_run(work_dir: str | os.PathLike, overwrite: bool) -> None:
     Args:
         work_dir: The folder; may be absent.
         overwrite: Remove checkpoints of an earlier run instead of refusing.
-
-    Raises:
-        FileInTheWayError: If there are checkpoints and ``overwrite`` is false.
     """
     found = list_checkpoints(work_dir)
     if found and not overwrite:

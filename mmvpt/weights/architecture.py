@@ -196,10 +196,6 @@ def deduce(
         grid: Rows and columns of patches that positions are of, None without.
         facts: What no weight tells: ``num_heads``, ``norm_eps``, ``activation`` of a
             plain MLP, ``interpolate_mode``, ``rope_dtype``; may lack any.
-
-    Raises:
-        ConversionError: If a weight that tells the width, depth or patch is missing or
-            of the wrong rank, the heads are unknown, or they do not divide the width.
     """
     row = FAMILIES[family]
     depth = 1 + max(

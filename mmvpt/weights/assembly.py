@@ -17,12 +17,7 @@ State = dict[str, Tensor]
 
 
 def in_full_precision(state: State) -> State:
-    """Widen small floating-point types to 32 bits, which is exact.
-
-    Raises:
-        ConversionError: For integers, booleans and complex numbers: such weights are
-            quantised, and their scales are elsewhere.
-    """
+    """Widen small floating-point types to 32 bits, which is exact."""
     out = {}
     for name, value in state.items():
         try:
@@ -52,9 +47,6 @@ def from_flax(state: State) -> tuple[State, int | None]:
 
     Returns:
         The weights, and the number of heads.
-
-    Raises:
-        ConversionError: If a kernel has an unexpected number of axes.
     """
     out, heads = {}, None
     for name, value in state.items():
@@ -104,10 +96,6 @@ def join_parts(state: State) -> State:
     bias of the keys, or a masked one, is zeros. Gate and values of SwiGLU become
     ``ffn.w12``, (2h, C), the gate first; ``fc1`` of 2h rows before ``fc2`` of h columns
     is such a matrix. The attention pool has ``pool.q`` and ``pool.kv``.
-
-    Raises:
-        ConversionError: If a part is missing, of another shape, or masks what is not
-            the keys' bias.
     """
     state = dict(state)
     stems = sorted({n.rpartition('.')[0] for n in state if n.startswith('layers.')})

@@ -103,10 +103,6 @@ def unwrap(
         content: What it holds.
         key: Under which they lie, with dots between keys of dicts in dicts.
         name: What to call the file in messages.
-
-    Raises:
-        CheckpointError: If it holds several sets of weights that differ, averaged ones
-            for instance, and ``key`` names none of them.
     """
     found = _sets_of_weights(content)
     if key is not None:
@@ -181,10 +177,6 @@ def write_weights(
         state: The weights.
         metadata: Facts about them that JSON can hold.
         overwrite: Whether a file that is there may be replaced.
-
-    Raises:
-        CheckpointError: If the ending is another, the file exists, or it cannot be
-            written; nothing is left behind.
     """
     path = Path(path).expanduser()
     check_destination(path, overwrite)

@@ -193,11 +193,7 @@ class Reading:
 
 
 def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take out of names what ``torch.compile`` and FSDP put into them.
-
-    Raises:
-        ConversionError: If two keys then have one name.
-    """
+    """Take out of names what ``torch.compile`` and FSDP put into them."""
     out: dict[str, Tensor] = {}
     for key, value in state.items():
         name = _WRAPPERS.sub('', key)

@@ -70,10 +70,6 @@ def read_config(folder: Path) -> dict[str, Any]:
     Returns:
         ``family``, ``num_heads``, ``norm_eps``, ``activation``, ``normalization`` and
         the like; empty without a ``config.json`` of transformers.
-
-    Raises:
-        CheckpointError: For a kind of model whose weights are not read, or one with
-            options that the backbone lacks.
     """
     facts: dict[str, Any] = {}
     images = _read(folder / 'preprocessor_config.json')

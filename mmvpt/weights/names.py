@@ -36,11 +36,7 @@ def checkpoint_folder() -> Path:
 
 
 def known_checkpoint(name: str) -> KnownCheckpoint:
-    """Return the entry of a name, with or without ``mmvpt://``.
-
-    Raises:
-        CheckpointError: If the name is unknown.
-    """
+    """Return the entry of a name, with or without ``mmvpt://``."""
     plain = name.removeprefix(SCHEME)
     if plain not in KNOWN_CHECKPOINTS:
         raise CheckpointError(
@@ -131,11 +127,7 @@ def read_weights(
 def _inside(
     state: dict[str, Tensor], prefixes: list[str], given: str | None
 ) -> dict[str, Tensor]:
-    """Take off what stands before the names of the backbone, ``backbone.`` if unsure.
-
-    Raises:
-        ConversionError: If several sets of weights are there.
-    """
+    """Take off what stands before the names of the backbone, ``backbone.`` if unsure."""
     if given is not None:
         prefix = f'{given.rstrip(".")}.' if given else ''
     elif len(prefixes) == 1:

@@ -58,11 +58,7 @@ def read_timm(name: str, pretrained: bool = True) -> Source:
 
 
 def facts_of(model) -> dict:
-    """Return what a ViT of timm knows and its weights do not say.
-
-    Raises:
-        ConversionError: For another class, or another activation.
-    """
+    """Return what a ViT of timm knows and its weights do not say."""
     from timm.models.eva import Eva
     from timm.models.vision_transformer import Block, VisionTransformer
 

@@ -104,9 +104,6 @@ def check_listable(text: str, where: str = '') -> str:
     Args:
         text: The path or name.
         where: The place that says it, such as a file and its line.
-
-    Raises:
-        UserError: If no line can.
     """
     begin = f'{where}: ' if where else ''
     if text != text.strip() or len(text.splitlines()) != 1:

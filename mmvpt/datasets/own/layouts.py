@@ -165,11 +165,7 @@ def side_by_side(names: Iterable[str]) -> set[str]:
 
 
 def refuse_masks(root: Path, classes: Sequence[str], below: str = '') -> None:
-    """Refuse class folders that are images and masks in a layout that is not read.
-
-    Raises:
-        UserError: If their names, or those of folders and files in them, say so.
-    """
+    """Refuse class folders that are images and masks in a layout that is not read."""
     kinds = {name: role(name)[0] for name in classes}
     named = [n for n in classes if kinds[n] and _stem(n) in _NEVER_CLASSES]
     if {'image', 'mask'} <= set(kinds.values()):
@@ -223,9 +219,6 @@ def find_split_lists(root: Path, names: Sequence[str]) -> dict[str, str] | None:
 
     Returns:
         The split of each listed image, by its path; None without lists.
-
-    Raises:
-        UserError: If a line names no image, or an image is in two lists.
     """
     places = ('ImageSets/Segmentation', 'ImageSets', '.', 'splits', 'lists')
     lists: dict[str, Path] = {}

@@ -87,11 +87,7 @@ def write_aside(folder: Path, lists: Lists) -> Iterator[Path]:
 
 
 def read_names(path: str | os.PathLike) -> list[str]:
-    """Read class names, one on each line.
-
-    Raises:
-        UserError: If the file is missing, is no text, or holds no name or one twice.
-    """
+    """Read class names, one on each line."""
     names = read_lines(path)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

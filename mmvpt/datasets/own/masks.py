@@ -359,11 +359,7 @@ def _names(
 
 
 def _fit(pair: Pair, values: np.ndarray, drawn_on: str | None) -> tuple[str, ...]:
-    """Return what a mask may have been drawn on; empty if EXIF turns nothing.
-
-    Raises:
-        UserError: If it has another size than its image.
-    """
+    """Return what a mask may have been drawn on; empty if EXIF turns nothing."""
     header = read_header(pair.image)
     if header is None:
         raise UserError(f'{pair.image} cannot be read.')

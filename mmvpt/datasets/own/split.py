@@ -104,9 +104,6 @@ def split_pairs(
 
     Returns:
         The names in each split, sorted.
-
-    Raises:
-        UserError: If a share is out of range or there are too few images.
     """
     check_shares(val, test)
     splits: dict[str, list[str]] = {split: [] for split in SPLITS}
@@ -146,9 +143,6 @@ def split_labelled(
         val: As in :func:`split_images`, as are the others.
         test: Share for test.
         seed: Another seed, another split.
-
-    Raises:
-        UserError: If a share is out of range, there are no classes, or too few images.
     """
     order = {name: label for label, name in enumerate(found.by_label())}
     if not order:
@@ -217,10 +211,6 @@ def group_rare(found: Found, below: int, name: str = 'other') -> list[str]:
 
     Returns:
         The names of the joined classes.
-
-    Raises:
-        UserError: If a class that stays has the name of the joint one, or images have
-            several classes.
     """
     if any(not isinstance(image.label, str) for image in found.images):
         raise UserError('--group-below joins classes of images that have one each.')

@@ -23,11 +23,7 @@ ANY = (Exception,)  # numpy, scipy and pickle raise many kinds on broken files
 
 
 def read_mat(source: Source, name: str, *variables: str) -> list[np.ndarray]:
-    """Return variables of a MATLAB file, squeezed.
-
-    Raises:
-        RefusedError: If it is no MATLAB file before 7.3, or a variable is missing.
-    """
+    """Return variables of a MATLAB file, squeezed."""
     with as_published(f'{name!r} is not a readable MATLAB file', ANY):
         content = scipy.io.loadmat(io.BytesIO(source.read(name)), squeeze_me=True)
     missing = [variable for variable in variables if variable not in content]
@@ -47,9 +43,6 @@ def read_norb(content: bytes, name: str) -> np.ndarray:
     dimensions, the values.
 
     Source: https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/
-
-    Raises:
-        RefusedError: If the magic number is unknown or the length does not fit.
     """
     head = np.frombuffer(content[: len(content) // 4 * 4], '<i4', min(2, len(content)))
     if len(head) < 2 or int(head[0]) not in NORB_TYPES or not 1 <= head[1] <= 8:
@@ -85,11 +78,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def read_pickle(content: bytes, name: str) -> dict:
-    """Return a pickled dict of arrays, lists, numbers and bytes, and nothing else.
-
-    Raises:
-        RefusedError: If the file is broken or would call anything else.
-    """
+    """Return a pickled dict of arrays, lists, numbers and bytes, and nothing else."""
     with as_published(f'{name!r} cannot be read safely', ANY):
         found = _ArrayUnpickler(io.BytesIO(content), encoding='bytes').load()
     if not isinstance(found, dict):
@@ -98,11 +87,7 @@ def read_pickle(content: bytes, name: str) -> dict:
 
 
 def read_npz(path: Path, name: str, *arrays: str) -> list[np.ndarray]:
-    """Return arrays of a npz file; pickled objects in it are not loaded.
-
-    Raises:
-        RefusedError: If the file is broken or an array is missing.
-    """
+    """Return arrays of a npz file; pickled objects in it are not loaded."""
     with as_published(_broken(name, arrays), ANY):
         with np.load(path, allow_pickle=False) as file:
             return [file[array] for array in arrays]
@@ -113,12 +98,7 @@ def _broken(name: str, arrays: tuple[str, ...]) -> str:
 
 
 def open_hdf5(path: Path, name: str):
-    """Open a HDF5 file for reading.
-
-    Raises:
-        MissingPackageError: If h5py is not installed.
-        RefusedError: If the file is broken.
-    """
+    """Open a HDF5 file for reading."""
     try:
         import h5py
     except ImportError as error:

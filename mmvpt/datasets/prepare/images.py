@@ -35,11 +35,7 @@ def encode(image: np.ndarray, suffix: str, quality: int | None = None) -> bytes:
 
 
 def decode(content: bytes, where: str) -> np.ndarray:
-    """Decode a file's content to BGR, (H, W, 3) uint8.
-
-    Raises:
-        RefusedError: If it is no image or a truncated one.
-    """
+    """Decode a file's content to BGR, (H, W, 3) uint8."""
     size(content, where)
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     if image is None:  # formats that only Pillow knows, such as GIF
@@ -49,11 +45,7 @@ def decode(content: bytes, where: str) -> np.ndarray:
 
 
 def size(content: bytes, where: str) -> tuple[int, int]:
-    """Decode an image fully and return its (width, height).
-
-    Raises:
-        RefusedError: If it is no image or a truncated one.
-    """
+    """Decode an image fully and return its (width, height)."""
     return load(content, where).size
 
 

@@ -106,9 +106,6 @@ def listed(
         pool: Images to choose from.
         where: The list, for messages.
         what: The task, for messages.
-
-    Raises:
-        RefusedError: If a key is not in the source, or one fits several images.
     """
     known = {item.key: item for item in pool}
     missing = [key for key in keys if key not in known]

@@ -30,9 +30,6 @@ def as_published(
         problem: What is then said to be wrong.
         errors: What may be raised.
         remedy: What to do about it.
-
-    Raises:
-        RefusedError: In place of ``errors``.
     """
     try:
         yield

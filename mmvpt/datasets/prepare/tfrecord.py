@@ -21,11 +21,7 @@ Features = dict[str, Any]  # bytes as a list, numbers as an array
 
 
 def records(path: Path, name: str) -> Iterator[tuple[int, int]]:
-    """Yield (offset, length) of each record's message.
-
-    Raises:
-        RefusedError: If the lengths do not lead to the end of the file.
-    """
+    """Yield (offset, length) of each record's message."""
     size = path.stat().st_size
     with path.open('rb') as file:
         offset = 0
@@ -43,11 +39,7 @@ def records(path: Path, name: str) -> Iterator[tuple[int, int]]:
 
 
 def read_example(path: Path, name: str, offset: int, length: int) -> Features:
-    """Return the features of one record: bytes as a list, numbers as an array.
-
-    Raises:
-        RefusedError: If the message is malformed.
-    """
+    """Return the features of one record: bytes as a list, numbers as an array."""
     with path.open('rb') as file:
         file.seek(offset)
         return parse_example(file.read(length), f'{name} at byte {offset}')

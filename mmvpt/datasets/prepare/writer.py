@@ -70,9 +70,6 @@ def write(
 
     Returns:
         The content of the origin file.
-
-    Raises:
-        RefusedError: If an image cannot be decoded, or is in two splits.
     """
     root = work.result
     sums: dict[str, str] = {}

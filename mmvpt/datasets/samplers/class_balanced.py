@@ -20,9 +20,6 @@ def gt_labels(dataset: Sized) -> np.ndarray:
 
     Args:
         dataset: A data set of mmpretrain, or a wrapper with ``get_data_info``.
-
-    Raises:
-        UserError: If it does not tell one label for each image.
     """
     if hasattr(dataset, 'get_gt_labels'):
         labels = dataset.get_gt_labels()

@@ -166,9 +166,6 @@ def eval_steps(runner: Runner) -> Any:
     """Return the pipeline of validation, or of test if there is no validation.
 
     A protocol that takes both from the config leaves it ``eval_pipeline``.
-
-    Raises:
-        UserError: If there is none.
     """
     loop = runner.val_loop
     validation = None if loop is None else loop.dataloader

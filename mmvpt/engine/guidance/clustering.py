@@ -58,9 +58,6 @@ def normalize_rows(rows: Tensor, normalize: str = 'layer') -> Tensor:
         rows: The rows.
         normalize: ``layer``: mean 0 and variance 1 (eps 1e-5), which makes cosines
             Pearson correlations; ``l2``: length 1; ``none``: as they are.
-
-    Raises:
-        UserError: If ``normalize`` is something else.
     """
     check_normalize(normalize)
     if normalize == 'layer':

@@ -164,9 +164,6 @@ def patch_classes(
     Returns:
         (B, N), rows of patches one after the other; -1 for patches without a pixel
         that counts.
-
-    Raises:
-        UserError: If, on the CPU, a label is neither in 0..K-1 nor ignored.
     """
     high, wide = patch
     down, right = -masks.shape[-2] % high, -masks.shape[-1] % wide

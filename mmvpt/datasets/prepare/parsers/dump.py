@@ -39,10 +39,6 @@ def parse_dump(task: Task, source: Source) -> Pools:
 
     The list of all 1,000 images must be the union of the other two. Dumps that hold
     only it are split at 800.
-
-    Raises:
-        RefusedError: If a list is malformed, names an image that is missing, or the
-            lists contradict each other.
     """
     root = _root(task, source)
     if root is None:

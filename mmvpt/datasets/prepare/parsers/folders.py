@@ -23,12 +23,7 @@ CALTECH_TRAIN = 30  # per class
 
 
 def class_folders(source: Source, task: Task, prefix: str) -> dict[str, list[str]]:
-    """Return class -> its image files, sorted, for the folders below ``prefix``.
-
-    Raises:
-        RefusedError: If there are not exactly ``task.num_classes`` of them, or not the
-            ones in ``task.options['classes']``.
-    """
+    """Return class -> its image files, sorted, for the folders below ``prefix``."""
     found: dict[str, list[str]] = {}
     for name in source.below(prefix):
         parts = PurePosixPath(name[len(prefix) :]).parts

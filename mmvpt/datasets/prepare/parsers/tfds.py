@@ -72,12 +72,7 @@ def is_tfds(task: Task, source: Source) -> bool:
 
 
 def parse_tfds(task: Task, source: Source) -> Pools:
-    """Read the records of a folder that TensorFlow Datasets wrote, in stored order.
-
-    Raises:
-        RefusedError: If a file is missing, truncated or corrupt, or a record lacks what
-            the label is made of.
-    """
+    """Read the records of a folder that TensorFlow Datasets wrote, in stored order."""
     items: dict[str, list[Item]] = {}
     for part, shards in _files(task, source).items():
         total = next(iter(shards.values()))[1]

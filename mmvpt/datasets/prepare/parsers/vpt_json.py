@@ -18,12 +18,7 @@ def has_json(source: Source) -> bool:
 
 
 def parse_json(task: Task, source: Source) -> Pools:
-    """Read train.json, val.json and test.json and find their images.
-
-    Raises:
-        RefusedError: If a file is missing, is not ``{"path": class id}``, holds another
-            number of classes, lists a path twice, or names an image that is missing.
-    """
+    """Read train.json, val.json and test.json and find their images."""
     contents = {split: _read(task, source, split) for split in SPLITS}
     ids = sorted(set(contents['train'].values()))
     if len(ids) != task.num_classes:

@@ -52,11 +52,7 @@ def read_lists(task: Task, source: Source) -> Lists | None:
 
 
 def apply_lists(task: Task, pools: Pools, source: Source) -> Pools:
-    """Take train800 and val200 from the published lists if they are given.
-
-    Raises:
-        RefusedError: If ``--splits`` has nothing for the task, or images are missing.
-    """
+    """Take train800 and val200 from the published lists if they are given."""
     lists = read_lists(task, source)
     if lists is None:
         return pools
