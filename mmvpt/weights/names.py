@@ -127,7 +127,7 @@ def read_weights(
 def _inside(
     state: dict[str, Tensor], prefixes: list[str], given: str | None
 ) -> dict[str, Tensor]:
-    """Take off what stands before the names of the backbone, ``backbone.`` if unsure."""
+    """Take off what stands before the backbone's names, ``backbone.`` if unsure."""
     if given is not None:
         prefix = f'{given.rstrip(".")}.' if given else ''
     elif len(prefixes) == 1:

@@ -69,7 +69,7 @@ def grid_of(
 
 
 def as_grid(text: str | Sequence[int] | None) -> Grid | None:
-    """Read a grid as the command line (``16x24``) and configs (``(16, 24)``) write it."""
+    """Read a grid, ``16x24`` on the command line and ``(16, 24)`` in configs."""
     if text is None:
         return None
     parts = text.lower().split('x') if isinstance(text, str) else list(text)
