@@ -12,7 +12,10 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from torch import Tensor
@@ -108,6 +111,26 @@ def _find_seal(content: bytes) -> tuple[int, int]:
     if len(found) != 1:
         raise SealError('its header holds no hash of its content')
     return found[0].span(1)
+
+
+@contextmanager
+def folder_aside(folder: Path) -> Iterator[Path]:
+    """Make a folder that takes a name when the block has succeeded.
+
+    Args:
+        folder: Its place then; nothing may be there.
+
+    Yields:
+        The folder, beside its place for now.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f'.{folder.name}-', dir=folder.parent))
+    try:
+        yield aside
+        aside.chmod(0o755)  # mkdtemp's folders are private
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_whole(path: str | os.PathLike, content: bytes, durable: bool = True) -> None:

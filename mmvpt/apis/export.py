@@ -28,7 +28,6 @@ from .tuned_model import TunedModel
 FORMATS = ('onnx', 'torch')
 #: Key of the metadata of an ONNX file, and name of the extra file of ``torch.export``.
 METADATA = 'mmvpt.json'
-MIN_TORCH = (2, 5)
 #: Batch sizes that are compared with PyTorch, and how far outputs may differ.
 CHECKED_BATCHES = (1, 2, 5)
 TOLERANCE = 1e-4
@@ -150,10 +149,9 @@ def export(
     ending = {'onnx': '.onnx', 'torch': '.pt2'}.get(format)
     if ending is None:
         raise ExportError(f'format must be one of {FORMATS}, got {format!r}.')
-    if tuple(map(int, torch.__version__.split('.')[:2])) < MIN_TORCH:
+    if tuple(map(int, torch.__version__.split('.')[:2])) < (2, 5):
         raise ExportError(
-            f'export needs PyTorch {".".join(map(str, MIN_TORCH))} or newer, this is '
-            f'{torch.__version__}.'
+            f'export needs PyTorch 2.5 or newer, this is {torch.__version__}.'
         )
     if path.suffix != ending:
         raise ExportError(f'{path} must end in {ending} for format {format!r}.')
@@ -184,14 +182,14 @@ def export(
         facts['rounding'] = _difference(Graph(model)(images), logits)
     unfinished = path.with_name(f'.{path.name}.part{ending}')
     try:
-        run = (_write_onnx if format == 'onnx' else _write_torch)(
-            _trace(graph, images, patch if any_size else None),
-            unfinished,
-            facts,
-            check,
-            opset,
-        )
-        if run is not None:
+        program = _trace(graph, images, patch if any_size else None)
+        if format == 'onnx':
+            _write_onnx(program, unfinished, facts, opset)
+        else:
+            notes = {METADATA: json.dumps(facts)}
+            torch.export.save(program, unfinished, extra_files=notes)
+        if check:
+            run = _run(unfinished)
             reference = Graph(model, dtype) if any_size else graph
             facts['largest_difference'] = max(
                 _compare(reference, run, vit, size) for size in sizes
@@ -284,24 +282,12 @@ def _examples(
     return torch.randn(count, channels, *size, generator=generator)
 
 
-def _write_torch(
-    program: torch.export.ExportedProgram,
-    path: Path,
-    facts: dict[str, Any],
-    check: bool,
-    opset: None,
-) -> Callable[[Tensor], Tensor] | None:
-    torch.export.save(program, path, extra_files={METADATA: json.dumps(facts)})
-    return torch.export.load(path).module() if check else None
-
-
 def _write_onnx(
     traced: torch.export.ExportedProgram,
     path: Path,
     facts: dict[str, Any],
-    check: bool,
     opset: int | None,
-) -> Callable[[Tensor], Tensor] | None:
+) -> None:
     try:
         import onnxscript  # noqa: F401
     except ImportError as error:
@@ -321,8 +307,12 @@ def _write_onnx(
     facts['opset'] = int(program.model.opset_imports[''])
     program.model.metadata_props[METADATA] = json.dumps(facts)
     program.save(path, external_data=False)
-    if not check:
-        return None
+
+
+def _run(path: Path) -> Callable[[Tensor], Tensor]:
+    """Return what runs a file."""
+    if path.suffix == '.pt2':
+        return torch.export.load(path).module()
     try:
         import onnxruntime
     except ImportError as error:

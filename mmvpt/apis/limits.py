@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from mmvpt.checkpoint.meaning import num_classes
+from mmvpt.checkpoint.meaning import num_classes, patch_projection
 
 from .images import ImageError
 
@@ -23,11 +23,9 @@ MAX_SCORES = 2**31
 def check_input(name: str, model: nn.Module, sample: Mapping[str, Any]) -> None:
     """Refuse an image that would take the model hours or all memory."""
     height, width = sample['inputs'].shape[-2:]
-    test_cfg = getattr(model, 'test_cfg', None)
-    slides = isinstance(test_cfg, Mapping) and test_cfg.get('mode') == 'slide'
-    rows, columns = _patch_size(model)
+    rows, columns = getattr(patch_projection(model), 'stride', (16, 16))
     patches = ceil(height / rows) * ceil(width / columns)
-    if patches > MAX_PATCHES and not slides:
+    if patches > MAX_PATCHES and not slides(model):
         raise ImageError(
             f'{name} enters the model with {width} x {height} pixels, which are '
             f'{patches:,} patches; at most {MAX_PATCHES:,} are run. Make it smaller, '
@@ -46,7 +44,7 @@ def check_input(name: str, model: nn.Module, sample: Mapping[str, Any]) -> None:
         )
 
 
-def _patch_size(model: nn.Module) -> tuple[int, int]:
-    backbone = getattr(model, 'backbone', None)
-    projection = getattr(getattr(backbone, 'patch_embed', None), 'projection', None)
-    return getattr(projection, 'stride', (16, 16))
+def slides(model: nn.Module) -> bool:
+    """Whether a segmentor runs its backbone on windows of the image."""
+    test_cfg = getattr(model, 'test_cfg', None)
+    return isinstance(test_cfg, Mapping) and test_cfg.get('mode') == 'slide'

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,27 +57,35 @@ def load(
         FingerprintError: If the frozen weights are not those it was tuned on.
     """
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    if isinstance(path_or_config, Config) or _is_config(path_or_config):
+    given = isinstance(path_or_config, Config)
+    if given or Path(path_or_config).suffix in CONFIGS:
         if weights is None:
             raise CheckpointError(
-                f'{_name(path_or_config)} is a config; give the checkpoint too: '
-                'mmvpt.load(CONFIG, weights=CHECKPOINT).'
+                f'{"this" if given else path_or_config} is a config; give the '
+                'checkpoint too: mmvpt.load(CONFIG, weights=CHECKPOINT).'
             )
-        if isinstance(path_or_config, Config):
+        if given:
             config = copy.deepcopy(path_or_config)
         else:
             config = load_config(str(path_or_config))
-        tuned = read_for_config(weights, config)
+        tuned = read_for_config(weights)
         _check_classes(config, tuned, os.fspath(weights))
+        return _build(config, tuned, device)
+    tuned = read_tuned(path_or_config)
+    config = trusted_config(tuned)
+    if weights is not None:
+        set_frozen_weights(config, os.fspath(weights))
     else:
-        tuned = read_tuned(path_or_config)
-        config = trusted_config(tuned)
-        if weights is not None:
-            set_frozen_weights(config, os.fspath(weights))
-        else:
-            find_frozen_weights(config, Path(path_or_config).expanduser().parent)
-        return _build_vetted(config, tuned, device, os.fspath(path_or_config))
-    return _build(config, tuned, device)
+        find_frozen_weights(config, Path(path_or_config).expanduser().parent)
+    try:
+        return _build(config, tuned, device)
+    except (CheckpointError, ImportError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # classes fail in any way on values they do not expect
+        raise CheckpointError(
+            f'no model can be built from the config in {path_or_config}: '
+            f'{type(error).__name__}: {error}'
+        ) from error
 
 
 def _check_classes(config: Config, tuned: TunedCheckpoint, weights: str) -> None:
@@ -92,21 +101,6 @@ def _build(config: Config, tuned: TunedCheckpoint, device: torch.device) -> Tune
     model = build_model(config, device)
     load_tuned(model, tuned)
     return TunedModel(model.to(device).eval(), config, tuned)
-
-
-def _build_vetted(
-    config: Config, tuned: TunedCheckpoint, device: torch.device, path: str
-) -> TunedModel:
-    """Build from the config in a file, whose every value may be wrong."""
-    try:
-        return _build(config, tuned, device)
-    except (CheckpointError, ImportError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:  # classes fail in any way on values they do not expect
-        raise CheckpointError(
-            f'no model can be built from the config in {path}: '
-            f'{type(error).__name__}: {error}'
-        ) from error
 
 
 def trusted_config(tuned: TunedCheckpoint) -> Config:
@@ -139,22 +133,18 @@ def build_model(config: Config, device: torch.device | str = 'cpu') -> nn.Module
         return MODELS.build(config.model)
 
 
-def read_for_config(path: str | os.PathLike, config: Config) -> TunedCheckpoint:
+def read_for_config(path: str | os.PathLike) -> TunedCheckpoint:
     """Read any checkpoint of the model of a config, of whatever origin."""
     path = os.fspath(path)
-    if Path(path).suffix == '.safetensors' and Path(path).expanduser().is_file():
-        found = read_tuned(path)
-        return TunedCheckpoint(
-            found.state, found.frozen, {}, found.classes, found.palette
-        )
-    content = read_checkpoint(path)
+    content: dict = {}
+    released = Path(path).suffix == '.safetensors' and Path(path).expanduser().is_file()
+    if not released:
+        content = read_checkpoint(path)
     meta = content.get('meta')
     meta = meta if isinstance(meta, dict) else {}
-    if META_KEY in meta:
+    if released or META_KEY in meta:
         found = read_tuned(path)
-        return TunedCheckpoint(
-            found.state, found.frozen, {}, found.classes, found.palette
-        )
+        return replace(found, config={}, normalization=None, training={})
     state = content.get('state_dict', content)
     state, frozen = unmarked(
         {name.removeprefix('module.'): value for name, value in state.items()}
@@ -203,11 +193,3 @@ def _backbones(config: Config) -> list[Any]:
         elif isinstance(part, (list, tuple)):
             parts += part
     return found
-
-
-def _is_config(path: str | os.PathLike | Config) -> bool:
-    return not isinstance(path, Config) and Path(path).suffix in CONFIGS
-
-
-def _name(path: str | os.PathLike | Config) -> str:
-    return 'this' if isinstance(path, Config) else os.fspath(path)

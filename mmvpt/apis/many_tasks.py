@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import operator
 import os
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from mmvpt.models.vit import PromptedVisionTransformer
 from mmvpt.models.vit.serving import run_mixed
 
 from .images import ImageLike, find_images
+from .limits import slides
 from .load import load
 from .results import Predictions
 from .tuned_model import TunedModel
@@ -70,9 +70,8 @@ class TaskBank:
             The task, as ``bank[name]`` is from now on.
 
         Raises:
-            UserError: If ``task`` is none of these.
-            UserError: If the name is taken, or the backbone is another: its frozen
-                weights or how its modules are built.
+            UserError: If ``task`` is none of these, the name is taken, or the backbone
+                is another: its frozen weights or how its modules are built.
             CheckpointError: If a file cannot be read or belongs to other weights.
         """
         if name in self._tasks:
@@ -87,7 +86,6 @@ class TaskBank:
         vit = backbone_of(task)
         if self._tasks:
             self._share(name, vit)
-            _give_back_memory()
         model_of(task).eval()
         self._tasks[name] = task
         return task
@@ -190,8 +188,8 @@ class TaskBank:
         Raises:
             ImageError: For an image that cannot be read.
             KeyError: For an unknown task.
-            UserError: For a task that was added as a bare model.
-            UserError: If there are not as many images as tasks.
+            UserError: For a task that was added as a bare model, or if there are not as
+                many images as tasks.
         """
         sources = find_images(images)
         names = [tasks] * len(sources) if isinstance(tasks, str) else list(tasks)
@@ -221,7 +219,11 @@ class TaskBank:
             for name, positions in rows.items():
                 chosen = pseudo_collate([samples[indices[p]] for p in positions])
                 data[name] = model_of(self[name]).data_preprocessor(chosen, False)
-            shared = {n: d['inputs'] for n, d in data.items() if not _slides(self[n])}
+            shared = {
+                name: part['inputs']
+                for name, part in data.items()
+                if not slides(model_of(self[name]))
+            }
             features = self._features(shared)
             for name, positions in rows.items():
                 task = self[name]
@@ -239,9 +241,8 @@ class TaskBank:
         vits = [backbone_of(self[name]) for name in inputs]
         outs = run_mixed(vits, list(inputs.values()))
         self._used = [n for n in self._used if n not in inputs] + list(inputs)
-        for name in self._used[: max(0, len(self._used) - self.keep)]:
-            backbone_of(self[name]).static_prompts.clear()
-        self._used = self._used[max(0, len(self._used) - self.keep) :]
+        while len(self._used) > self.keep:
+            backbone_of(self[self._used.pop(0)]).static_prompts.clear()
         return dict(zip(inputs, outs))
 
     def _share(self, name: str, vit: PromptedVisionTransformer) -> None:
@@ -280,11 +281,8 @@ def model_of(task: Task) -> nn.Module:
 
 def backbone_of(task: Task) -> PromptedVisionTransformer:
     """Return the backbone of a task."""
-    found = [
-        module
-        for module in model_of(task).modules()
-        if isinstance(module, PromptedVisionTransformer)
-    ]
+    modules = model_of(task).modules()
+    found = [m for m in modules if isinstance(m, PromptedVisionTransformer)]
     if len(found) != 1:
         raise UserError(
             f'a task has one PromptedVisionTransformer, this one has {len(found)}.'
@@ -306,24 +304,9 @@ def _same_parameters(one: nn.Module, other: nn.Module) -> bool:
     return same and not hooks
 
 
-def _give_back_memory() -> None:
-    """Return what was freed to the system; glibc keeps it, where that is the libc."""
-    trim = (
-        getattr(ctypes.CDLL(None), 'malloc_trim', None) if os.name == 'posix' else None
-    )
-    if trim is not None:
-        trim(0)
-
-
 def _equal(one: Tensor, other: Tensor) -> bool:
-    if one is other:
-        return True
-    same = (one.shape, one.dtype, one.device) == (
-        other.shape,
-        other.dtype,
-        other.device,
-    )
-    return same and torch.equal(one, other)
+    kinds = [(t.shape, t.dtype, t.device) for t in (one, other)]
+    return one is other or (kinds[0] == kinds[1] and torch.equal(one, other))
 
 
 def _check_alike(
@@ -375,9 +358,3 @@ def _pick(found: Any, k: int) -> Any:
     if isinstance(found, (tuple, list)):
         return type(found)(_pick(item, k) for item in found)
     return found[k]
-
-
-def _slides(task: Task) -> bool:
-    """Whether a segmentor runs its backbone on windows of the image."""
-    settings = getattr(model_of(task), 'test_cfg', None) or {}
-    return settings.get('mode') == 'slide'

@@ -25,9 +25,9 @@ from mmvpt.checkpoint.tuned import (
     normalization,
     read_tuned,
     released,
+    write_checkpoint,
 )
 from mmvpt.engine.run import load_config
-from mmvpt.files import write_whole
 
 from .load import build_model, load, read_for_config, trusted_config
 
@@ -59,7 +59,7 @@ def publish(
     checkpoint, out = Path(checkpoint), Path(out)
     if config is not None:
         parsed = load_config(os.fspath(config))
-        tuned = read_for_config(checkpoint, parsed)
+        tuned = read_for_config(checkpoint)
         tuned = replace(tuned, config=to_data(parsed.to_dict()))
     else:
         tuned = read_tuned(checkpoint)
@@ -77,10 +77,7 @@ def publish(
     content = tuned.to_bytes()
     digits = hashlib.sha256(content).hexdigest()[:8]
     path = out.with_name(f'{out.name}-{digits}.safetensors')
-    try:
-        write_whole(path, content)
-    except OSError as error:
-        raise CheckpointError(f'cannot write {path}: {error}') from error
+    write_checkpoint(path, content)
     return path
 
 
@@ -155,10 +152,7 @@ def merge(
     buffer = io.BytesIO()
     state = {name: value.clone() for name, value in full.state.items()}
     torch.save(dict(state_dict=state, meta=meta), buffer)
-    try:
-        write_whole(out, buffer.getvalue())
-    except OSError as error:
-        raise CheckpointError(f'cannot write {out}: {error}') from error
+    write_checkpoint(out, buffer.getvalue())
     return out
 
 

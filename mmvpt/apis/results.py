@@ -17,8 +17,20 @@ from PIL import Image, ImageDraw
 from mmvpt.files import write_whole
 
 
+class _Scored:
+    """A result with scores of all classes."""
+
+    scores: np.ndarray
+    class_names: tuple[str, ...]
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """Return the ``k`` classes of the highest scores with these, best first."""
+        order = np.argsort(-self.scores, kind='stable')[:k]
+        return [(self.class_names[i], float(self.scores[i])) for i in order]
+
+
 @dataclass(frozen=True, eq=False)
-class Classification:
+class Classification(_Scored):
     """The class of one image."""
 
     source: str  # name of the image
@@ -27,11 +39,6 @@ class Classification:
     score: float  # its score, 0 to 1
     scores: np.ndarray = field(repr=False)  # scores of all classes, float32 (K,)
     class_names: tuple[str, ...] = field(repr=False)  # names of all classes
-
-    def top(self, k: int = 5) -> list[tuple[str, float]]:
-        """Return the ``k`` best classes with their scores, the best first."""
-        order = np.argsort(-self.scores, kind='stable')[:k]
-        return [(self.class_names[i], float(self.scores[i])) for i in order]
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -55,7 +62,7 @@ class Classification:
 
 
 @dataclass(frozen=True, eq=False)
-class MultiLabel:
+class MultiLabel(_Scored):
     """The classes of one image, any number of them."""
 
     source: str  # name of the image
@@ -64,11 +71,6 @@ class MultiLabel:
     #: Scores of all classes, each 0 to 1 by itself, float32 (K,).
     scores: np.ndarray = field(repr=False)
     class_names: tuple[str, ...] = field(repr=False)  # names of all classes
-
-    def top(self, k: int = 5) -> list[tuple[str, float]]:
-        """Return the ``k`` classes of the highest scores, present or not."""
-        order = np.argsort(-self.scores, kind='stable')[:k]
-        return [(self.class_names[i], float(self.scores[i])) for i in order]
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -115,15 +117,9 @@ class Segmentation:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return its rows of a table, one for each class that is there."""
-        return [
-            dict(
-                image=self.source,
-                label=label,
-                class_name=self.class_names[label],
-                share=share,
-            )
-            for label, share in self.shares
-        ]
+        named = ((i, self.class_names[i], share) for i, share in self.shares)
+        keys = ('image', 'label', 'class_name', 'share')
+        return [dict(zip(keys, (self.source, *row))) for row in named]
 
     def draw(self, image: Image.Image) -> dict[str, Image.Image]:
         """Return the mask and the image under it by the end of their file names."""

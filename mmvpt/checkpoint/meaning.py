@@ -27,6 +27,12 @@ def num_classes(model: nn.Module) -> int | None:
     return None
 
 
+def patch_projection(model: nn.Module) -> nn.Module | None:
+    """Return the projection of patches in the backbone of a model, None without."""
+    embed = getattr(getattr(model, 'backbone', None), 'patch_embed', None)
+    return getattr(embed, 'projection', None)
+
+
 def check_meaning(
     model: nn.Module, classes: Sequence[str] | None, palette: Sequence[Any] | None
 ) -> None:
@@ -61,9 +67,7 @@ def check_meaning(
 
 def _check_channels(model: nn.Module) -> None:
     preprocessor = getattr(model, 'data_preprocessor', None)
-    backbone = getattr(model, 'backbone', None)
-    projection = getattr(getattr(backbone, 'patch_embed', None), 'projection', None)
-    channels = getattr(projection, 'in_channels', None)
+    channels = getattr(patch_projection(model), 'in_channels', None)
     if channels is None:
         return
     for name in ('mean', 'std'):

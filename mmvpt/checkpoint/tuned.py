@@ -107,10 +107,15 @@ class TunedCheckpoint:
         path = Path(path)
         if path.suffix != '.safetensors':
             raise CheckpointError(f'{path} must end in .safetensors.')
-        try:
-            write_whole(path, self.to_bytes())
-        except OSError as error:
-            raise CheckpointError(f'cannot write {path}: {error}') from error
+        write_checkpoint(path, self.to_bytes())
+
+
+def write_checkpoint(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all; raise CheckpointError if that fails."""
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise CheckpointError(f'cannot write {path}: {error}') from error
 
 
 def read_tuned(path: str | os.PathLike) -> TunedCheckpoint:

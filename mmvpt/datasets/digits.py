@@ -6,8 +6,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import numpy as np
 from mmengine.logging import MMLogger
 
 from mmvpt.errors import FileInTheWayError, MissingPackageError, UserError
+from mmvpt.files import folder_aside
 
 MANIFEST = 'export.json'
 ROTATIONS = (0, 90, 180, 270)
@@ -168,24 +167,19 @@ def write_task(
         logger.info(f'{folder} is there already')
         return folder
 
-    temporary = Path(tempfile.mkdtemp(prefix=f'.{folder.name}-', dir=folder.parent))
     try:
-        for name, image in images.items():
-            path = temporary / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(cv2.imencode('.png', image)[1].tobytes())
-        for name, lines in texts.items():
-            (temporary / name).write_text('\n'.join(lines) + '\n', encoding='utf-8')
-        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
-        temporary.chmod(0o755)  # mkdtemp's folders are private
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.exists():
-                raise
-            _check_same(folder, manifest, [*images, *texts])  # another process won
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with folder_aside(folder) as aside:
+            for name, image in images.items():
+                path = aside / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(cv2.imencode('.png', image)[1].tobytes())
+            for name, lines in texts.items():
+                (aside / name).write_text('\n'.join(lines) + '\n', encoding='utf-8')
+            (aside / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
+    except OSError:
+        if not folder.exists():
+            raise
+        _check_same(folder, manifest, [*images, *texts])  # another process won
     logger.info(f'Wrote {len(images)} images to {folder}')
     return folder
 

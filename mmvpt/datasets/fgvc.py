@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from mmvpt.errors import MissingFileError, UserError
+from mmvpt.errors import MissingFileError, UserError, similar
 from mmvpt.registry import DATASETS
 
 from .listed import LAYOUTS, Entry, ListedDataset
@@ -90,11 +89,9 @@ class FGVC(ListedDataset):
         **kwargs,
     ) -> None:
         if name not in self.TASKS:
-            close = difflib.get_close_matches(str(name), self.TASKS, n=1)
             raise UserError(
-                f'Unknown FGVC task {name!r}'
-                + (f', did you mean {close[0]!r}? ' if close else '. ')
-                + f'Tasks are {", ".join(self.TASKS)}.'
+                f'Unknown FGVC task {name!r}.{similar(str(name), self.TASKS)} Tasks '
+                f'are {", ".join(self.TASKS)}.'
             )
         if split not in self.SPLITS:
             raise UserError(

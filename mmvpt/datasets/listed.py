@@ -30,6 +30,11 @@ class Entry(NamedTuple):
     label: int | tuple[int, ...]
     where: str  # the place in the list, for messages
 
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """Its classes, one or several."""
+        return self.label if isinstance(self.label, tuple) else (self.label,)
+
 
 class ListedDataset(BaseDataset):
     """Images and labels from list files in one folder: the shared part.
@@ -44,6 +49,7 @@ class ListedDataset(BaseDataset):
         classes: Class names, or a file with one name per line. By default
             ``classes.txt`` in the folder, else the numbers '0', '1', ...
         num_classes: Number of classes (K). Needed when no names are given.
+        image_root: Folder that listed paths are relative to, by default ``folder``.
         cache_images: Decode every image once and keep it as a uint8 array. Samples
             are identical to uncached ones; the first step of the pipeline must be
             ``LoadImageFromFile``.
@@ -65,12 +71,14 @@ class ListedDataset(BaseDataset):
         *,
         classes: str | Sequence[str] | None = None,
         num_classes: int | None = None,
+        image_root: str | os.PathLike | None = None,
         cache_images: bool = False,
         metainfo: dict | None = None,
         lazy_init: bool = False,
         **kwargs,
     ) -> None:
         self.folder = Path(folder).expanduser()
+        self.image_root = None if image_root is None else Path(image_root).expanduser()
         self.cache_images = cache_images
         self._images: dict[str, dict] = {}  # image path -> what the loader returned
 
@@ -101,7 +109,7 @@ class ListedDataset(BaseDataset):
 
     def image_dir(self) -> Path:
         """Return the folder that listed paths are relative to."""
-        return self.folder
+        return self.image_root or self.folder
 
     def prepare_hint(self) -> str:
         """Return one sentence on how to get the data, for messages."""
@@ -153,15 +161,8 @@ class ListedDataset(BaseDataset):
         return [f'Folder: \t{self.folder}', f'Cached images: \t{len(self._images)}']
 
     def _check_labels(self, entries: list[Entry]) -> None:
-        classes = range(self.num_classes)
-        bad = [
-            entry
-            for entry in entries
-            for label in (
-                entry.label if isinstance(entry.label, tuple) else (entry.label,)
-            )
-            if label not in classes
-        ]
+        classes = set(range(self.num_classes))
+        bad = [entry for entry in entries if not classes.issuperset(entry.labels)]
         if bad:
             raise UserError(
                 f'{bad[0].where}: label {bad[0].label} of {bad[0].path!r} is outside '

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 
@@ -46,12 +45,7 @@ class MultiLabel(ListedDataset):
         **kwargs,
     ) -> None:
         self.split = split
-        self.image_root = None if image_root is None else Path(image_root).expanduser()
-        super().__init__(Path(data_root).expanduser(), **kwargs)
-
-    def image_dir(self) -> Path:
-        """Return the folder that listed paths are relative to."""
-        return self.image_root or self.folder
+        super().__init__(data_root, image_root=image_root, **kwargs)
 
     def read_entries(self) -> list[Entry]:
         """Return the listed images in the order of the list."""

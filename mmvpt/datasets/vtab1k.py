@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from mmengine.logging import MMLogger
 
-from mmvpt.errors import MissingFileError, UserError
+from mmvpt.errors import MissingFileError, UserError, similar
 from mmvpt.registry import DATASETS
 
 from .listed import LAYOUTS, Entry, ListedDataset
@@ -119,11 +118,9 @@ class VTAB1k(ListedDataset):
                 )
         else:
             if task not in self.TASKS:
-                close = difflib.get_close_matches(str(task), self.TASKS, n=1)
                 raise UserError(
-                    f'Unknown VTAB-1k task {task!r}'
-                    + (f', did you mean {close[0]!r}? ' if close else '. ')
-                    + f'Tasks are {", ".join(self.TASKS)}; for an own task give '
+                    f'Unknown VTAB-1k task {task!r}.{similar(str(task), self.TASKS)} '
+                    f'Tasks are {", ".join(self.TASKS)}; for an own task give '
                     'task=None and its folder as data_root.'
                 )
             if split not in self.SPLITS:
@@ -142,18 +139,14 @@ class VTAB1k(ListedDataset):
             folder = folder / official.folder
         self.task = task
         self.split = split
-        self.image_root = None if image_root is None else Path(image_root).expanduser()
         super().__init__(
             folder,
             num_classes=num_classes,
             classes=classes,
+            image_root=image_root,
             cache_images=cache_images,
             **kwargs,
         )
-
-    def image_dir(self) -> Path:
-        """Return the folder that listed paths are relative to."""
-        return self.image_root or self.folder
 
     def prepare_hint(self) -> str:
         """Return one sentence on how to get the data, for messages."""

@@ -24,7 +24,7 @@ from .families import FAMILIES
 from .files import Source, check_destination, read_source, write_weights
 from .formats import FORMATS, Reading, recognise, refusal, some, unwrapped
 from .hub import HUB_PREFIX, fetch
-from .known import KNOWN_CHECKPOINTS, KnownCheckpoint
+from .known import KNOWN_CHECKPOINTS, KnownCheckpoint, known_checkpoint
 from .normalization import NORMALIZATIONS, Normalization, as_normalization
 from .positions import are_fixed, as_grid, grid_of
 from .recognition import Traits, recognise_family, traits
@@ -132,7 +132,7 @@ def convert(
             named.
         CheckpointError: If the source cannot be read.
     """
-    known = _known(name)
+    known = None if name is None else known_checkpoint(name)
     source, format = _read(source, format, known, key, pretrained)
     given = dict(
         family=family, num_heads=num_heads, activation=activation, grid=as_grid(grid)
@@ -426,17 +426,6 @@ def convert_file(
     converted = convert(source, **options)
     write_weights(dest, converted.state, converted.metadata(), overwrite)
     return converted
-
-
-def _known(name: str | None) -> KnownCheckpoint | None:
-    if name is None:
-        return None
-    if name not in KNOWN_CHECKPOINTS:
-        raise ConversionError(
-            f'{name!r} is no known checkpoint; known are '
-            f'{", ".join(KNOWN_CHECKPOINTS)}.'
-        )
-    return KNOWN_CHECKPOINTS[name]
 
 
 def _check_known(format: str, known: KnownCheckpoint | None, source: Source) -> None:

@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .architecture import ConversionError
+
+SCHEME = 'mmvpt://'
+
 
 @dataclass(frozen=True)
 class KnownCheckpoint:
@@ -52,6 +56,17 @@ def _entry(row: dict[str, str]) -> KnownCheckpoint:
     for key in ('patch_size', 'image_size'):
         values[key] = int(row[key])
     return KnownCheckpoint(**values)
+
+
+def known_checkpoint(name: str) -> KnownCheckpoint:
+    """Return the entry of a name, with or without ``mmvpt://``."""
+    plain = name.removeprefix(SCHEME)
+    if plain not in KNOWN_CHECKPOINTS:
+        raise ConversionError(
+            f'{name} is no known checkpoint; known are {", ".join(KNOWN_CHECKPOINTS)}. '
+            'A file of your own is named by its path.'
+        )
+    return KNOWN_CHECKPOINTS[plain]
 
 
 with open(Path(__file__).with_suffix('.csv'), newline='', encoding='utf-8') as _file:

@@ -18,11 +18,10 @@ from .convert import convert
 from .files import SUFFIXES, read_metadata, read_source
 from .formats import backbones, unwrapped
 from .hub import HUB_PREFIX
-from .known import KNOWN_CHECKPOINTS, KnownCheckpoint
+from .known import SCHEME, KnownCheckpoint, known_checkpoint
 from .normalization import NORMALIZATIONS, Normalization, as_normalization
-from .timm_source import TIMM_PREFIXES
+from .timm_source import TIMM_PREFIXES, plain_name
 
-SCHEME = 'mmvpt://'
 FOLDER_ENV = 'MMVPT_CHECKPOINTS'
 # The weights of the backbone itself, which are numbers with a fraction.
 _FROZEN = re.compile(
@@ -33,17 +32,6 @@ _FROZEN = re.compile(
 def checkpoint_folder() -> Path:
     """Return where known checkpoints lie: ``$MMVPT_CHECKPOINTS`` or ``checkpoints``."""
     return Path(os.environ.get(FOLDER_ENV) or 'checkpoints').expanduser()
-
-
-def known_checkpoint(name: str) -> KnownCheckpoint:
-    """Return the entry of a name, with or without ``mmvpt://``."""
-    plain = name.removeprefix(SCHEME)
-    if plain not in KNOWN_CHECKPOINTS:
-        raise CheckpointError(
-            f'{name} is no known checkpoint; known are {", ".join(KNOWN_CHECKPOINTS)}. '
-            'A file of your own is named by its path.'
-        )
-    return KNOWN_CHECKPOINTS[plain]
 
 
 def resolve(checkpoint: str) -> str:
@@ -175,8 +163,5 @@ def _timm_normalization(checkpoint: str) -> Normalization | None:
         from timm.models import get_pretrained_cfg
     except ImportError:
         return None
-    name = checkpoint
-    for prefix in TIMM_PREFIXES:
-        name = name.removeprefix(prefix)
-    config = get_pretrained_cfg(name)
+    config = get_pretrained_cfg(plain_name(checkpoint))
     return config and Normalization.of_unit_range(config.mean, config.std)

@@ -34,9 +34,7 @@ def read_timm(name: str, pretrained: bool = True) -> Source:
         import timm
     except ImportError as error:
         raise CheckpointError(f'{name} needs timm: pip install timm') from error
-    plain = name
-    for prefix in TIMM_PREFIXES:
-        plain = plain.removeprefix(prefix)
+    plain = plain_name(name)
     families = ('vision_transformer', 'deit', 'eva')
     names = [name for family in families for name in timm.list_models(module=family)]
     stem = plain.split('.')[0]
@@ -55,6 +53,11 @@ def read_timm(name: str, pretrained: bool = True) -> Source:
             'elsewhere and convert it.'
         ) from error
     return Source(model.state_dict(), None, {}, f'timm:{plain}', facts_of(model))
+
+
+def plain_name(name: str) -> str:
+    """Return ``timm:NAME`` or ``timm://NAME`` without the prefix."""
+    return name.removeprefix('timm:').removeprefix('//')
 
 
 def facts_of(model) -> dict:

@@ -118,7 +118,7 @@ def test_missing_files(folder, tmp_path):
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match="'nabird', did you mean 'nabirds'"):
+    with pytest.raises(ValueError, match="'nabird'. Did you mean 'nabirds'"):
         FGVC('nabird')
     with pytest.raises(ValueError, match="'train800'.*train, val, trainval, test"):
         FGVC('cub', 'train800')

@@ -124,7 +124,7 @@ def test_empty_and_binary_lists(folder):
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match="'cifar10', did you mean 'cifar100'"):
+    with pytest.raises(ValueError, match="'cifar10'. Did you mean 'cifar100'"):
         VTAB1k('cifar10')
     with pytest.raises(ValueError, match="split 'train'.*train800, val200"):
         VTAB1k('dtd', 'train')

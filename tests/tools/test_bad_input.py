@@ -69,7 +69,7 @@ CONFIGS.update(
             "train80.txt' does not exist",
             'found there: test, train800, train800val200, val200',
         ),
-        'task': ([TRAIN_SET + 'task=cifar10'], "'cifar10'", "did you mean 'cifar100'"),
+        'task': ([TRAIN_SET + 'task=cifar10'], "'cifar10'", "Did you mean 'cifar100'"),
         'data set type': (
             [TRAIN_SET + 'type=mmvpt.VTAB2k'],
             "'mmvpt.VTAB2k' is no known",

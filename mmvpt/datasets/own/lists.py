@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mmvpt.datasets.text import read_lines
 from mmvpt.errors import UserError
+from mmvpt.files import folder_aside
 
 NAMES = frozenset(f'{name}.txt' for name in ('classes', 'train', 'val', 'test'))
 
@@ -69,18 +69,14 @@ def write_aside(folder: Path, lists: Lists) -> Iterator[Path]:
         The folder that holds the lists for now.
     """
     missing = [p for p in (folder, *folder.parents) if not p.exists()]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f'.{folder.name}-', dir=folder.parent))
     try:
-        for name, text in lists.texts.items():
-            (aside / name).write_text(text, encoding='utf-8')
-        aside.chmod(0o755)  # mkdtemp's folders are private
-        yield aside
-        if folder.exists():
-            shutil.rmtree(folder)
-        aside.rename(folder)
+        with folder_aside(folder) as aside:
+            for name, text in lists.texts.items():
+                (aside / name).write_text(text, encoding='utf-8')
+            yield aside
+            if folder.exists():
+                shutil.rmtree(folder)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
         for parent in missing[1:]:  # made above, and still empty after a failure
             if parent.is_dir() and not any(parent.iterdir()):
                 parent.rmdir()

@@ -13,8 +13,6 @@ from mmvpt.datasets.fgvc import FGVC
 from .selection import TRAIN, VAL, hold_out, shuffled, vtab_splits
 from .task import Item, Pools, RefusedError, Task
 
-SEGMENTATION_SPLITS = ('train', 'val')
-
 
 class File(NamedTuple):
     """One file of the output."""
@@ -45,23 +43,19 @@ def plan(task: Task, pools: Pools, counted: bool = True) -> Plan:
     check_labels(task, pools)
     official = task.official if pools.official is None else pools.official
     note = pools.split_note or task.split_note
-    if pools.final:
-        splits = {name: list(items) for name, items in pools.items.items()}
-    elif task.rule is not None:  # VTAB-1k
-        parts = pools.items
+    splits = {name: list(items) for name, items in pools.items.items()}
+    if task.rule is not None and not pools.final:  # VTAB-1k
         if not pools.stored:
-            parts = {part: shuffled(part, items) for part, items in parts.items()}
-        splits = vtab_splits(task.rule, parts)
-    else:
-        splits = {name: list(items) for name, items in pools.items.items()}
-        if 'val' not in splits:
-            splits['train'], splits['val'] = hold_out(splits['train'])
-            official = False
-            note = (
-                'train and test as published; val is a tenth of the published train, '
-                "drawn by a hash of the file name: not VPT's draw, which its json "
-                'files hold (--splits)'
-            )
+            splits = {part: shuffled(part, items) for part, items in splits.items()}
+        splits = vtab_splits(task.rule, splits)
+    elif 'val' not in splits and not pools.final:
+        splits['train'], splits['val'] = hold_out(splits['train'])
+        official = False
+        note = (
+            'train and test as published; val is a tenth of the published train, '
+            "drawn by a hash of the file name: not VPT's draw, which its json files "
+            'hold (--splits)'
+        )
     counts = {name: len(items) for name, items in splits.items()}
     if task.layout == 'segmentation':  # a map for each image
         counts = {name: count // 2 for name, count in counts.items()}
@@ -110,15 +104,11 @@ def expected_counts(task: Task) -> dict[str, int]:
 def _check_counts(task: Task, counts: Mapping[str, int]) -> None:
     for split, expected in expected_counts(task).items():
         if counts.get(split, 0) != expected:
-            recalled = (
-                ' (a figure that we could not verify)'
-                if split in task.unverified
-                else ''
-            )
+            doubt = ' (a figure that we could not verify)'
             raise RefusedError(
                 f'{task.name}: {split} would have {counts.get(split, 0)} images, '
-                f'expected {expected}{recalled}. Complete the source, or give '
-                '--allow-counts if it is meant.'
+                f'expected {expected}{doubt * (split in task.unverified)}. Complete '
+                'the source, or give --allow-counts if it is meant.'
             )
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from mmengine.fileio import load
 
 from mmvpt.datasets.fgvc import FGVC
 from mmvpt.datasets.vtab1k import VTAB1k
+from mmvpt.errors import similar
 
 from .parsers import arrays, fgvc, folders, scenes, segmentation
 from .task import RefusedError, Rule, Task
@@ -67,10 +67,8 @@ def find_task(name: str) -> Task:
         RefusedError: If there is none.
     """
     if name not in TASKS:
-        close = difflib.get_close_matches(name, TASKS, n=1)
         raise RefusedError(
-            f'Unknown task {name!r}'
-            + (f', did you mean {close[0]!r}? ' if close else '. ')
-            + f'Tasks are {", ".join(TASKS)}.'
+            f'Unknown task {name!r}.{similar(name, TASKS)} Tasks are '
+            f'{", ".join(TASKS)}.'
         )
     return TASKS[name]

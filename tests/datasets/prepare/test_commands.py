@@ -80,7 +80,7 @@ def test_check_sees_what_happened_since(tmp_path, capsys):
 
 
 def test_messages(capsys):
-    assert "did you mean 'dsprites_loc'" in run(prepare_tool, 'dsprites_location')
+    assert "Did you mean 'dsprites_loc'" in run(prepare_tool, 'dsprites_location')
     assert run(prepare_tool, 'cub') == 2
     printed = capsys.readouterr().err
     assert 'cub needs --source: CUB_200_2011.tgz or its folder' in printed

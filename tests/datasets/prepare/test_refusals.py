@@ -288,7 +288,7 @@ def test_tfrecord_parts():
 
 
 def test_task_names():
-    with pytest.raises(RefusedError, match="did you mean 'cifar100'"):
+    with pytest.raises(RefusedError, match="Did you mean 'cifar100'"):
         find_task('cifar10')
 
 

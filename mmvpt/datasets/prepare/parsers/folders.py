@@ -6,6 +6,7 @@ A key is what TensorFlow Datasets calls the record, since its order follows from
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path, PurePosixPath
 
@@ -144,8 +145,10 @@ def parse_sun(source: Source, task: Task) -> Pools:
     Its lists ``sun397_tfds_{tr,va,te}.txt`` come with its source code; without them a
     draw of 70, 10 and 20 % of the images takes their place.
     """
-    anchor = _first(source)
-    prefix = anchor[: anchor.index('a/abbey/')]
+    found = source.matching('a/abbey/*.jpg')
+    if not found:
+        raise source.refuse("'a/abbey/*.jpg' of SUN397 is missing")
+    prefix = found[0][: found[0].index('a/abbey/')]
     keys = {}
     for name in source.below(prefix):
         key = '/' + name[len(prefix) :]
@@ -169,12 +172,7 @@ def parse_sun(source: Source, task: Task) -> Pools:
         if missing:
             raise source.refuse(f'sun397: {missing[0]!r} of {part} is missing')
         items[part] = [
-            Item(
-                key,
-                key[1:],
-                labels[key.rpartition('/')[0]],
-                _shrunk(source, keys[key]),
-            )
+            Item(key, key[1:], labels[os.path.dirname(key)], _shrunk(source, keys[key]))
             for key in listed
         ]
     note = (
@@ -186,13 +184,6 @@ def parse_sun(source: Source, task: Task) -> Pools:
     return Pools(
         items, 'official SUN397 archive', classes, official=official, split_note=note
     )
-
-
-def _first(source: Source) -> str:
-    found = source.matching('a/abbey/*.jpg')
-    if not found:
-        raise source.refuse("'a/abbey/*.jpg' of SUN397 is missing")
-    return found[0]
 
 
 def _sun_lists(source: Source) -> dict[str, list[str]] | None:

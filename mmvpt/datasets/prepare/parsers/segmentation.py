@@ -32,10 +32,9 @@ def parse_ade(source: Source, task: Task) -> Pools:
         names = source.matching(f'images/{folder}/*.jpg')
         names = [n for n in names if n.startswith(f'{root}images/{folder}/')]
         stems = [name.rsplit('/', 1)[1][:-4] for name in names]
-        maps = set(source.below(f'{root}annotations/{folder}/'))
-        unlabelled = [
-            s for s in stems if f'{root}annotations/{folder}/{s}.png' not in maps
-        ]
+        place = f'annotations/{folder}'
+        maps = set(source.below(f'{root}{place}/'))
+        unlabelled = [s for s in stems if f'{root}{place}/{s}.png' not in maps]
         if unlabelled or not stems or len(maps) != len(stems):
             raise source.refuse(
                 f'{task.name}: {folder} has {len(stems)} images and {len(maps)} maps, '
@@ -43,10 +42,7 @@ def parse_ade(source: Source, task: Task) -> Pools:
             )
         items[part] = []
         for stem in stems:
-            image, labels = (
-                f'images/{folder}/{stem}.jpg',
-                f'annotations/{folder}/{stem}.png',
-            )
+            image, labels = f'images/{folder}/{stem}.jpg', f'{place}/{stem}.png'
             items[part] += _pair(source, stem, root, image, labels, task)
     return Pools(items, 'official ADEChallengeData2016 archive')
 
@@ -97,10 +93,7 @@ def _pair(
         check_map(content, read_image(), labels, task.options['highest'])
         return content
 
-    return [
-        Item(stem, image, IMAGE, read_image),
-        Item(stem, labels, LABELS, checked),
-    ]
+    return [Item(stem, image, IMAGE, read_image), Item(stem, labels, LABELS, checked)]
 
 
 def check_map(labels: bytes, image: bytes, where: str, highest: int) -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 from mmvpt.datasets.prepare.selection import cut, listed, shuffled
 from mmvpt.datasets.prepare.source import Source
@@ -21,16 +20,8 @@ NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Lists:
-    """Keys of the training and validation images."""
-
-    train: list[str]
-    val: list[str]
-
-
-def read_lists(task: Task, source: Source) -> Lists | None:
-    """Return the published lists given with ``--splits``, None if there are none."""
+def read_lists(task: Task, source: Source) -> tuple[list[str], list[str]] | None:
+    """Return keys of training and validation images in ``--splits``, None without."""
     if source.splits is None or (task.name == 'sun397' and source.splits.is_dir()):
         return None
     if not source.splits.is_file():
@@ -41,7 +32,7 @@ def read_lists(task: Task, source: Source) -> Lists | None:
     try:
         content = json.loads(source.splits.read_text(encoding='utf-8-sig'))
         entry = content[NAMES.get(task.name, task.name)]
-        return Lists(list(map(str, entry['train'])), list(map(str, entry['val'])))
+        return list(map(str, entry['train'])), list(map(str, entry['val']))
     except ValueError as error:
         raise RefusedError(f'{source.splits} is not valid JSON: {error}.') from error
     except (KeyError, TypeError) as error:
@@ -64,10 +55,8 @@ def apply_lists(task: Task, pools: Pools, source: Source) -> Pools:
     key = task.options.get('list_key', str)
     parts = {part: shuffled(part, items) for part, items in pools.items.items()}
     splits = {}
-    for split, keys, where in (
-        ('train800', lists.train, task.rule.train),
-        ('val200', lists.val, task.rule.val),
-    ):
+    rules = (task.rule.train, task.rule.val)
+    for split, keys, where in zip(('train800', 'val200'), lists, rules):
         pool = [item._replace(key=key(item.key)) for item in cut(where, parts)]
         splits[split] = listed(keys, pool, str(source.splits), task.name)
     splits['test'] = cut(task.rule.test, parts)
