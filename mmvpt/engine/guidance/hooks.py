@@ -206,12 +206,7 @@ class MetricGuidanceHook(GuidedHook):
         self._records: list[tuple[int, dict[str, Tensor]]] | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Check model, map and data, and start to listen.
-
-        Raises:
-            UserError: If the model has no CLS token that a term reads, a class has no
-                prompt, or the loss has parameters; or as :meth:`find` says.
-        """
+        """Check model, map and data, and start to listen."""
         name = type(self).__name__
         model, backbone = self.find(runner)
         if bool((backbone.prompt.class_to_prompt < 0).any()):
@@ -278,11 +273,7 @@ class MetricGuidanceHook(GuidedHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, *, outputs: dict | None = None, **_: Any
     ) -> None:
-        """Look at the first losses; later ones are ``FiniteLossHook``'s business.
-
-        Raises:
-            NotFiniteError: If a metric loss is not finite.
-        """
+        """Look at the first losses; later ones are ``FiniteLossHook``'s business."""
         if batch_idx:
             return
         for key, value in (outputs or {}).items():
@@ -498,12 +489,7 @@ class SemanticMappingHook(GuidedHook):
         self._seen: dict[str, Any] = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Make the first map, unless a checkpoint brought one.
-
-        Raises:
-            UserError: If the model returns tokens instead of features, too few classes
-                have images, or training has no epochs; or as :meth:`find` says.
-        """
+        """Make the first map, unless a checkpoint brought one."""
         name = type(self).__name__
         model, backbone = self.find(runner)
         prompt = backbone.prompt
@@ -555,11 +541,7 @@ class SemanticMappingHook(GuidedHook):
             self._labels.check(data_batch)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, **_: Any) -> None:
-        """Count the features of an iteration; update the map if it is time.
-
-        Raises:
-            UserError: If the backbone did not run in training mode.
-        """
+        """Count the features of an iteration; update the map if it is time."""
         if self._prompt is None:
             return
         if 'features' not in self._seen:

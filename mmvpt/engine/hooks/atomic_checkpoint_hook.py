@@ -94,11 +94,7 @@ class AtomicCheckpointHook(CheckpointHook):
             self.backend_args = dict(backend='mmvpt_atomic')
 
     def before_train(self, runner: Runner) -> None:
-        """Prepare the folder and repeat a validation that may have been cut off.
-
-        Raises:
-            UserError: If frozen weights are to be left out that no file has.
-        """
+        """Prepare the folder and repeat a validation that may have been cut off."""
         super().before_train(runner)
         if self.tuned_only:
             self._marks = self._fingerprints(runner)

@@ -23,12 +23,7 @@ class CompleteWeightsHook(Hook):
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare the checkpoint with the model.
-
-        Raises:
-            CheckpointError: If a tuned weight is missing or of another shape, or the
-                checkpoint has weights of a backbone or prompt that the model lacks.
-        """
+        """Compare the checkpoint with the model."""
         model = unwrapped(runner.model)
         if runner._resume and 'epoch' not in checkpoint.get('meta', {}):
             raise CheckpointError(

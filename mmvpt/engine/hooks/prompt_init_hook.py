@@ -52,11 +52,7 @@ class PromptInitHook(Hook):
         self.seed = seed
 
     def before_train(self, runner: Runner) -> None:
-        """Start what is to be started.
-
-        Raises:
-            UserError: If the data set cannot give single images.
-        """
+        """Start what is to be started."""
         model = unwrapped(runner.model)
         for vit in model.modules():
             if not isinstance(vit, PromptedVisionTransformer) or vit.prompt is None:

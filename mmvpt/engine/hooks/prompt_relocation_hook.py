@@ -95,12 +95,7 @@ class PromptRelocationHook(Hook):
         self._loaded: dict | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Find the prompt and make the policy, or take it from the checkpoint.
-
-        Raises:
-            UserError: If the model has no ``RelocatedPrompt``, or training has no
-                epochs.
-        """
+        """Find the prompt and make the policy, or take it from the checkpoint."""
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
             raise UserError(
                 'PromptRelocationHook passes over the training images before an epoch, '

@@ -78,13 +78,7 @@ class PromptVisualizationHook(Hook):
         self._map: np.ndarray | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Check the model, read the images and look for the first time.
-
-        Raises:
-            UserError: If the model has no prompts or CLS, the layer does not run or
-                has no prompts, there are no validation data, or epochs are to be
-                counted and do not exist.
-        """
+        """Check the model, read the images and look for the first time."""
         name = type(self).__name__
         model = unwrapped(runner.model)
         backbone = analysis.prompted_backbone(model)

@@ -48,12 +48,7 @@ class ResumeHook(Hook):
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare, and replace the state of the schedule if it is another one.
-
-        Raises:
-            UserError: If the run is another one than that of the checkpoint, or its
-                schedule would leave nothing to learn.
-        """
+        """Compare, and replace the state of the schedule if it is another one."""
         meta = checkpoint.get('meta', {})
         if not runner._resume or META_KEY not in meta or 'epoch' not in meta:
             return

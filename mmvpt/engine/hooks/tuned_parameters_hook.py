@@ -39,11 +39,7 @@ class TunedParametersHook(ListeningHook):
         self._iterations_left = 0
 
     def before_train(self, runner: Runner) -> None:
-        """Report, and start to watch gradients.
-
-        Raises:
-            UserError: If nothing is tuned, or a prompt has losses that nobody adds.
-        """
+        """Report, and start to watch gradients."""
         model = unwrapped(runner.model)
         report = self.count(model)
         if not report['tuned']:
@@ -122,11 +118,7 @@ class TunedParametersHook(ListeningHook):
         ]
 
     def after_train_iter(self, runner: Runner, batch_idx: int, **_: Any) -> None:
-        """Check the gradients of the first update.
-
-        Raises:
-            UserError: If a tuned parameter received no gradient.
-        """
+        """Check the gradients of the first update."""
         if not self._handles:
             return
         self._iterations_left -= 1
