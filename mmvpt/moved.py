@@ -12,6 +12,7 @@ PLACES = {
     'mmvpt.datasets.whole_image': 'mmvpt.datasets.image_files',
     'mmvpt.engine.class_pass': 'mmvpt.engine.guidance.class_pass',
     'mmvpt.engine.config_mistakes': 'mmvpt.engine.checks',
+    'mmvpt.engine.guidance.gathering': 'mmvpt.engine.guidance.hooks',
     'mmvpt.engine.guided': 'mmvpt.engine.forward',
     'mmvpt.engine.hooks.metric_guidance_hook': 'mmvpt.engine.guidance.hooks',
     'mmvpt.engine.hooks.semantic_mapping_hook': 'mmvpt.engine.guidance.hooks',

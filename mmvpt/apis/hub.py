@@ -22,6 +22,26 @@ from .release import publish
 from .tuned_model import TunedModel
 
 FILE = 'mmvpt.safetensors'
+CARD = """---
+{header}
+---
+
+# {name}
+
+Tuned with mmvpt: visual prompts on a frozen Vision Transformer. The frozen weights are
+not part of this file.
+
+| | |
+|---|---|
+{rows}
+
+```python
+from mmvpt.apis.hub import from_pretrained
+
+model = from_pretrained('{name}')  # weights=... if the backbone moved
+print(model.predict(['photo.jpg'])[0])
+```
+"""
 
 
 def save_pretrained(
@@ -181,29 +201,10 @@ def model_card(
         'data': dataset or 'not stated',
         **{name: f'{value:g}' for name, value in (metrics or {}).items()},
     }
-    return '\n'.join(
-        [
-            '---',
-            *(f'{key}: {value}' for key, value in header.items() if value),
-            '---',
-            '',
-            f'# {name}',
-            '',
-            'Tuned with mmvpt: visual prompts on a '
-            'frozen Vision Transformer. The frozen weights are not part of this file.',
-            '',
-            '| | |',
-            '|---|---|',
-            *(f'| {key} | {value} |' for key, value in rows.items()),
-            '',
-            '```python',
-            'from mmvpt.apis.hub import from_pretrained',
-            '',
-            f"model = from_pretrained('{name}')  # weights=... if the backbone moved",
-            "print(model.predict(['photo.jpg'])[0])",
-            '```',
-            '',
-        ]
+    return CARD.format(
+        header='\n'.join(f'{k}: {value}' for k, value in header.items() if value),
+        name=name,
+        rows='\n'.join(f'| {key} | {value} |' for key, value in rows.items()),
     )
 
 

@@ -13,7 +13,6 @@ from typing import Union
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mmvpt.checkpoint import CheckpointError
 from mmvpt.datasets.image_files import extreme_shape, is_leftover
 from mmvpt.errors import MissingFileError, UserError
 
@@ -186,16 +185,3 @@ def as_bgr(source: Source, order: str = 'rgb') -> np.ndarray:
         array = array.repeat(3, axis=2)
     array = array[..., :3]
     return np.ascontiguousarray(array[..., ::-1] if order == 'rgb' else array)
-
-
-def check_order(order: str) -> None:
-    """Raise ``ValueError`` unless ``order`` is a channel order."""
-    if order not in ORDERS:
-        raise UserError(f'channels must be one of {ORDERS}, got {order!r}.')
-
-
-def explain(error: Exception, name: str) -> str:
-    """Word why the test pipeline could not take an image."""
-    if isinstance(error, (ImageError, CheckpointError)):
-        return str(error)
-    return f'{name} cannot go through the test pipeline: {error}'

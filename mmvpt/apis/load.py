@@ -22,6 +22,7 @@ from mmvpt.checkpoint.tuned import (
     read_tuned,
     unmarked,
 )
+from mmvpt.engine import checks
 from mmvpt.engine.data_checks import compare_classes
 from mmvpt.engine.run import load_config, replace_sync_bn
 from mmvpt.weights.names import checkpoint_folder
@@ -124,6 +125,8 @@ def build_model(config: Config, device: torch.device | str = 'cpu') -> nn.Module
     config = copy.deepcopy(config)
     if config.get('model') is None:
         raise CheckpointError('the config has no model.')
+    built = ('default_scope', 'model', 'data_preprocessor')
+    checks.check(Config({key: config[key] for key in built if key in config}))
     if torch.device(device).type != 'cuda':
         replace_sync_bn(config)
     preprocessor = config.get('data_preprocessor')

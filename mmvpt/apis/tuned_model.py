@@ -22,13 +22,12 @@ from mmvpt.datasets.own import palette_of
 from mmvpt.errors import UserError
 
 from .images import (
+    ORDERS,
     ImageError,
     ImageLike,
     Source,
     as_bgr,
     check_file,
-    check_order,
-    explain,
     find_images,
 )
 from .limits import check_input
@@ -154,7 +153,8 @@ class TunedModel:
         Yields:
             Results, and :class:`Unreadable` in the place of what could not be read.
         """
-        check_order(channels)
+        if channels not in ORDERS:
+            raise UserError(f'channels must be one of {ORDERS}, got {channels!r}.')
         if errors not in ('raise', 'collect'):
             raise UserError(f"errors must be 'raise' or 'collect', got {errors!r}.")
         batch_size = self.batch_size if batch_size is None else batch_size
@@ -192,8 +192,12 @@ class TunedModel:
             sample.update(img=image, img_shape=size, ori_shape=size)
         try:
             packed = steps(sample)
+        except (ImageError, CheckpointError) as error:
+            raise ImageError(str(error)) from error
         except Exception as error:  # whatever a transform raises, the image is named
-            raise ImageError(explain(error, source.name)) from error
+            raise ImageError(
+                f'{source.name} cannot go through the test pipeline: {error}'
+            ) from error
         if packed is None:
             raise ImageError(f'{source.name} was dropped by the test pipeline.')
         check_input(source.name, self.model, packed)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmvpt.engine.checks import check
 from mmvpt.engine.run import load_config
 from mmvpt.errors import UserError
 
@@ -62,7 +63,7 @@ def search(
         UserError: If a trial failed, or something does not fit.
     """
     folder = Path(out or f'work_dirs/search/{Path(config).stem}')
-    load_config(config, dict(cfg_options or {}))  # mistakes before anything else
+    check(load_config(config, dict(cfg_options or {})))  # before anything else
     varied = read_space(space) if space else Space({})
     cell = _cell(config, cfg_options or {}, varied, metric)
     seed = how.get('search_seed', 0)

@@ -163,7 +163,7 @@ def write_task(
     )
     logger = MMLogger.get_current_instance()
     if folder.exists():
-        _check_same(folder, manifest, [*images, *texts])
+        _check_same(folder, manifest)
         logger.info(f'{folder} is there already')
         return folder
 
@@ -179,13 +179,13 @@ def write_task(
     except OSError:
         if not folder.exists():
             raise
-        _check_same(folder, manifest, [*images, *texts])  # another process won
+        _check_same(folder, manifest)  # another process won
     logger.info(f'Wrote {len(images)} images to {folder}')
     return folder
 
 
-def _check_same(folder: Path, manifest: dict, files: list[str]) -> None:
-    """Raise FileExistsError unless ``folder`` is a complete export like this one."""
+def _check_same(folder: Path, manifest: dict) -> None:
+    """Raise FileExistsError unless ``folder`` is an export like this one."""
     remedy = f'Remove or rename {str(folder)!r}, or choose another data_root.'
     try:
         found = json.loads((folder / MANIFEST).read_text())
@@ -197,10 +197,4 @@ def _check_same(folder: Path, manifest: dict, files: list[str]) -> None:
         raise FileInTheWayError(
             f'{str(folder)!r} holds another export of the digits (other numbers per '
             f'class, or another version). {remedy}'
-        )
-    missing = [name for name in files if not (folder / name).is_file()]
-    if missing:
-        raise FileInTheWayError(
-            f'{str(folder)!r} is damaged: {len(missing)} files are missing, such as '
-            f'{missing[0]!r}. {remedy}'
         )

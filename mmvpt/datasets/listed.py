@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import copy
 import os
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmengine.logging import MMLogger
 from mmpretrain.datasets import BaseDataset
 
+from mmvpt.display import progress
 from mmvpt.errors import MissingFileError, UserError
 
 from .image_files import is_cut_off
@@ -207,27 +206,17 @@ class ListedDataset(BaseDataset):
             )
 
     def _fill_cache(self) -> None:
-        logger = MMLogger.get_current_instance()
         loader = self.pipeline.transforms[0]
-        start = logged = time.monotonic()
-        num_bytes = 0
-        for idx in range(len(self)):
-            path = self.get_data_info(idx)['img_path']
-            if path in self._images:
-                continue
+        paths = [self.get_data_info(idx)['img_path'] for idx in range(len(self))]
+        for path in progress(dict.fromkeys(paths), 'caching images', len(set(paths))):
             loaded = self._load_image({'img_path': path}, loader)
-            if loaded is None:  # the loader ignores broken files: so does the cache
-                continue
-            del loaded['img_path']
-            image: np.ndarray = loaded['img']
-            self._images[path] = loaded
-            num_bytes += image.nbytes
-            if time.monotonic() - logged > 5:
-                logged = time.monotonic()
-                logger.info(f'Caching images: {idx + 1}/{len(self)}')
-        logger.info(
+            if loaded is not None:  # the loader ignores broken files: so does the cache
+                del loaded['img_path']
+                self._images[path] = loaded
+        num_bytes = sum(loaded['img'].nbytes for loaded in self._images.values())
+        MMLogger.get_current_instance().info(
             f'Cached {len(self._images)} decoded images of {self.folder} '
-            f'({num_bytes / 2**20:.1f} MiB) in {time.monotonic() - start:.1f} s'
+            f'({num_bytes / 2**20:.1f} MiB)'
         )
 
 

@@ -221,7 +221,7 @@ def test_destinations(weights, tmp_path, monkeypatch):
         raise OSError(28, 'No space left on device')
 
     _save(source(weights), path)
-    monkeypatch.setattr('mmvpt.weights.files.torch.save', full)
+    monkeypatch.setattr('mmvpt.files.os.replace', full)
     with pytest.raises(CheckpointError, match='No space left'):
         convert_file(path, dest, overwrite=True, num_heads=HEADS)
     assert dest.read_bytes() == b'old'

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -284,7 +284,8 @@ class ConvergedProbeLoop(BaseLoop):
         """
         weight = weight.clone().requires_grad_()
         bias = bias.clone().requires_grad_()
-        optimizer = self._optimizer([weight, bias])
+        configured: Any = self.runner.optim_wrapper.optimizer
+        optimizer = type(configured)([weight, bias], **configured.defaults)
 
         def objective() -> Tensor:
             optimizer.zero_grad()
@@ -304,9 +305,3 @@ class ConvergedProbeLoop(BaseLoop):
                 break
         steps = optimizer.state[weight].get('n_iter', steps)
         return weight.detach(), bias.detach(), gradient, int(steps)
-
-    def _optimizer(self, params: list[Tensor]) -> torch.optim.Optimizer:
-        """Build the configured optimizer for other parameters."""
-        optimizer = self.runner.optim_wrapper.optimizer
-        make: Callable = type(optimizer)
-        return make(params, **optimizer.defaults)
