@@ -1,9 +1,9 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Safetensors files that notice every changed bit.
+"""Files that are written whole, and safetensors files that notice a changed bit.
 
-The header of a sealed file holds the SHA-256 of the whole file, computed with zeros in
-the place of its own digits. It tells damage from intact files; it does not tell who
-made a file.
+The header of a checksummed file holds the SHA-256 of the whole file, computed with
+zeros in the place of its own digits. It tells damage from intact files; it does not
+tell who made a file.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ TEMPORARY_SUFFIX = '.mmvpt-tmp'
 _PACKAGE = Path(__file__).resolve().parent
 #: The folder that holds ``configs`` and ``tools``: a checkout, or what a wheel carries.
 ROOT = _PACKAGE.parent if (_PACKAGE.parent / 'configs').is_dir() else _PACKAGE / '.mim'
-SEAL_KEY = 'mmvpt_sha256'
+CHECKSUM_KEY = 'mmvpt_sha256'
 _ZEROS = '0' * 64
 # Digits in a header; safetensors writes no blanks, and quotes inside values escaped.
-_SEAL = re.compile(rb'(?<!\\)"' + SEAL_KEY.encode() + rb'":"([0-9a-f]{64})"')
+_CHECKSUM = re.compile(rb'(?<!\\)"' + CHECKSUM_KEY.encode() + rb'":"([0-9a-f]{64})"')
 
 
-class SealError(UserError):
-    """Bytes that are no sealed file, or a damaged one."""
+class ChecksumError(UserError):
+    """Bytes that are no checksummed file, or a damaged one."""
 
 
-def seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+def checksummed(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     """Return the bytes of a safetensors file with its own hash in the header.
 
     Args:
@@ -47,13 +47,13 @@ def seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     from safetensors.torch import save
 
     tensors = {n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}
-    content = save(tensors, metadata={**metadata, SEAL_KEY: _ZEROS})
-    start, end = _find_seal(content)
+    content = save(tensors, metadata={**metadata, CHECKSUM_KEY: _ZEROS})
+    start, end = _find_checksum(content)
     digest = hashlib.sha256(content).hexdigest().encode()
     return content[:start] + digest + content[end:]
 
 
-def is_sealed(path: str | os.PathLike) -> bool:
+def is_checksummed(path: str | os.PathLike) -> bool:
     """Tell whether a file looks like one of ours, intact or not.
 
     Args:
@@ -63,27 +63,27 @@ def is_sealed(path: str | os.PathLike) -> bool:
         size = int.from_bytes(file.read(8), 'little')
         if size > os.path.getsize(path):
             return False
-        return f'"{SEAL_KEY}"'.encode() in file.read(size)
+        return f'"{CHECKSUM_KEY}"'.encode() in file.read(size)
 
 
-def unseal(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors and the metadata of a sealed file.
-
-    Args:
-        content: The whole file.
+def read_checksummed(
+    path: str | os.PathLike,
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a file that :func:`checksummed` made.
 
     Raises:
-        SealError: If a bit changed since it was written, the end is missing, or it
-            never was a sealed file.
+        ChecksumError: If a bit changed since it was written, the end is missing, or it
+            never was such a file.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    start, end = _find_seal(content)
+    content = Path(path).read_bytes()
+    start, end = _find_checksum(content)
     zeroed = content[:start] + _ZEROS.encode() + content[end:]
     found, stated = hashlib.sha256(zeroed).hexdigest(), content[start:end].decode()
     if found != stated:
-        raise SealError(
+        raise ChecksumError(
             f'its content has the SHA-256 {found[:12]}..., its header states '
             f'{stated[:12]}...: it was changed or damaged after it was written'
         )
@@ -92,24 +92,19 @@ def unseal(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
         header = json.loads(content[8 : 8 + size])
         return load(content), dict(header['__metadata__'])
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise SealError(f'its header is not that of a safetensors file: {error}') from (
-            error
-        )
+        raise ChecksumError(
+            f'its header is not that of a safetensors file: {error}'
+        ) from error
 
 
-def read_sealed(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a sealed file; see :func:`unseal`."""
-    return unseal(Path(path).read_bytes())
-
-
-def _find_seal(content: bytes) -> tuple[int, int]:
+def _find_checksum(content: bytes) -> tuple[int, int]:
     """Return where the digits of the hash stand."""
     size = int.from_bytes(content[:8], 'little')
     if len(content) < 8 or size > len(content) - 8:
-        raise SealError('its header is longer than the file: the end is missing')
-    found = list(_SEAL.finditer(content, 8, 8 + size))
+        raise ChecksumError('its header is longer than the file: the end is missing')
+    found = list(_CHECKSUM.finditer(content, 8, 8 + size))
     if len(found) != 1:
-        raise SealError('its header holds no hash of its content')
+        raise ChecksumError('its header holds no hash of its content')
     return found[0].span(1)
 
 

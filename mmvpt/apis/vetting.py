@@ -91,14 +91,10 @@ def vet(config: Mapping[str, Any]) -> None:
         inner = part.get('_scope_')
         if inner is not None and inner not in SCOPES:
             raise _refusal(f'{place}._scope_', repr(inner), f'the scopes are {SCOPES}')
-        if 'type' in part and not _is_data_part(place):
+        # The data set is not built, only its pipeline.
+        is_data = place.startswith('test_dataloader') and '.pipeline' not in place
+        if 'type' in part and not is_data:
             _vet_type(part['type'], f'{place}.type', registered)
-
-
-def _is_data_part(place: str) -> bool:
-    """Tell whether a dict belongs to the dataset, which is not built."""
-    inside = place.startswith('test_dataloader')
-    return inside and '.pipeline' not in place
 
 
 def _vet_type(name: Any, place: str, registered: dict[str, list[str]]) -> None:

@@ -23,7 +23,7 @@ from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner import CheckpointLoader
 
-from mmvpt.files import is_sealed, read_sealed
+from mmvpt.files import is_checksummed, read_checksummed
 
 from .shards import CheckpointError, file_in, kind_of, read_index, refuse_one_shard
 
@@ -178,8 +178,8 @@ def _read_safetensors(path: Path, map_location: Any) -> dict:
             f'reading {path} needs the safetensors package: pip install safetensors'
         ) from error
     try:
-        if is_sealed(path):
-            state, meta = read_sealed(path)
+        if is_checksummed(path):
+            state, meta = read_checksummed(path)
             state = {n: v.to(map_location or 'cpu') for n, v in state.items()}
             return dict(state_dict=state, meta=meta)
         return load_file(path, device=str(map_location or 'cpu'))
@@ -236,8 +236,8 @@ def read_checkpoint(
     What a file is, its content tells. Torch files are read with
     ``torch.load(weights_only=True)`` plus the harmless types in mmengine's own
     checkpoints (logged histories, numpy numbers). ``meta['config']`` is dropped:
-    mmengine would run that text as Python when resuming. A sealed file, as
-    ``tools/publish.py`` writes it, comes as ``state_dict`` and ``meta``.
+    mmengine would run that text as Python when resuming. What
+    ``tools/publish.py`` wrote comes as ``state_dict`` and ``meta``.
 
     Args:
         path: A torch or safetensors file, the index of shards (``*.index.json``), a

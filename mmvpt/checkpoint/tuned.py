@@ -14,7 +14,13 @@ from typing import Any
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmvpt.files import SealError, is_sealed, read_sealed, seal, write_whole
+from mmvpt.files import (
+    ChecksumError,
+    checksummed,
+    is_checksummed,
+    read_checksummed,
+    write_whole,
+)
 from mmvpt.models.vit import PromptedVisionTransformer
 from mmvpt.version import __version__
 
@@ -95,11 +101,13 @@ class TunedCheckpoint:
         )
 
     def to_bytes(self) -> bytes:
-        """Return the content of a sealed safetensors file."""
-        return seal(self.marked_state(), {'format': 'pt', META_KEY: self.describe()})
+        """Return the content of a checksummed safetensors file."""
+        return checksummed(
+            self.marked_state(), {'format': 'pt', META_KEY: self.describe()}
+        )
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write a sealed safetensors file, whole or not at all.
+        """Write a checksummed safetensors file, whole or not at all.
 
         Raises:
             CheckpointError: If the ending is another, or it cannot be written.
@@ -122,8 +130,8 @@ def read_tuned(path: str | os.PathLike) -> TunedCheckpoint:
     """Read a release, or a checkpoint that ``AtomicCheckpointHook`` wrote.
 
     Args:
-        path: A sealed ``.safetensors`` file, or a ``.pth`` of training, tuned-only or
-            full. Nothing in it is run.
+        path: A checksummed ``.safetensors`` file, or a ``.pth`` of training, tuned-only
+            or full. Nothing in it is run.
 
     Raises:
         CheckpointError: If it is damaged, of a newer format, or no such file.
@@ -132,9 +140,17 @@ def read_tuned(path: str | os.PathLike) -> TunedCheckpoint:
     state: Any
     if path.suffix == '.safetensors' and path.is_file():
         try:
-            state, metadata = read_sealed(path)
-        except SealError as error:
-            raise CheckpointError(_unsealed(path, error)) from error
+            state, metadata = read_checksummed(path)
+        except ChecksumError as error:
+            if path.stat().st_size and is_checksummed(path):
+                raise CheckpointError(
+                    f'{path} is damaged: {error}. Fetch it again.'
+                ) from error
+            raise CheckpointError(
+                f'{path} is not a checkpoint that tools/publish.py or tools/merge.py '
+                f'wrote, or it is damaged: {error}. For other weights give the config '
+                'too: mmvpt.load(CONFIG, weights=FILE).'
+            ) from error
         except OSError as error:
             raise CheckpointError(f'{path} cannot be read: {error}') from error
         text = metadata.get(META_KEY)
@@ -153,16 +169,6 @@ def read_tuned(path: str | os.PathLike) -> TunedCheckpoint:
         return _parse(state, str(text))
     except CheckpointError as error:
         raise CheckpointError(f'{path}: {error}') from error
-
-
-def _unsealed(path: Path, error: SealError) -> str:
-    if path.stat().st_size and is_sealed(path):
-        return f'{path} is damaged: {error}. Fetch it again.'
-    return (
-        f'{path} is not a checkpoint that tools/publish.py or tools/merge.py wrote, or '
-        f'it is damaged: {error}. For other weights give the config too: '
-        'mmvpt.load(CONFIG, weights=FILE).'
-    )
 
 
 def _parse(state: Mapping[str, Tensor], text: str) -> TunedCheckpoint:

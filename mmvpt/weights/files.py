@@ -143,13 +143,11 @@ def _sets_of_weights(content: Mapping, depth: int = _DEPTH) -> dict[str, dict]:
 def _alike(one: Mapping, other: Mapping) -> bool:
     if set(one) != set(other):
         return False
-    pairs = [(v.double(), other[n].double()) for n, v in one.items() if _is_plain(v)]
-    return all(torch.equal(*pair) for pair in pairs)
-
-
-def _is_plain(value: object) -> bool:
-    """Whether a value is a tensor of real numbers."""
-    return isinstance(value, Tensor) and not value.is_complex()
+    return all(
+        torch.equal(value.double(), other[name].double())
+        for name, value in one.items()
+        if isinstance(value, Tensor) and not value.is_complex()
+    )
 
 
 def file_hashes(path: str | os.PathLike) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mmvpt import files as sealed
+from mmvpt import files
 from mmvpt.checkpoint import CheckpointError, read_checkpoint
 from mmvpt.checkpoint.config_data import from_data, to_data, without_paths
 from mmvpt.checkpoint.fingerprint import Fingerprint, fingerprint_of
@@ -150,7 +150,7 @@ def test_swapped_tensors_are_refused(path):
 
 def reseal(path, metadata, tensors=None):
     """Write a file whose hash is right, whatever it says."""
-    path.write_bytes(sealed.seal(tensors or {'a': torch.zeros(1)}, metadata))
+    path.write_bytes(files.checksummed(tensors or {'a': torch.zeros(1)}, metadata))
 
 
 def test_newer_formats_are_named(path):
@@ -195,7 +195,7 @@ def test_headers_that_make_no_sense(path, content):
 
 def test_header_that_lies_about_offsets_with_a_right_hash(path):
     content = path.read_bytes()
-    start, end = sealed._find_seal(content)
+    start, end = files._find_checksum(content)
     lie = content.replace(b'"data_offsets":[0,', b'"data_offsets":[9,')
     zeroed = lie[:start] + b'0' * 64 + lie[end:]
     digest = hashlib.sha256(zeroed).hexdigest().encode()

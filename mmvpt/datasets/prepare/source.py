@@ -201,15 +201,16 @@ class Source:
                 if not _ignored(name):
                     self._plain[name] = path
 
-    def _is_archive(self, name: str) -> bool:
-        base = PurePosixPath(name).name.lower()
-        return any(fnmatch.fnmatchcase(base, pattern) for pattern in self.patterns)
-
     def _mount_archives(self) -> None:
         mounted: set[str] = set()
         while True:
             names = sorted({*self._plain, *self._readers} - mounted)
-            new = [name for name in names if self._is_archive(name)]
+            bases = [PurePosixPath(name).name.lower() for name in names]
+            new = [
+                name
+                for name, base in zip(names, bases)
+                if any(fnmatch.fnmatchcase(base, p) for p in self.patterns)
+            ]
             if not new:
                 break
             for name in new:

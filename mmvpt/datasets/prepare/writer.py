@@ -76,7 +76,9 @@ def write(
     first: dict[str, tuple[str, str]] = {}  # digest -> split and path
     shared: list[list[str]] = []
     expected = {file.path for file in plan.files}
-    _drop_others(root, expected)
+    for path in root.rglob('*'):  # what an interrupted run left
+        if path.is_file() and path.relative_to(root).as_posix() not in expected:
+            path.unlink()
     for file in plan.files if quiet else progress(plan.files, task.name):
         path = root / file.path
         content = path.read_bytes() if path.exists() else file.read()
@@ -114,10 +116,3 @@ def write(
     lines = [f'{digest}  {name}\n' for name, digest in sorted(sums.items())]
     write_whole(root / SUMS, ''.join(lines).encode(), durable=False)
     return origin
-
-
-def _drop_others(root: Path, expected: set[str]) -> None:
-    """Remove what an interrupted run left and this one does not write."""
-    for path in root.rglob('*'):
-        if path.is_file() and path.relative_to(root).as_posix() not in expected:
-            path.unlink()

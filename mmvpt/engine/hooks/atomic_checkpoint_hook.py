@@ -207,7 +207,8 @@ class AtomicCheckpointHook(CheckpointHook):
         if not self._is_local or backend.waiting is not None:
             yield
             return
-        last_good = self._last_good(runner)
+        note = Path(runner.work_dir) / 'last_checkpoint'
+        last_good = note.read_text().strip() if note.is_file() else None
         backend.waiting = []
         try:
             yield
@@ -228,8 +229,3 @@ class AtomicCheckpointHook(CheckpointHook):
         for path in waiting:
             if str(path) not in self._best_paths():
                 backend.remove(path)
-
-    @staticmethod
-    def _last_good(runner: Runner) -> str | None:
-        file = Path(runner.work_dir) / 'last_checkpoint'
-        return file.read_text().strip() if file.is_file() else None

@@ -7,8 +7,8 @@ import logging
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import nn
 
+from mmvpt.checkpoint.tuned import normalization as preprocessing
 from mmvpt.engine.forward import unwrapped
 from mmvpt.models.vit import PromptedVisionTransformer
 from mmvpt.registry import HOOKS
@@ -28,7 +28,8 @@ class NormalizationHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Compare and perhaps warn."""
         model = unwrapped(runner.model)
-        used = self._used(model)
+        found = preprocessing(model)
+        used = found and Normalization(tuple(found['mean']), tuple(found['std']))
         for module in model.modules():
             config = getattr(module, 'init_cfg', None)
             if not isinstance(module, PromptedVisionTransformer) or not config:
@@ -48,12 +49,3 @@ class NormalizationHook(Hook):
             )
 
     before_test = before_train
-
-    @staticmethod
-    def _used(model: nn.Module) -> Normalization | None:
-        """Return mean and std of the model's data preprocessor, None without."""
-        preprocessor = getattr(model, 'data_preprocessor', None)
-        parts = [getattr(preprocessor, key, None) for key in ('mean', 'std')]
-        if any(part is None for part in parts):
-            return None
-        return Normalization(*(tuple(part.flatten().tolist()) for part in parts))

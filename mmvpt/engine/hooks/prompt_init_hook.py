@@ -79,7 +79,8 @@ class PromptInitHook(Hook):
         seed = runner.seed if self.seed is None else self.seed
         prompt.init_seed = seed
         if dist.is_main_process():
-            size = self.batch_size or _batch_size(runner.train_dataloader)
+            batches = runner.train_dataloader.batch_sampler
+            size = self.batch_size or getattr(batches, 'batch_size', None) or 1
             loader = _loader(runner.train_dataloader, count, size, seed)
             host = FrozenHost(vit, _loss_of(model))
             with _seeded(seed), _evaluated(model), torch.no_grad():
@@ -91,10 +92,6 @@ class PromptInitHook(Hook):
         runner.logger.info(
             f'PromptInitHook: {name} starts from {count} training images, seed {seed}.'
         )
-
-
-def _batch_size(loader: Any) -> int:
-    return getattr(loader.batch_sampler, 'batch_size', None) or 1
 
 
 def _loader(train: Any, count: int, batch_size: int, seed: int) -> DataLoader:

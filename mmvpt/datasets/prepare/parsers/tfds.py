@@ -33,7 +33,7 @@ NAMES = {
 # KITTI's classes begin with Car, Van, Truck.
 LABELS: dict[str, Callable[[Features], int]] = {
     'clevr_count': lambda f: len(f['objects/size']) - 3,
-    'clevr_dist': lambda f: above(_third(f['objects/pixel_coords']), CLEVR_DEPTHS),
+    'clevr_dist': lambda f: above(f['objects/pixel_coords'][2::3].min(), CLEVR_DEPTHS),
     'kitti': lambda f: above(
         min([*f['objects/location'][2::3][f['objects/type'] < 3], 1000.0]),
         KITTI_DISTANCES,
@@ -43,10 +43,6 @@ LABELS: dict[str, Callable[[Features], int]] = {
     'smallnorb_azi': lambda f: int(f['label_azimuth'][0]),
     'smallnorb_ele': lambda f: int(f['label_elevation'][0]),
 }
-
-
-def _third(coordinates: np.ndarray) -> float:
-    return float(coordinates[2::3].min())
 
 
 def _files(task: Task, source: Source) -> dict[str, dict[int, tuple[str, int]]]:

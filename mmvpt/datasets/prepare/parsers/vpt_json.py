@@ -90,14 +90,12 @@ def _read(task: Task, source: Source, split: str) -> dict[str, int]:
 
 def _prefix(source: Source, paths: list[str]) -> str:
     """Return what stands before the listed paths in the source."""
-    found = [name[: -len(paths[0])] for name in _ending(source, paths[0])]
+    first = paths[0]
+    ending = [n for n in source.names if n == first or n.endswith(f'/{first}')]
+    found = [name.removesuffix(first) for name in ending]
     found = [p for p in found if all(p + path in source for path in paths)]
     if not found:
         raise source.refuse(
             f'train.json: the images are missing, the first is {paths[0]!r},'
         )
     return found[0]
-
-
-def _ending(source: Source, path: str) -> list[str]:
-    return [n for n in source.names if n == path or n.endswith('/' + path)]
