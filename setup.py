@@ -95,7 +95,7 @@ setup(
     ],
     packages=find_packages(include=['mmvpt', 'mmvpt.*']),
     package_data={
-        'mmvpt.weights': ['known.csv'],
+        'mmvpt.weights': ['known.csv', '*.yml'],
         'mmvpt.zoo': ['data/*.csv'],
         'mmvpt.datasets.prepare': ['tasks.yml'],
     },

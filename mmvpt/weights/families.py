@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmengine.fileio import load
 
 
 class Size(NamedTuple):
@@ -47,75 +50,14 @@ RESIZING = ('bicubic', 'bilinear', 'bicubic-antialias', 'bilinear-antialias', 'n
 #: GELU, its approximation by tanh, x sigmoid(1.702 x); SwiGLU without and with a norm.
 ACTIVATIONS = ('gelu', 'gelu_tanh', 'quick_gelu', 'swiglu', 'swiglu_norm')
 
-_S, _B = (384, 12, 6), (768, 12, 12)
-_L, _H, _G = (1024, 24, 16), (1280, 32, 20), (1536, 40, 24)
-_DINOV2 = {
-    's': Size(*_S, 1536),
-    'b': Size(*_B, 3072),
-    'l': Size(*_L, 4096),
-    'g': Size(*_G, 4096, 'swiglu'),
-}
-_EVA02 = {
-    'ti': Size(192, 12, 3, 512, 'swiglu'),
-    's': Size(*_S, 1024, 'swiglu'),
-    'b': Size(*_B, 2048),
-    'l': Size(*_L, 2730),
-}
 
-FAMILIES: dict[str, Family] = {
-    'vit': Family(
-        {
-            'ti': Size(192, 12, 3, 768),
-            's': Size(*_S, 1536),
-            'b': Size(*_B, 3072),
-            'l': Size(*_L, 4096),
-            'h': Size(1280, 32, 16, 5120),
-        }
-    ),
-    'dinov2': Family(_DINOV2, patch_size=14, layer_scale=True),
-    'dinov2-reg': Family(
-        _DINOV2,
-        patch_size=14,
-        layer_scale=True,
-        num_registers=4,
-        positions='bicubic-antialias',
-    ),
-    'dinov3': Family(
-        {
-            's': Size(*_S, 1536),
-            's+': Size(*_S, 1536, 'swiglu'),
-            'b': Size(*_B, 3072),
-            'l': Size(*_L, 4096),
-            'h+': Size(*_H, 5120, 'swiglu'),
-            '7b': Size(4096, 40, 32, 8192, 'swiglu', qkv_bias=False),
-        },
-        norm_eps=1e-5,
-        num_registers=4,
-        positions=None,
-        rotation='dinov3',
-        layer_scale=True,
-    ),
-    'siglip': Family(
-        {
-            'b': Size(*_B, 3072),
-            'l': Size(*_L, 4096),
-            'so400m': Size(1152, 27, 16, 4304),
-            'giant': Size(1536, 40, 16, 6144),
-        },
-        with_cls_token=False,
-        act='gelu_tanh',
-        pooling='map',
-    ),
-    'eva02': Family(
-        _EVA02, patch_size=14, rotation='eva02', act='swiglu_norm', pooling='patches'
-    ),
-    'eva02-clip': Family(
-        {'b': Size(*_B, 2048, patch_size=16), 'l': _EVA02['l']},
-        patch_size=14,
-        rotation='eva02',
-        act='swiglu_norm',
-        inner_norm=True,
-    ),
+def _family(sizes: dict[str, list], **facts: Any) -> Family:
+    return Family({name: Size(*size) for name, size in sizes.items()}, **facts)
+
+
+FAMILIES = {
+    name: _family(**entry)
+    for name, entry in load(str(Path(__file__).with_suffix('.yml'))).items()
 }
 #: Other spellings of sizes.
 _LONG = {

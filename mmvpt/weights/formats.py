@@ -6,7 +6,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from mmengine.fileio import load
 from torch import Tensor
 
 from .architecture import ConversionError
@@ -24,9 +26,9 @@ class Format:
     families: Collection[str]  # the families that such files hold
     #: Groups of patterns of keys; a group of which every pattern fits a key is found in
     #: this format alone. Without marks: what no other format of the layout claims.
-    marks: tuple[tuple[str, ...], ...] = ()
+    marks: Sequence[Sequence[str]] = ()
     #: Patterns of names, besides those of the layout, that are not needed.
-    unused: tuple[str, ...] = ()
+    unused: Sequence[str] = ()
     normalization: str | None = None  # key of ``NORMALIZATIONS``, None if files differ
     norm_eps: float | None = None  # epsilon of the norms, None for that of the family
     activation: str | None = None  # of a plain MLP, None for that of the family
@@ -37,118 +39,8 @@ class Format:
 
 
 FORMATS = {
-    'google': Format(
-        title="Google's ViT (npz)",
-        layout='flax',
-        families=('vit',),
-        normalization='half',
-    ),
-    'timm': Format(title='timm, AugReg, DeiT', layout='timm', families=FAMILIES),
-    'mae': Format(
-        title='MAE of FAIR',
-        layout='timm',
-        families=('vit',),
-        marks=((r'.*decoder_embed\..*',), (r'.*decoder_blocks\..*',)),
-        unused=(r'decoder_.*',),
-        normalization='imagenet',
-        fixed_positions=True,
-    ),
-    'mocov3': Format(
-        title='MoCo v3 of FAIR, pretraining or linear probe',
-        layout='timm',
-        families=('vit',),
-        marks=((r'(module\.)?base_encoder\.blocks\.\d+\.norm1\.weight',),),
-        normalization='imagenet',
-        fixed_positions=True,
-    ),
-    'dinov2': Format(
-        title='DINOv2 of Meta, with or without registers',
-        layout='timm',
-        families=('dinov2', 'dinov2-reg'),
-        marks=((r'.*\bregister_tokens',), (r'.*\bmask_token', r'.*\.ls1\.gamma')),
-        normalization='imagenet',
-    ),
-    'dinov3': Format(
-        title='DINOv3 of Meta',
-        layout='timm',
-        families=('dinov3',),
-        marks=(
-            (r'.*\bstorage_tokens',),
-            (r'.*\brope_embed\.periods',),
-            (r'.*\.bias_mask',),
-        ),
-        unused=(r'local_cls_norm\..*', r'projectors\..*'),
-    ),
-    'eva02': Format(
-        title='EVA-02 of BAAI, alone or in CLIP',
-        layout='timm',
-        families=('eva02', 'eva02-clip'),
-        marks=((r'.*\.(inner_attn_ln|ffn_ln)\..*',), (r'.*\brope\.freqs_cos',)),
-        normalization='clip',
-    ),
-    'clip-openai': Format(
-        title='vision tower of CLIP in the names of OpenAI and open_clip',
-        layout='openai',
-        families=('vit',),
-        normalization='clip',
-    ),
-    'clip-hf': Format(
-        title='vision tower of CLIP in the names of Hugging Face transformers',
-        layout='hf',
-        families=('vit',),
-        marks=((r'.*embeddings\.class_embedding',),),
-        normalization='clip',
-    ),
-    'siglip-npz': Format(
-        title='SigLIP and SigLIP 2 of Google (big_vision, npz)',
-        layout='flax',
-        families=('siglip',),
-        marks=((r'.*MAPHead_0/.*',),),
-        normalization='half',
-        activation='gelu_tanh',
-    ),
-    'siglip-hf': Format(
-        title='SigLIP and SigLIP 2 of Hugging Face transformers',
-        layout='hf',
-        families=('siglip',),
-        marks=((r'.*embeddings\.patch_embedding\.weight',),),
-        normalization='half',
-        activation='gelu_tanh',
-    ),
-    'dinov2-hf': Format(
-        title='DINOv2 of Hugging Face transformers, with or without registers',
-        layout='hf',
-        families=('dinov2', 'dinov2-reg'),
-        marks=((r'.*\.layer_scale1\.lambda1',),),
-        normalization='imagenet',
-    ),
-    'dinov3-hf': Format(
-        title='DINOv3 of Hugging Face transformers',
-        layout='hf',
-        families=('dinov3',),
-        marks=((r'.*embeddings\.patch_embeddings\.weight',),),
-    ),
-    'mae-hf': Format(
-        title='MAE of Hugging Face transformers',
-        layout='hf',
-        families=('vit',),
-        marks=((r'.*decoder\.decoder_embed\..*',),),
-        normalization='imagenet',
-        norm_eps=1e-12,
-        fixed_positions=True,
-    ),
-    'vit-hf': Format(
-        title='ViT, DeiT and the encoder of MAE of Hugging Face transformers',
-        layout='hf',
-        families=('vit',),
-        norm_eps=1e-12,
-    ),
-    'mmpretrain': Format(
-        title='mmpretrain', layout='mmpretrain', families=FAMILIES, complete=False
-    ),
-    'mmseg': Format(
-        title='mmsegmentation', layout='mmseg', families=('vit',), complete=False
-    ),
+    name: Format(**{'families': FAMILIES, **entry})
+    for name, entry in load(str(Path(__file__).with_suffix('.yml'))).items()
 }
 # Rather this one than the other, where both claim a file.
 _BEFORE = (
