@@ -8,60 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.fileio import load
+
 from mmvpt.checkpoint import CheckpointError
 
 from .normalization import Normalization
 
-# Kinds of models whose weights are read, and their family.
-_FAMILIES = {
-    'vit': 'vit',
-    'vit_mae': 'vit',
-    'deit': 'vit',
-    'clip_vision_model': 'vit',
-    'dinov2': 'dinov2',
-    'dinov2_with_registers': 'dinov2-reg',
-    'dinov3_vit': 'dinov3',
-    'siglip_vision_model': 'siglip',
-    'siglip2_vision_model': 'siglip',
-}
-# Kinds that hold one of these beside a text tower, under vision_config.
-_WHOLE = {
-    'clip': 'clip_vision_model',
-    'siglip': 'siglip_vision_model',
-    'siglip2': 'siglip2_vision_model',
-}
-_ACTIVATIONS = {
-    **dict.fromkeys(('gelu', 'gelu_python'), 'gelu'),
-    **dict.fromkeys(('gelu_pytorch_tanh', 'gelu_new', 'gelu_fast'), 'gelu_tanh'),
-    'quick_gelu': 'quick_gelu',
-    'silu': None,  # of SwiGLU, which the weights tell
-}
-# A config inside of another lacks what is as transformers has it by default.
-_TOWER = dict(
-    hidden_size=768,
-    num_hidden_layers=12,
-    num_attention_heads=12,
-    intermediate_size=3072,
-)
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    'clip_vision_model': dict(
-        _TOWER, hidden_act='quick_gelu', layer_norm_eps=1e-5, patch_size=32
-    ),
-    **dict.fromkeys(
-        ('siglip_vision_model', 'siglip2_vision_model'),
-        dict(
-            _TOWER, hidden_act='gelu_pytorch_tanh', layer_norm_eps=1e-6, patch_size=16
-        ),
-    ),
-}
-# What these are called in a config, and what they must be.
-_NUMBERS = {
-    'hidden_size': 'embed_dims',
-    'num_hidden_layers': 'num_layers',
-    'intermediate_size': 'feedforward_channels',
-    'patch_size': 'patch_size',
-    'num_attention_heads': 'num_heads',
-}
+#: ``families`` of the kinds of models that are read; ``whole``: kinds that hold one of
+#: these beside a text tower, under ``vision_config``; ``activations``, null for that of
+#: SwiGLU, which the weights tell; ``defaults`` of transformers, for a config inside of
+#: another; ``numbers``: what these are called in a config.
+TABLE = load(str(Path(__file__).with_suffix('.yml')))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -83,25 +40,26 @@ def read_config(folder: Path) -> dict[str, Any]:
     if kind is None:
         return facts
     if 'vision_config' in config:
-        kind = config['vision_config'].get('model_type', _WHOLE.get(kind))
+        kind = config['vision_config'].get('model_type', TABLE['whole'].get(kind))
         config = config['vision_config']
-    if kind not in _FAMILIES:
+    if kind not in TABLE['families']:
+        known = [*TABLE['families'], *TABLE['whole']]
         raise CheckpointError(
             f'{path} is of a model of type {kind!r}; types that are read are '
-            f'{", ".join([*_FAMILIES, *_WHOLE])}. If its weights are those of one of '
+            f'{", ".join(known)}. If its weights are those of one of '
             'the families, give the file with the weights, elsewhere, and --family.'
         )
     return {**facts, **_facts(config, kind, path)}
 
 
 def _facts(config: Mapping, kind: str, path: Path) -> dict[str, Any]:
-    config = {**_DEFAULTS.get(kind, {}), **config}
+    config = {**TABLE['defaults'].get(kind, {}), **config}
     act = config.get('hidden_act')
     theta = config.get('rope_theta') or config.get('rope_parameters', {}).get(
         'rope_theta'
     )
     refused = {
-        'hidden_act': act is not None and act not in _ACTIVATIONS,
+        'hidden_act': act is not None and act not in TABLE['activations'],
         'rope_theta': theta not in (None, 100, 100.0),
         'key_bias': kind == 'dinov3_vit' and bool(config.get('key_bias')),
     }
@@ -112,7 +70,7 @@ def _facts(config: Mapping, kind: str, path: Path) -> dict[str, Any]:
                 'cannot have.'
             )
     facts: dict[str, Any] = {
-        name: config[key] for key, name in _NUMBERS.items() if key in config
+        name: config[key] for key, name in TABLE['numbers'].items() if key in config
     }
     if config.get('use_swiglu_ffn'):
         facts.pop('feedforward_channels', None)  # the weights have two thirds of it
@@ -121,9 +79,9 @@ def _facts(config: Mapping, kind: str, path: Path) -> dict[str, Any]:
             config['hidden_size'] * config.get('mlp_ratio', 4)
         )
     facts.update(
-        family=_FAMILIES[kind],
+        family=TABLE['families'][kind],
         norm_eps=config.get('layer_norm_eps'),
-        activation=_ACTIVATIONS.get(str(act)),
+        activation=TABLE['activations'].get(str(act)),
     )
     size, patch = config.get('image_size'), config.get('patch_size')
     if size and patch and kind not in ('dinov3_vit', 'siglip2_vision_model'):

@@ -15,7 +15,6 @@ from mmvpt.apis.images import (
     Source,
     as_bgr,
     check_file,
-    check_order,
     find_images,
 )
 
@@ -168,8 +167,6 @@ def test_arrays():
     for wrong in (rgb / 255, rgb.astype(int), rgb[None], rgb[..., :2], rgb[:0]):
         with pytest.raises(ImageError, match='x has'):
             as_bgr(Source('x', wrong))
-    with pytest.raises(ValueError, match="'rgb', 'bgr'"):
-        check_order('gbr')
 
 
 def test_folders_and_lists(tmp_path):
