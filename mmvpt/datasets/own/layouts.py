@@ -181,7 +181,11 @@ def refuse_masks(root: Path, classes: Sequence[str], below: str = '') -> None:
         files = [path for path in files_below(folder) if is_image(path)]
         masks = side_by_side(files)
         if len(masks) <= len(files) // 3:
-            masks = {f for f in files if 'mask' in map(_kind, f.split('/')[:-1])}
+            masks = {
+                file
+                for file in files
+                if any(role(name)[0] == 'mask' for name in file.split('/')[:-1])
+            }
         if masks:
             raise UserError(
                 f'{folder} holds what seems to be masks of its images:\n'
@@ -189,10 +193,6 @@ def refuse_masks(root: Path, classes: Sequence[str], below: str = '') -> None:
                 'They would be trained on as images of a class. Move them elsewhere, '
                 f'or bring images and masks into a layout that is read. {LAYOUTS}'
             )
-
-
-def _kind(name: str) -> str | None:
-    return role(name)[0]
 
 
 def _plain(name: str) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -116,10 +117,11 @@ def find_pairs(
             f'{left_out_too}.'
         )
     elif root is not None:
+        above = [(f, *f.parents) for part in parts for f in (part.images, part.masks)]
         found.notes += [
             f'{root / name} has no masks and is left out.'
             for name in folders_in(root)
-            if role(name)[1] and not any(_inside(root / name, part) for part in parts)
+            if role(name)[1] and not any(root / name in p for p in above)
         ]
     return found
 
@@ -130,10 +132,6 @@ def _home(part: Part, root: Path | None) -> Path:
     if part.images == root and not (above / 'ImageSets').is_dir():
         return root
     return above
-
-
-def _inside(folder: Path, part: Part) -> bool:
-    return any(folder in (place, *place.parents) for place in part[1:])
 
 
 def _files(part: Part) -> tuple[list[str], list[str]]:
@@ -428,11 +426,5 @@ def _doubt(values: Sequence[int], steps: int, ramps: int) -> str:
 
 def palette_of(num_classes: int) -> list[list[int]]:
     """Return distinct colours, RGB: hues a golden angle apart, three brightnesses."""
-    colours = []
-    for i in range(num_classes):
-        hue, value = i * 0.618034 % 1 * 6, 255 - 60 * (i % 3)
-        rise = int(value * (1 - abs(hue % 2 - 1)))
-        channels = [(value, rise, 0), (rise, value, 0), (0, value, rise)]
-        channels += [(0, rise, value), (rise, 0, value), (value, 0, rise)]
-        colours.append(list(channels[int(hue)]))
-    return colours
+    shades = ((i * 0.618034 % 1, 255 - 60 * (i % 3)) for i in range(num_classes))
+    return [list(map(int, colorsys.hsv_to_rgb(hue, 1, v))) for hue, v in shades]

@@ -91,7 +91,11 @@ def read_table(
         for name in names:
             check_listable(name, where)
         relative = check_listable(os.path.normpath(image).replace(os.sep, '/'), where)
-        split = None if split_at is None else _split(row[split_at], where)
+        split = None if split_at is None else split_of(row[split_at])
+        if split_at is not None and split is None:
+            raise UserError(
+                f'{where}: split must be train, val or test, got {row[split_at]!r}.'
+            )
         label = tuple(dict.fromkeys(names)) if multi_label else names[0]
         before = listed.get(relative)
         if before and multi_label and before.split == split:
@@ -200,13 +204,6 @@ def _several(
         tuple(table.header[i] for i in columns if row[i].strip().lower() in yes)
         for _, row in table.rows
     ]
-
-
-def _split(cell: str, where: str) -> str:
-    split = split_of(cell)
-    if split is None:
-        raise UserError(f'{where}: split must be train, val or test, got {cell!r}.')
-    return split
 
 
 def _check_splits(path: Path, found: Found) -> None:

@@ -87,6 +87,8 @@ class Task:
     wants: str  # the expected source in one sentence, for messages and the docs
     homepage: str  # where the data comes from
     terms: str  # terms of use in one sentence
+    tfds: str = ''  # its name in TensorFlow Datasets, where it is another one
+    in_lists: str = ''  # likewise in ``vtab_trainval_splits.json``
     rule: Rule | None = None  # VTAB-1k's lists in terms of the published parts
     #: Whether the splits are the published ones if made from raw data; None if they
     #: should be, but no published list could confirm it.

@@ -19,17 +19,6 @@ from .arrays import latent_bins
 from .scenes import CLEVR_DEPTHS, KITTI_DISTANCES, above
 
 FILE = re.compile(r'(?:.*/)?(\w+)-(train|validation|test)\.tfrecord-(\d+)-of-(\d+)')
-# Task -> name of the data set in TensorFlow Datasets, where it is another one.
-NAMES = {
-    'retinopathy': 'diabetic_retinopathy_detection',
-    'clevr_count': 'clevr',
-    'clevr_dist': 'clevr',
-    'svhn': 'svhn_cropped',
-    'dsprites_loc': 'dsprites',
-    'dsprites_ori': 'dsprites',
-    'smallnorb_azi': 'smallnorb',
-    'smallnorb_ele': 'smallnorb',
-}
 # KITTI's classes begin with Car, Van, Truck.
 LABELS: dict[str, Callable[[Features], int]] = {
     'clevr_count': lambda f: len(f['objects/size']) - 3,
@@ -47,7 +36,7 @@ LABELS: dict[str, Callable[[Features], int]] = {
 
 def _files(task: Task, source: Source) -> dict[str, dict[int, tuple[str, int]]]:
     """Return part -> shard number -> (file, number of shards)."""
-    wanted = NAMES.get(task.name, task.name)
+    wanted = task.tfds or task.name
     found: dict[str, dict[int, tuple[str, int]]] = {}
     for name in source.names:
         match = FILE.fullmatch(name)

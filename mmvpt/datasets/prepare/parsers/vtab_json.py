@@ -9,16 +9,6 @@ from mmvpt.datasets.prepare.selection import cut, listed, shuffled
 from mmvpt.datasets.prepare.source import Source
 from mmvpt.datasets.prepare.task import Pools, RefusedError, Task
 
-# The names of that file, where they differ from ours. Caltech101 is not usable: it
-# lists 'image_0001.jpg', which every class has.
-NAMES = {
-    'cifar100': 'cifar(num_classes=100)',
-    'retinopathy': 'diabetic_retinopathy(config="btgraham-300")',
-    'kitti': 'kitti(task="closest_vehicle_distance")',
-    'clevr_dist': 'clevr(task="closest_object_distance")',
-    'clevr_count': 'clevr(task="count_all")',
-}
-
 
 def read_lists(task: Task, source: Source) -> tuple[list[str], list[str]] | None:
     """Return keys of training and validation images in ``--splits``, None without."""
@@ -31,7 +21,7 @@ def read_lists(task: Task, source: Source) -> tuple[list[str], list[str]] | None
         )
     try:
         content = json.loads(source.splits.read_text(encoding='utf-8-sig'))
-        entry = content[NAMES.get(task.name, task.name)]
+        entry = content[task.in_lists or task.name]
         return list(map(str, entry['train'])), list(map(str, entry['val']))
     except ValueError as error:
         raise RefusedError(f'{source.splits} is not valid JSON: {error}.') from error
