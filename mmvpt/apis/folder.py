@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path, PurePath
 
 from PIL import Image
 
-from mmvpt.datasets.image_files import distinct_names
+from mmvpt.datasets.image_files import as_png, distinct_names
 from mmvpt.display import progress
 from mmvpt.errors import UserError
 from mmvpt.files import write_whole
@@ -123,7 +122,5 @@ def _draw(model: TunedModel, source: Source, result: Result, path: Path) -> None
     """Write the pictures of one result."""
     image = Image.fromarray(model.read(source))
     for ending, picture in result.draw(image).items():
-        buffer = io.BytesIO()
-        picture.save(buffer, format='PNG')
         target = path.with_name(path.name + ending)
-        write_whole(target, buffer.getvalue(), durable=False)
+        write_whole(target, as_png(picture), durable=False)

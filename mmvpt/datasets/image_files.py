@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from collections.abc import Iterable
@@ -78,6 +79,13 @@ def extreme_shape(width: int, height: int) -> str:
             f'of {MAX_RATIO} are not read. Cut it into pieces.'
         )
     return ''
+
+
+def as_png(image: Image.Image) -> bytes:
+    """Return the content of an image's PNG file."""
+    content = io.BytesIO()
+    image.save(content, 'PNG')
+    return content.getvalue()
 
 
 def distinct_names(paths: Iterable[str]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from PIL import Image
 from mmvpt.files import write_whole
 from mmvpt.registry import METRICS
 
-from .image_files import distinct_names
+from .image_files import as_png, distinct_names
 
 
 @METRICS.register_module()
@@ -48,12 +47,9 @@ class LabelMaps(BaseMetric):
             found = sample['pred_sem_seg']['data'].squeeze().cpu().numpy()
             found = found + int(bool(sample.get('reduce_zero_label')))
             found = found.astype(np.uint8 if found.max() < 256 else np.uint16)
-            buffer = io.BytesIO()
-            Image.fromarray(found).save(buffer, format='PNG')
-            path = (
-                self.out / f'{os.path.splitext(self.names[sample["img_path"]])[0]}.png'
-            )
-            write_whole(path, buffer.getvalue(), durable=False)
+            stem = os.path.splitext(self.names[sample['img_path']])[0]
+            png = as_png(Image.fromarray(found))
+            write_whole(self.out / f'{stem}.png', png, durable=False)
             self.results.append(None)
 
     def compute_metrics(self, results: list) -> dict:

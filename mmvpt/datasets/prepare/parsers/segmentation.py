@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
+from mmvpt.datasets.image_files import as_png
 from mmvpt.datasets.prepare.formats import read_mat
 from mmvpt.datasets.prepare.images import load
 from mmvpt.datasets.prepare.source import Source
@@ -119,9 +119,7 @@ def _context(source: Source, name: str) -> Callable[[], bytes]:
         (labels,) = read_mat(source, name, 'LabelMap')
         if labels.ndim != 2 or labels.min() < 0 or labels.max() > 459:
             raise RefusedError(f'{name}: LabelMap is no map of the 459 classes.')
-        output = io.BytesIO()
-        Image.fromarray(context_59(labels)).save(output, 'PNG')
-        return output.getvalue()
+        return as_png(Image.fromarray(context_59(labels)))
 
     return read
 

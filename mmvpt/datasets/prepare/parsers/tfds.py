@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
+from mmvpt.datasets.image_files import as_png
 from mmvpt.datasets.prepare.images import load, png
 from mmvpt.datasets.prepare.source import Source
 from mmvpt.datasets.prepare.task import Item, Pools, RefusedError, Task, as_published
@@ -107,6 +107,4 @@ def _colour(content: bytes, where: str, scale: int) -> bytes:
         return content
     if image.mode in ('1', 'L'):
         return png(np.asarray(image).astype(np.uint8) * scale)
-    output = io.BytesIO()
-    image.convert('RGB').save(output, 'PNG')
-    return output.getvalue()
+    return as_png(image.convert('RGB'))
