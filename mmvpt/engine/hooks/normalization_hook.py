@@ -29,7 +29,7 @@ class NormalizationHook(Hook):
         """Compare and perhaps warn."""
         model = unwrapped(runner.model)
         found = preprocessing(model)
-        used = found and Normalization(tuple(found['mean']), tuple(found['std']))
+        used = Normalization(*map(tuple, found.values())) if found else None
         for module in model.modules():
             config = getattr(module, 'init_cfg', None)
             if not isinstance(module, PromptedVisionTransformer) or not config:
