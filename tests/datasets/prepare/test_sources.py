@@ -245,11 +245,10 @@ def test_tfds_folder(tmp_path):
     ],
 )
 def test_tfds_labels(name, features, label, tmp_path):
-    from mmvpt.datasets.prepare.parsers.tfds import NAMES
     from mmvpt.datasets.prepare.run import parse
     from mmvpt.datasets.prepare.source import Source
 
-    path = tmp_path / f'{NAMES.get(name, name)}-train.tfrecord-00000-of-00001'
+    path = tmp_path / f'{TASKS[name].tfds or name}-train.tfrecord-00000-of-00001'
     tfrecord(path, [example(image=[picture(0)], **features)])
     (item,) = parse(TASKS[name], Source(tmp_path)).items['train']
     assert (item.label, item.read()) == (label, picture(0))
