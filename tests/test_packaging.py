@@ -82,7 +82,7 @@ def test_wheel_holds_every_module_and_nothing_else(wheel):
     names, _ = wheel
     packed = {n for n in names if n.startswith('mmvpt/') and '/.mim/' not in n}
     folder = ROOT / 'mmvpt'
-    data = ('zoo/data/*.csv', 'weights/*.csv', 'datasets/prepare/*.yml')
+    data = ('zoo/data/*.csv', 'weights/*.csv', '**/*.yml')
     files = [*folder.rglob('*.py'), *(f for name in data for f in folder.glob(name))]
     expected = {p.relative_to(ROOT).as_posix() for p in files if '.mim' not in p.parts}
     assert packed == expected
