@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
@@ -52,9 +52,8 @@ class FiniteLossHook(Hook):
             if 'loss' in key
         }
         self._pending.append((runner.iter, losses))
-        saves = self._saves_after_this_iteration(runner)
-        if saves or self.every_n_train_iters(runner, self.interval):
-            self._look(runner, parameters=saves)
+        if self.every_n_train_iters(runner, self.interval):
+            self._look(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Look before hooks that save at the end of an epoch."""
@@ -67,17 +66,6 @@ class FiniteLossHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Look before any checkpoint, whoever saves it."""
         self._look(runner, parameters=True)
-
-    def _saves_after_this_iteration(self, runner: Runner) -> bool:
-        return any(
-            isinstance(hook, CheckpointHook)
-            and not hook.by_epoch
-            and (
-                self.every_n_train_iters(runner, hook.interval, hook.save_begin)
-                or (hook.save_last and self.is_last_train_iter(runner))
-            )
-            for hook in runner.hooks
-        )
 
     def _look(self, runner: Runner, parameters: bool = False) -> None:
         pending, self._pending = self._pending, []
