@@ -15,6 +15,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from mmvpt.checkpoint import CheckpointError, read_checkpoint
+from mmvpt.checkpoint.config_data import dicts
 from mmvpt.checkpoint.tuned import (
     META_KEY,
     TunedCheckpoint,
@@ -185,14 +186,8 @@ def find_frozen_weights(config: Config, folder: Path) -> None:
 
 def _backbones(config: Config) -> list[Any]:
     """Return the configs of our backbones, however deep in the model."""
-    found, parts = [], [config.get('model')]
-    while parts:
-        part = parts.pop()
-        if isinstance(part, dict):
-            parts += part.values()
-            kind = part.get('type')
-            if isinstance(kind, str) and kind.endswith('PromptedVisionTransformer'):
-                found.append(part)
-        elif isinstance(part, (list, tuple)):
-            parts += part
-    return found
+    return [
+        part
+        for _, part in dicts(config.get('model'), 'model')
+        if str(part.get('type')).endswith('PromptedVisionTransformer')
+    ]

@@ -9,13 +9,14 @@ it runs it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 from mmengine.registry import Registry
 
 from mmvpt.checkpoint import CheckpointError
+from mmvpt.checkpoint.config_data import dicts
 
 SCOPES = ('mmvpt', 'mmpretrain', 'mmseg', 'mmcv', 'mmengine')
 #: Where the classes must be defined that a config in a file may name.
@@ -78,7 +79,7 @@ def vet(config: Mapping[str, Any]) -> None:
         raise _refusal('default_scope', repr(scope), f'the scopes are {SCOPES}')
     if config.get('custom_imports'):
         raise _refusal('custom_imports', 'modules to import', 'nothing is imported')
-    parts = list(_dicts({key: config.get(key) for key in BUILT}, ''))
+    parts = [part for key in BUILT for part in dicts(config.get(key), key)]
     named = {str(part.get('type')).partition('.')[0] for _, part in parts}
     registered = _registered({scope, 'mmvpt', 'mmengine', *named} & set(SCOPES))
     for place, part in parts:
@@ -117,18 +118,6 @@ def _refusal(place: str, what: str, why: str) -> CheckpointError:
         'not built. If you trust its maker, get the config as a file and call '
         'mmvpt.load(CONFIG, weights=FILE).'
     )
-
-
-def _dicts(value: Any, place: str) -> Iterator[tuple[str, Mapping]]:
-    """Yield every dict in a config with its place."""
-    if isinstance(value, Mapping):
-        if place:
-            yield place, value
-        for key, item in value.items():
-            yield from _dicts(item, f'{place}.{key}'.lstrip('.'))
-    elif isinstance(value, (list, tuple)):
-        for i, item in enumerate(value):
-            yield from _dicts(item, f'{place}[{i}]')
 
 
 def _registered(scopes: set[str]) -> dict[str, list[str]]:

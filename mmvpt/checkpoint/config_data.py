@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from inspect import isclass, isroutine
 from pathlib import PurePath
 from typing import Any
@@ -45,6 +45,17 @@ RELEASED_KEYS = (
     'randomness',
 )
 _ABSOLUTE = re.compile(r'(/|~|[A-Za-z]:[\\/]).*[\\/]')
+
+
+def dicts(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Yield every dict in a part of a config with its place."""
+    if isinstance(value, Mapping):
+        yield place, value
+        for key, item in value.items():
+            yield from dicts(item, f'{place}.{key}')
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from dicts(item, f'{place}[{i}]')
 
 
 def to_data(value: Any) -> Any:

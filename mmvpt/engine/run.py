@@ -19,6 +19,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmvpt.checkpoint import use_safe_loading
+from mmvpt.checkpoint.config_data import dicts
 from mmvpt.datasets import LabelMaps
 from mmvpt.errors import UserError, explain, run_tool
 from mmvpt.models.seg import check_queries
@@ -202,18 +203,11 @@ def replace_sync_bn(config: Config) -> int:
     Returns:
         How many were replaced.
     """
-    found = 0
-    parts = [config.get('model')]
-    while parts:
-        part = parts.pop()
-        if isinstance(part, (list, tuple)):
-            parts.extend(part)
-        elif isinstance(part, dict):
-            parts.extend(part.values())
-            if part.get('type') == 'SyncBN':
-                part['type'] = 'BN'
-                found += 1
-    return found
+    parts = dicts(config.get('model'), 'model')
+    found = [part for _, part in parts if part.get('type') == 'SyncBN']
+    for part in found:
+        part['type'] = 'BN'
+    return len(found)
 
 
 def _loaded(
