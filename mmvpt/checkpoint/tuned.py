@@ -302,6 +302,8 @@ def collect(
         marks = {}
     elif marks is None:
         marks = fingerprints(model)
+    backbones = frozen_backbones(model).items()
+    resized = [p for p, b in backbones if getattr(b, 'positions_resized', False)]
     return TunedCheckpoint(
         state={n: v.detach() for n, v in state.items() if n not in left_out},
         frozen=marks,
@@ -311,24 +313,13 @@ def collect(
         if palette is None
         else tuple(tuple(map(int, colour)) for colour in palette),
         normalization=normalization(model),
-        training=dict(
-            training or {}, mmvpt=__version__, resized=resized_positions(model)
-        ),
+        training=dict(training or {}, mmvpt=__version__, resized=resized),
     )
 
 
 def fingerprints(model: nn.Module) -> dict[str, Fingerprint]:
     """Return the fingerprints of the frozen weights by the path of their backbone."""
     return {path: fingerprint(b) for path, b in frozen_backbones(model).items()}
-
-
-def resized_positions(model: nn.Module) -> list[str]:
-    """Return the paths of backbones whose position embedding was resized."""
-    return [
-        path
-        for path, backbone in frozen_backbones(model).items()
-        if getattr(backbone, 'positions_resized', False)
-    ]
 
 
 def normalization(model: nn.Module) -> dict[str, list[float]] | None:
