@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmvpt.datasets.fgvc import FGVC
+from mmvpt.datasets.listed import ListedDataset
 from mmvpt.datasets.vtab1k import VTAB1k
 from mmvpt.display import markdown
 from mmvpt.errors import UserError
@@ -76,7 +77,10 @@ def check(
         report.verdict = 'absent'
         return report
     try:
-        splits = READERS[task.layout](task, folder)
+        if task.layout == 'segmentation':
+            splits = _read_segmentation(task, folder)
+        else:
+            splits = _read_lists(task, folder)
     except (OSError, ValueError) as error:
         report.problems.append(str(error))
         report.verdict = 'bad'
@@ -127,23 +131,20 @@ def _folder(task: Task, out: Path) -> Path:
     return out / task.folder
 
 
-def _read_vtab(task: Task, folder: Path) -> dict[str, list[Image]]:
-    def split(name: str) -> list[Image]:
-        dataset = VTAB1k(task.name, name, folder.parent, pipeline=[], lazy_init=True)
-        return [Image(folder / e.path, e.label) for e in dataset.read_entries()]
-
-    return {name: split(name) for name in VTAB1k.SPLITS}
-
-
-def _read_fgvc(task: Task, folder: Path) -> dict[str, list[Image]]:
-    def split(name: str) -> list[Image]:
-        options: dict[str, Any] = dict(pipeline=[], lazy_init=True)
-        options['num_classes'] = task.num_classes
-        dataset = FGVC(task.name, name, folder, **options)
-        root = dataset.image_dir()
-        return [Image(root / e.path, e.label) for e in dataset.read_entries()]
-
-    return {name: split(name) for name in ('train', 'val', 'test')}
+def _read_lists(task: Task, folder: Path) -> dict[str, list[Image]]:
+    how: dict[str, Any] = dict(pipeline=[], lazy_init=True)
+    sets: dict[str, ListedDataset]
+    if task.layout == 'fgvc':
+        how['num_classes'] = task.num_classes
+        splits = ('train', 'val', 'test')
+        sets = {name: FGVC(task.name, name, folder, **how) for name in splits}
+    else:
+        place = folder.parent
+        sets = {name: VTAB1k(task.name, name, place, **how) for name in VTAB1k.SPLITS}
+    return {
+        name: [Image(data.image_dir() / e.path, e.label) for e in data.read_entries()]
+        for name, data in sets.items()
+    }
 
 
 def _read_segmentation(task: Task, folder: Path) -> dict[str, list[Image]]:
@@ -163,13 +164,6 @@ def _read_segmentation(task: Task, folder: Path) -> dict[str, list[Image]]:
             Image(images / f'{stem}.jpg', 0, maps / f'{stem}.png') for stem in stems
         ]
     return splits
-
-
-READERS = {
-    'vtab-1k': _read_vtab,
-    'fgvc': _read_fgvc,
-    'segmentation': _read_segmentation,
-}
 
 
 def _check_origin(folder: Path, report: Report) -> None:
