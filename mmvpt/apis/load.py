@@ -16,6 +16,7 @@ from torch import nn
 
 from mmvpt.checkpoint import CheckpointError, read_checkpoint
 from mmvpt.checkpoint.config_data import dicts
+from mmvpt.checkpoint.names import without_prefix
 from mmvpt.checkpoint.tuned import (
     META_KEY,
     TunedCheckpoint,
@@ -93,7 +94,7 @@ def load(
 def _check_classes(config: Config, tuned: TunedCheckpoint, weights: str) -> None:
     """Compare the names of classes that a config gives with those of its checkpoint."""
     data = (config.get('test_dataloader') or {}).get('dataset') or {}
-    named = (data.get('metainfo') or {}).get('classes')
+    named = data.get('classes') or (data.get('metainfo') or {}).get('classes')
     if isinstance(named, (list, tuple)) and tuned.classes:
         known = list(map(str, tuned.classes))
         compare_classes(known, list(map(str, named)), weights, 'the config')
@@ -150,9 +151,9 @@ def read_for_config(path: str | os.PathLike) -> TunedCheckpoint:
         found = read_tuned(path)
         return replace(found, config={}, normalization=None, training={})
     state = content.get('state_dict', content)
-    state, frozen = unmarked(
-        {name.removeprefix('module.'): value for name, value in state.items()}
-    )
+    # Every model has this weight, and no prefix hides it then.
+    state = without_prefix(state, ('backbone.patch_embed.projection.weight',))
+    state, frozen = unmarked(state)
     data = meta.get('dataset_meta') or {}
     return TunedCheckpoint(state, frozen, {}, data.get('classes'), data.get('palette'))
 

@@ -19,7 +19,7 @@ HUGGING_FACE = (
     'pytorch_model.bin',
     'pytorch_model.bin.index.json',
 )
-_SHARD = re.compile(r'(.*)-(\d+)-of-(\d+)\.\w+')
+_SHARD = re.compile(r'(.*)[-_](\d+)[-_]of[-_](\d+)(\W.*)?')
 # How files begin that hold weights in a way that is not read, and what they are.
 _FOREIGN = {
     b'version https://git-lfs': 'a Git LFS pointer, not the file itself: fetch that '
@@ -94,7 +94,8 @@ def refuse_one_shard(path: Path) -> None:
     if match is None or int(match[3]) < 2:
         return
     number, count = int(match[2]), int(match[3])
-    index = next(iter(sorted(path.parent.glob('*.index.json'))), None)
+    beside = sorted(path.parent.iterdir())
+    index = next((f for f in beside if f.name.lower().endswith('.index.json')), None)
     raise CheckpointError(
         f'{path} is part {number} of {count} of a checkpoint. '
         + (f'Give {index}' if index else 'Fetch its index (*.index.json) and give that')

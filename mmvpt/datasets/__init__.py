@@ -4,6 +4,7 @@
 from .digit_scenes import export_digit_scenes
 from .digits import export_digits
 from .fgvc import FGVC
+from .images_with_masks import ImagesWithMasks
 from .label_maps import LabelMaps
 from .listed import ListedDataset
 from .multi_label import MultiLabel
@@ -15,6 +16,7 @@ __all__ = [
     'FGVC',
     'CheckSegMap',
     'Draw',
+    'ImagesWithMasks',
     'LabelMaps',
     'ListedDataset',
     'LoadSegMap',

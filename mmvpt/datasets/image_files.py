@@ -25,7 +25,8 @@ LEFTOVERS = frozenset(
         *('$recycle.bin', 'system volume information', 'recycler', 'found.000'),
         *('__macosx', 'network trash folder', 'temporary items', 'icon\r'),
         *('thumbs.db', 'ehthumbs.db', 'ehthumbs_vista.db', 'desktop.ini'),
-        *('lost+found', '__pycache__'),
+        *('lost+found', '__pycache__', '~snapshot', '_macosx', 'macosx'),
+        *('@__thumb', '@sharebin', '_thumbs', '_thumbnails', 'thumbnails'),
     )
 )
 #: Tag of EXIF that says how a picture is to be turned when it is shown.
@@ -114,7 +115,7 @@ def _differ(names: Iterable[str]) -> bool:
 
 
 def is_cut_off(path: str | os.PathLike) -> bool:
-    """Whether a JPEG or PNG file lacks its end; False for every other file.
+    """Whether a JPEG, PNG or WebP file lacks its end; False for every other file.
 
     OpenCV 4 and Pillow's lenient mode fill what is missing with grey and at most warn;
     OpenCV 5 refuses such files by itself. A JPEG is whole if an end marker follows the
@@ -128,10 +129,13 @@ def is_cut_off(path: str | os.PathLike) -> bool:
     if not os.path.isfile(path):
         return False
     with open(path, 'rb') as file:
-        head = file.read(8)
+        head = file.read(12)
+        if head.startswith(b'RIFF') and head.endswith(b'WEBP'):
+            size = int.from_bytes(head[4:8], 'little')
+            return os.fstat(file.fileno()).st_size < size + 8
         file.seek(-min(12, os.fstat(file.fileno()).st_size), os.SEEK_END)
         tail = file.read()
-        if head == _PNG:
+        if head.startswith(_PNG):
             whole = _PNG_END in tail
         else:
             whole = not head.startswith(_JPEG) or tail.endswith(_JPEG_END)
@@ -139,7 +143,7 @@ def is_cut_off(path: str | os.PathLike) -> bool:
             return False
         file.seek(0)
         content = file.read()
-    if head == _PNG:
+    if head.startswith(_PNG):
         return _PNG_END not in content
     return content.find(_JPEG_END, _first_scan(content)) < 0
 

@@ -10,6 +10,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmvpt.errors import UserError
 
+from .image_files import is_cut_off
+
 #: What mmseg leaves out of losses and metrics, unless a head says otherwise.
 IGNORED = 255
 _EXPLAINED = {
@@ -56,6 +58,8 @@ def read_seg_map(path: str | os.PathLike, palette: bool = True) -> np.ndarray:
             if wrong:
                 raise UserError(f'{path} {wrong}.')
             bits = stored_bits(file)
+            if is_cut_off(path):
+                raise UserError(f'{path} is cut off: its end is missing.')
             values = np.asarray(ImageOps.exif_transpose(file)).astype(np.uint8)
             if file.mode == 'L' and bits < 8:
                 values //= 255 // (2**bits - 1)

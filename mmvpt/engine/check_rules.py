@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
+import operator
+import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +38,13 @@ _TO_ZERO = ('CosineAnnealingLR', 'PolyLR')
 _REFUSALS = (LookupError, TypeError, ValueError, AssertionError, RuntimeError)
 #: Where the metrics are that work on what is invented here.
 _METRICS = ('mmpretrain.evaluation', 'mmseg.evaluation')
+#: Fields with numbers that a run reads.
+_NUMERIC = {'model', 'data_preprocessor', 'optim_wrapper', 'param_scheduler'}
+_NUMERIC |= {'default_hooks', 'custom_hooks', 'train_cfg', *_LOADERS}
+#: What ends the pipelines of a scope.
+_PACKS = dict(mmpretrain='PackInputs', mmseg='PackSegInputs')
+#: How YAML and JSON write numbers that they read as text.
+_SCIENTIFIC = re.compile(r'[-+]?\d+(\.\d*)?[eE][-+]?\d+')
 #: Mixes of images and their labels, which must be scores of all classes.
 _MIXES = ('Mixup', 'CutMix', 'ResizeMix')
 
@@ -46,6 +57,15 @@ def loaders(config: Config) -> Problems:
             continue
         if 'batch_size' in loader:
             yield from _count(loader.batch_size, f'{field}.batch_size')
+        for place, chosen in find(loader, 'indices', field):
+            if chosen is not None and chosen in (0, [], ()):
+                yield place, f'is {chosen}, which leaves no image: no batch comes.'
+        if loader.get('drop_last') and field != 'train_dataloader':
+            yield (
+                f'{field}.drop_last',
+                'is True, so that the last images would be left out of the metrics. '
+                'Leave it out.',
+            )
         workers = loader.get('num_workers', 0)
         yield from _count(workers, f'{field}.num_workers', 0)
         if workers == 0:
@@ -64,6 +84,15 @@ def lengths(config: Config) -> Problems:
     for key in ('max_epochs', 'max_iters', 'val_begin'):
         if key in loop:
             yield from _count(loop[key], f'train_cfg.{key}')
+    begin = loop.get('val_begin', 1)
+    total = loop.get('max_epochs', loop.get('max_iters'))
+    whole = isinstance(total, int) and isinstance(begin, int) and total > 0
+    if config.get('val_dataloader') and whole and begin > total:
+        yield (
+            'train_cfg.val_begin',
+            f'is {begin}, but training ends at {total}: it would never be validated. '
+            f'Set {total} at most, or train with --no-validate.',
+        )
     seed = (config.get('randomness') or {}).get('seed')
     if seed is not None:
         yield from _count(seed, 'randomness.seed', 0)
@@ -76,27 +105,45 @@ def lengths(config: Config) -> Problems:
 
 
 def schedule(config: Config) -> Problems:
-    """The learning rate is not 0 for the rest of a training."""
+    """Periods are counts, and the learning rate is not 0 for the rest of a training."""
+    steps = config.get('param_scheduler') or []
+    for place, period in find(steps, 'T_max', 'param_scheduler'):
+        yield from _count(period, place)
+    yield from _stuck(config)
+
+
+def _stuck(config: Config, length: int | None = None) -> Problems:
+    """Find a schedule that ends at 0 too early.
+
+    Args:
+        config: The config.
+        length: Iterations of an epoch, if they are known.
+    """
     loop, steps = config.get('train_cfg') or {}, config.get('param_scheduler') or []
     epochs = loop.get('max_epochs')
     total = epochs or loop.get('max_iters')
     steps = [steps] if isinstance(steps, Mapping) else list(steps)
     steps = [s for s in steps if isinstance(s, Mapping)]
-    ends = [s.get('end') for s in steps if s.get('by_epoch', True) == bool(epochs)]
-    if not isinstance(total, int) or not ends or len(ends) < len(steps):
+    ends = [s.get('end') for s in steps]
+    units = {bool(s.get('by_epoch', True)) for s in steps}
+    if not isinstance(total, int) or not all(isinstance(end, int) for end in ends):
         return
-    if not all(isinstance(end, int) for end in ends):
+    if units == {False} and epochs and length is not None:
+        total *= length
+    elif units != {bool(epochs)}:
         return
     last = steps[ends.index(max(ends))]
     name = str(last.get('type')).rpartition('.')[2]
     floor = last.get('eta_min') or last.get('eta_min_ratio')
-    if name in _TO_ZERO and not floor and max(ends) < total:
-        unit = 'epochs' if epochs else 'iters'
+    zero = name in _TO_ZERO and not floor or last.get('end_factor') == 0
+    if zero and max(ends) < total:
+        unit = 'epochs' if units == {True} else 'iterations'
+        key = 'max_epochs' if epochs else 'max_iters'
         yield (
             'param_scheduler',
             f'{name} ends at end={max(ends)} with a learning rate of 0, but '
-            f'train_cfg.max_{unit}={total}: nothing would be learned in the rest. Set '
-            f'end (and T_max) for {total}, or eta_min.',
+            f'train_cfg.{key}={loop[key]} is {total} {unit}: nothing would be learned '
+            f'in the rest. Set end (and T_max) for {total}, or eta_min.',
         )
 
 
@@ -107,13 +154,27 @@ def heads(config: Config) -> Problems:
         if classes is None or any(m in str(head.get('type')) for m in _MASKS):
             continue
         yield from _count(classes, f'{place}.num_classes')
-        for inner, weights in _find(head, 'class_weight', place):
+        yield from _count(head.get('channels', 1), f'{place}.channels')
+        for key in ('threshold', 'thr'):
+            limit = head.get(key)
+            if isinstance(limit, (int, float)) and not 0 < limit < 1:
+                yield f'{place}.{key}', f'must be between 0 and 1, got {limit!r}.'
+        if head.get('loss_decode') in ([], ()):
+            yield f'{place}.loss_decode', 'is empty: nothing would be learned.'
+        for inner, count in find(head.get('loss'), 'num_classes', f'{place}.loss'):
+            if count not in (None, classes):
+                yield inner, f'is {count}, but {place} has {classes} classes.'
+        for inner, weights in find(head, 'class_weight', place):
             if isinstance(weights, (list, tuple)) and len(weights) != classes:
                 yield (
                     inner,
                     f'has {len(weights)} numbers, {list(weights)}, but {place} has '
                     f'{classes} classes: give {classes} numbers.',
                 )
+            elif isinstance(weights, (int, float, list, tuple)):
+                yield from _numbers(weights, inner, classes)
+            elif isinstance(weights, str) and not Path(weights).is_file():
+                yield inner, f'must be {classes} numbers, or a file that is there.'
 
 
 def sliding(config: Config) -> Problems:
@@ -133,6 +194,13 @@ def sliding(config: Config) -> Problems:
                 f"mode='slide' needs {key}=(height, width) in pixels, such as "
                 f'(512, 512), got {size!r}',
             )
+            return
+    if mode == 'slide' and any(map(operator.gt, test['stride'], test['crop_size'])):
+        yield (
+            'model.test_cfg.stride',
+            f'is {test["stride"]}, more than crop_size={test["crop_size"]}: pixels '
+            'between the windows would be left out.',
+        )
 
 
 def mixing(config: Config) -> Problems:
@@ -149,15 +217,76 @@ def mixing(config: Config) -> Problems:
     ):
         augments = owner if isinstance(owner, (list, tuple)) else [owner or {}]
         names = [str(a.get('type')) for a in augments if isinstance(a, Mapping)]
+        for name in augments:
+            if isinstance(name, str):
+                yield (
+                    place,
+                    f'must hold dicts, such as dict(type={name!r}), got {name!r}.',
+                )
         mixes = [name for name in names if name.rpartition('.')[2] in _MIXES]
-        if mixes and preprocessor.get('num_classes') is None:
-            classes = [head.get('num_classes') for _, head in _heads(config)]
+        classes = [head.get('num_classes') for _, head in _heads(config)] or [None]
+        if mixes and preprocessor.get('num_classes') not in {*classes} - {None}:
             yield (
                 place,
                 f'{" and ".join(mixes)} mixes labels, which needs '
-                'data_preprocessor.num_classes'
-                + (f': set it to {classes[0]}, that of the head.' if classes else '.'),
+                'data_preprocessor.num_classes: set it to '
+                f'{classes[0] or "the number of classes"}, that of the head.',
             )
+
+
+def normalization(config: Config) -> Problems:
+    """Mean and std are one number for each channel, no std is 0; padding is clear."""
+    model = config.get('model') or {}
+    field = 'model.data_preprocessor'
+    settings = model.get('data_preprocessor')
+    if not settings:
+        field, settings = 'data_preprocessor', config.get('data_preprocessor') or {}
+    channels = (model.get('backbone') or {}).get('in_channels', 3)
+    for key in ('mean', 'std'):
+        values = settings.get(key)
+        if values is not None:
+            least = None if key == 'mean' else 1e-12
+            yield from _numbers(values, f'{field}.{key}', channels, least, (1,))
+    size, divisor = settings.get('size'), settings.get('size_divisor')
+    pads = str(settings.get('type')).endswith('SegDataPreProcessor')
+    if pads and config.get('train_dataloader') and (size is None) == (divisor is None):
+        yield (
+            field,
+            f'pads images of a batch to size={size!r} or to multiples of '
+            f'size_divisor={divisor!r}: give one of the two.',
+        )
+    elif pads and size is not None:
+        yield from _numbers(size, f'{field}.size', 2, 1)
+
+
+def numbers(config: Config) -> Problems:
+    """A number is no text, as 1e-3 is in YAML, and no NaN."""
+    read = {k: v for k, v in config._cfg_dict.to_dict().items() if k in _NUMERIC}
+    for place, value in _leaves(read, ''):
+        if isinstance(value, str) and _SCIENTIFIC.fullmatch(value):
+            yield (
+                place,
+                f'is the text {value!r}: write {float(value)!r} without quotes (in '
+                'YAML 1.0e-3, not 1e-3).',
+            )
+        elif isinstance(value, float) and math.isnan(value):
+            yield place, 'is NaN, which is no number.'
+
+
+def pipelines(config: Config) -> Problems:
+    """What comes out of a pipeline goes into the model."""
+    pack = _PACKS.get(config.get('default_scope'))
+    if pack is None or config.get('custom_imports'):
+        return
+    for field in _LOADERS:
+        for place, steps in find(config.get(field), 'pipeline', field):
+            names = [str(value) for key, value in _leaves(steps, '') if 'type' in key]
+            if not any('Pack' in name for name in names):
+                yield (
+                    place,
+                    f'gives no inputs for the model, with {", ".join(names) or None}: '
+                    f'end it with {pack}.',
+                )
 
 
 def metrics(config: Config) -> Problems:
@@ -169,12 +298,17 @@ def metrics(config: Config) -> Problems:
         settings = config.get(field)
         if not settings:
             continue
+        for place, ranks in find(settings, 'topk', field):
+            for rank in ranks if isinstance(ranks, (list, tuple)) else [ranks or 1]:
+                yield from _count(rank, place)
         try:
             names = _metric_names(config, settings)
         except _REFUSALS as error:
             text = str(error.args[0] if error.args else error)
             yield field, f'cannot evaluate: {" ".join(text.split())}'
             continue
+        if names == []:
+            yield field, f'measures nothing: {settings}'
         if field == 'val_evaluator' and names:
             yield from _best(config, names)
 
@@ -247,7 +381,8 @@ def _segmented(classes: int) -> Any:
 
 
 #: Each yields places of a config and what is wrong there.
-RULES = (loaders, lengths, schedule, heads, sliding, mixing, metrics)
+RULES = (loaders, lengths, schedule, heads, sliding, mixing, normalization)
+RULES += (numbers, pipelines, metrics)
 
 
 def check_runner(runner: Runner) -> None:
@@ -259,6 +394,8 @@ def check_runner(runner: Runner) -> None:
         loader = loop.dataloader
         if isinstance(loader, DataLoader):
             _check_batches(f'{stage}_dataloader', loader, runner.model)
+    for place, text in _stuck(runner.cfg, len(runner.train_loop.dataloader)):
+        raise UserError(f'{place}: {text}')
     _check_channels(runner.model)
 
 
@@ -322,11 +459,48 @@ def _check_channels(model: nn.Module) -> None:
                     f'model.{field}.in_channels is {given}, but model.backbone has '
                     f'{width} channels (embed_dims): set {width} in its place.'
                 )
+            levels = len(model.backbone.out_indices)
+            chosen = getattr(head, 'in_index', 0)
+            indices = chosen if isinstance(chosen, (list, tuple)) else [chosen]
+            if not all(-levels <= i < levels for i in indices):
+                raise UserError(
+                    f'model.{field}.in_index is {chosen}, but model.backbone gives '
+                    f'{levels} outputs (out_indices), counted from 0.'
+                )
 
 
 def _count(value: Any, place: str, least: int = 1) -> Problems:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         yield place, f'must be an integer of at least {least}, got {value!r}.'
+
+
+def _numbers(
+    values: Any,
+    place: str,
+    count: int,
+    least: float | None = 0,
+    others: tuple[int, ...] = (),
+) -> Problems:
+    """Find what is no list of so many numbers of at least ``least``."""
+    fits = isinstance(values, (list, tuple)) and len(values) in (count, *others)
+    if not fits or not all(
+        isinstance(v, (int, float)) and (least is None or v >= least) for v in values
+    ):
+        above = {None: '', 0: ', none negative'}.get(least, ' above 0')
+        yield place, f'must be {count} numbers{above}, got {values!r}.'
+
+
+def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Yield what is at the ends of dicts and lists; names of classes are left out."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key not in ('metainfo', 'classes'):
+                yield from _leaves(item, f'{place}.{key}' if place else str(key))
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from _leaves(item, f'{place}.{i}')
+    else:
+        yield place, value
 
 
 def _heads(config: Config) -> Iterator[tuple[str, Mapping]]:
@@ -341,14 +515,14 @@ def _heads(config: Config) -> Iterator[tuple[str, Mapping]]:
                     yield f'model.{key}.{i}', head
 
 
-def _find(value: Any, key: str, place: str) -> Iterator[tuple[str, Any]]:
+def find(value: Any, key: str, place: str) -> Iterator[tuple[str, Any]]:
     """Yield every place in ``value`` that has ``key``, with what is there."""
     if isinstance(value, Mapping):
         for name, item in value.items():
             if name == key:
                 yield f'{place}.{name}', item
             else:
-                yield from _find(item, key, f'{place}.{name}')
+                yield from find(item, key, f'{place}.{name}')
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
-            yield from _find(item, key, f'{place}.{i}')
+            yield from find(item, key, f'{place}.{i}')

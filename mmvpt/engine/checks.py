@@ -26,6 +26,7 @@ import mmengine.registry as roots
 import mmengine.runner
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, Registry
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
 
 from mmvpt.errors import UserError, similar
@@ -180,7 +181,8 @@ def explain(error: BaseException) -> str | None:
     plain = {
         key: value
         for key, value in (dict.items(given) if isinstance(given, dict) else ())
-        if key != 'type' and isinstance(value, (str, int, float, list, tuple, dict))
+        if key not in ('type', 'params')
+        and isinstance(value, (str, int, float, list, tuple, dict, type(None)))
     }
     return (
         f'{name} cannot be built from the config: {type(error).__name__}: {error}'
@@ -218,6 +220,7 @@ def _check_field(field: str, value: Any) -> Iterator[tuple[str, str]]:
         if 'optimizer' in plain:
             plain.pop('paramwise_cfg', None)
             yield from _check(plain, field, roots.OPTIM_WRAPPERS)
+            yield from _check_clipping(plain.get('clip_grad'), f'{field}.clip_grad')
     elif field == 'default_hooks' and isinstance(value, Mapping):
         for key, hook in value.items():
             if hook is not None:
@@ -230,6 +233,15 @@ def _check_field(field: str, value: Any) -> Iterator[tuple[str, str]]:
         yield from _bind('randomness', taken, value, field)
     elif field in _FIELDS:
         yield from _check(value, field, _REGISTRIES[field])
+
+
+def _check_clipping(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        by_value = value.get('type') == 'value'
+        function = clip_grad_value_ if by_value else clip_grad_norm_
+        taken = {k: p for k, p in _parameters(function).items() if k != 'parameters'}
+        given = {k: v for k, v in value.items() if k != 'type'}
+        yield from _bind('clip_grad', taken, given, place)
 
 
 def _check_loop(field: str, value: Mapping) -> Iterator[tuple[str, str]]:
@@ -274,8 +286,8 @@ def _check(value: Any, place: str, registry: Registry) -> Iterator[tuple[str, st
     elif value['type'] is not None:
         yield from _check_object(value, place, registry)
     for key, item in value.items():
-        if key in _UNCHECKED:
-            continue
+        if key in _UNCHECKED or (registry is roots.HOOKS and isinstance(item, str)):
+            continue  # text of a hook has been compared with its signature
         inner = _REGISTRIES.get(key, registry)
         yield from _check(item, f'{place}.{key}', inner)
 
@@ -461,7 +473,8 @@ def _misfit(value: Any, parameter: inspect.Parameter) -> str | None:
         return 'a value' if value is None and not named & optional else None
     if accepted is None:
         is_number = isinstance(default, (int, float)) and not isinstance(default, bool)
-        if is_number and isinstance(value, str):
+        is_size = named & _NUMBERS and not named & {str, Any}  # one number or several
+        if isinstance(value, str) and (is_number or (is_size and _number(value))):
             return _worded(_NUMBERS, value)
         return None
     if value is None:
@@ -493,13 +506,20 @@ def _worded(accepted: set[type], value: Any) -> str:
     if float in accepted:
         accepted = accepted - {int}
     text = ' or '.join(names[kind] for kind in names if kind in accepted) or 'nothing'
-    if isinstance(value, str) and accepted & _NUMBERS:
+    number = _number(value) if accepted & _NUMBERS else None
+    if number is None:
+        return text
+    return f'{text}: write {number!r} without quotes (in YAML 1.0e-3, not 1e-3)'
+
+
+def _number(value: Any) -> int | float | None:
+    """Return the number that is written as text, None if none is."""
+    for kind in (int, float):
         try:
-            number = float(value)
+            return kind(value) if isinstance(value, str) else None
         except ValueError:
-            return text
-        return f'{text}: write {number!r} without quotes (in YAML 1.0e-3, not 1e-3)'
-    return text
+            pass
+    return None
 
 
 def _find(name: str, registry: Registry, scope: str | None) -> Any:

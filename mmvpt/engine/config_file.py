@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import os
+import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path, PurePath
@@ -25,6 +26,8 @@ _ABOUT_IMPORTS = (
     'custom_imports, or write the whole config, its bases too, in the style of '
     '`with read_base():`.'
 )
+# Of mmengine's Config: what has the name of a user's file, not that of a copy.
+_READERS = ('fromfile', '_is_lazy_import', '_file2dict', '_parse_lazy_import')
 # Where a class may stand in a pure-Python config for its name.
 _TYPE_KEYS = ('type', 'constructor', 'runner_type')
 # What tools and mmengine's Runner.from_cfg read besides the arguments of Runner.
@@ -80,6 +83,8 @@ def load_config(path: str | os.PathLike, options: dict | None = None) -> Config:
         UserError: If there is no such file, it is no config, or an option does not fit.
     """
     file = Path(path)
+    if file.is_dir():
+        raise UserError(f'config {path} is a folder; give a file in it.')
     if not file.is_file():
         near = sorted(p.name for p in file.parent.glob('*.py'))[:8]
         hint = f' {file.parent} holds {", ".join(near)}.' if near else ''
@@ -92,7 +97,7 @@ def load_config(path: str | os.PathLike, options: dict | None = None) -> Config:
         config = named_config(Config.fromfile(path))
     except UserError:
         raise
-    except Exception as error:  # whatever a file that is Python may raise
+    except (Exception, SystemExit) as error:  # whatever a Python file may raise
         raise UserError(f'config {path}: {_unreadable(error, str(path))}') from error
     if options:
         merge_options(config, options)
@@ -131,19 +136,24 @@ def _named(value: Any, key: Any = None) -> Any:
     return value
 
 
-def _unreadable(error: Exception, path: str) -> str:
+def _unreadable(error: BaseException, path: str) -> str:
     """Say which file of a config cannot be read, where in it, and why."""
     file, line = path, getattr(error, 'lineno', None)
     for frame, number in traceback.walk_tb(error.__traceback__):
         reads = frame.f_locals.get('filename')
-        if 'mmengine' in frame.f_code.co_filename and isinstance(reads, str):
+        if frame.f_code.co_name in _READERS and isinstance(reads, str):
             file = reads
         elif os.path.abspath(file) == frame.f_code.co_filename:
             line = number
+    mark = getattr(error, 'problem_mark', None)  # of YAML
+    if mark is not None:
+        line = mark.line + 1
     if isinstance(error, FileNotFoundError):
+        quoted = re.search('"(.+?)"', str(error))
+        lacking = error.filename or (quoted[1] if quoted else error)
         return (
-            f'{error.filename or error} of its _base_ does not exist. Paths in _base_ '
-            'are relative to the file they stand in.'
+            f'{lacking} of its _base_ does not exist. Paths in _base_ are relative to '
+            'the file they stand in.'
         )
     if isinstance(error, UnicodeDecodeError):
         line = Path(file).read_bytes()[: error.start].count(b'\n') + 1
@@ -151,12 +161,23 @@ def _unreadable(error: Exception, path: str) -> str:
         reason = f'byte 0x{byte:02x} is not UTF-8 text. Save the file as UTF-8'
     elif isinstance(error, SyntaxError):
         reason = f'not valid Python: {error.msg}'
+        if 'U+FEFF' in reason:
+            reason = 'it begins with a byte order mark. Save it as UTF-8 without one'
+    elif isinstance(error, RecursionError):
+        reason = 'its _base_ leads back to itself'
+    elif frame.f_code.co_name == '_get_cfg_path' and isinstance(error, TypeError):
+        reason = '_base_ must be the path of a config as text, or a list of such'
+    elif isinstance(error, AttributeError) and not file.endswith('.py'):
+        reason = 'it must hold fields of a config and their values, such as model'
+    elif type(error) is RuntimeError and not str(error):  # of LazyObject
+        reason = f'it calls what it imports. {_ABOUT_IMPORTS}'
     elif isinstance(error, ModuleNotFoundError):
         reason = f'import of {error.name}: there is no such module. {_ABOUT_IMPORTS}'
     elif 'lazy_import' in str(error) or isinstance(error, ConfigParsingError):
         reason = f'{error} {_ABOUT_IMPORTS}'
     else:
-        reason = f'{type(error).__name__}: {error.args[0] if error.args else error}'
+        text = getattr(error, 'problem', None) or (error.args or [error])[0]
+        reason = f'{type(error).__name__}: {text}'
     return f'{file}{f", line {line}" if line else ""}: {reason}'
 
 
@@ -166,6 +187,12 @@ def merge_options(config: Config, options: dict[str, Any]) -> None:
     known -= {'self', 'cfg'}  # Runner's cfg is the config itself
     for key in options:
         field = key.split('.')[0]
+        own = (config.get('model') or {}).get(field)
+        if field == 'data_preprocessor' and own:
+            raise UserError(
+                f'--cfg-options {key}: the model has a {field} of its own, which is '
+                f'the one that counts. Set model.{key}.'
+            )
         if field in known:
             continue
         if field not in config:

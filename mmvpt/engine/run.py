@@ -27,10 +27,10 @@ from mmvpt.models.seg import check_queries
 from . import checks
 from .check_rules import check_runner
 from .config_file import OptionAction, load_config, merge_options, named_config
-from .data_checks import check_run, image_paths
+from .data_checks import check_run, image_paths, name_files
 from .distributed import LAUNCHERS, distributed, process_rank
 from .forward import unwrapped
-from .run_config import add_hook, testing_config, training_config
+from .run_config import add_hook, require, testing_config, training_config
 from .work_dir import clear_for_fresh_run, last_checkpoint, lock_work_dir
 
 __all__ = ['explain', 'load_config', 'run_tool', 'test', 'train']
@@ -108,6 +108,7 @@ def train(
         raise UserError('overwrite deletes what resume continues; give one of them')
     use_safe_loading(trust_checkpoint)
     config = training_config(_loaded(config, cfg_options), **options)
+    require(config, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
     checks.check(config)
     is_first = process_rank(launcher) == 0
     lock = lock_work_dir(config.work_dir) if is_first else contextlib.nullcontext()
@@ -119,6 +120,8 @@ def train(
             if built is not None:
                 built(runner)
             check_runner(runner)
+            for loop in filter(None, (runner.train_loop, runner.val_loop)):
+                name_files(getattr(loop.dataloader, 'dataset', None))
             try:
                 runner.train()
             except KeyboardInterrupt as interrupt:
@@ -162,6 +165,7 @@ def test(
     """
     use_safe_loading(trust_checkpoint)
     config = testing_config(_loaded(config, cfg_options), checkpoint, **options)
+    require(config, 'model')
     dumps = _set_out(config, out, out_item)
     checks.check(config)
     with distributed(config, launcher, local_rank), _mistakes_explained():
@@ -174,6 +178,7 @@ def test(
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=str(out)))
         if built is not None:
             built(runner)
+        name_files(runner.test_loop.dataloader.dataset)
         metrics = runner.test()
         if out_item == 'metrics' and is_main_process():
             mmengine.dump(metrics, str(out))
@@ -251,7 +256,10 @@ def _set_start(
     if config.get('resume'):
         add_hook(config, 'mmvpt.CompleteWeightsHook')
         add_hook(config, 'mmvpt.ResumeHook')
-    elif is_first:
+        return
+    if config.get('load_from'):
+        add_hook(config, 'mmvpt.CompleteWeightsHook')
+    if is_first:
         clear_for_fresh_run(config.work_dir, overwrite)
 
 
@@ -270,4 +278,6 @@ def _set_out(config: Config, out: str | os.PathLike | None, item: str | None) ->
             f'--out must end in .pkl for predictions, got {out}; for metrics add '
             '--out-item metrics'
         )
+    if not str(out).endswith(PICKLES) and os.path.isfile(out):
+        raise UserError(f'--out {out} is a file; label maps go into a folder.')
     return True

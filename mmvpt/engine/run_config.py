@@ -12,7 +12,10 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 
+from mmvpt.datasets.seg_maps import IGNORED
 from mmvpt.errors import UserError
+
+from .check_rules import find
 
 _RUNS = itertools.count()
 
@@ -45,14 +48,16 @@ def training_config(
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
     if amp:
         _use_amp(config)
+    scaling = config.get('auto_scale_lr') or {}
     if auto_scale_lr:
-        if not config.get('auto_scale_lr'):
-            raise UserError(
-                '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the '
-                f'config {config.filename or ""}'.rstrip()
-            )
-        config.auto_scale_lr.enable = True
+        scaling = config.auto_scale_lr = ConfigDict(scaling, enable=True)
+    if scaling.get('enable') and 'base_batch_size' not in scaling:
+        raise UserError(
+            '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the '
+            f'config {config.filename or ""}'.rstrip()
+        )
     _set_dataloader_defaults(config, pin_memory, persistent_workers)
+    _check_masks(config)
     return config
 
 
@@ -85,9 +90,7 @@ def testing_config(
         pin_memory: Let data loaders pin memory.
     """
     _name_run(config, work_dir)
-    for field in ('test_dataloader', 'test_cfg', 'test_evaluator'):
-        if config.get(field) is None:
-            raise UserError(f'the config {config.filename or ""} has no {field}')
+    require(config, 'test_dataloader', 'test_cfg', 'test_evaluator')
     # Training objects need data that a test does not.
     for field in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
         config[field] = None
@@ -101,7 +104,15 @@ def testing_config(
     if tta:
         _augment(config, bool(show or show_dir))
     _set_dataloader_defaults(config, pin_memory)
+    _check_masks(config)
     return config
+
+
+def require(config: Config, *fields: str) -> None:
+    """Raise UserError if the config lacks one of the fields."""
+    for field in fields:
+        if config.get(field) is None:
+            raise UserError(f'the config {config.filename or ""} has no {field}')
 
 
 def _name_run(config: Config, work_dir: str | os.PathLike | None) -> None:
@@ -115,9 +126,11 @@ def _name_run(config: Config, work_dir: str | os.PathLike | None) -> None:
         config.work_dir = str(work_dir)
     elif config.get('work_dir') is None:
         config.work_dir = str(Path('work_dirs') / name)
-    if Path(config.work_dir).exists() and not Path(config.work_dir).is_dir():
+    folder = Path(config.work_dir)
+    there = next((place for place in (folder, *folder.parents) if place.exists()), None)
+    if there is not None and not there.is_dir():
         raise UserError(
-            f'--work-dir {config.work_dir} is a file, where a folder is needed. Choose '
+            f'--work-dir {folder}: {there} is a file, where a folder is needed. Choose '
             'another one.'
         )
     run = next(_RUNS)
@@ -167,6 +180,25 @@ def _set_dataloader_defaults(
             loader['persistent_workers'] = False
 
 
+def _check_masks(config: Config) -> None:
+    """Let mmseg's pipelines check the masks that they load, where they do not yet."""
+    head = (config.get('model') or {}).get('decode_head')
+    head = head[-1] if isinstance(head, (list, tuple)) and head else head
+    count = head.get('num_classes') if isinstance(head, dict) else None
+    if config.get('default_scope') != 'mmseg' or not isinstance(count, int):
+        return
+    ignored = head.get('ignore_index', IGNORED)
+    if not 1 <= count <= ignored <= IGNORED or count == IGNORED:  # not of eight bits
+        return
+    check = dict(type='mmvpt.CheckSegMap', num_classes=count, ignore_index=ignored)
+    for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        for _, steps in find(config.get(field), 'pipeline', field):
+            kinds = [isinstance(step, dict) and step.get('type') for step in steps]
+            kinds = [str(kind).rpartition('.')[2] for kind in kinds]
+            if 'LoadAnnotations' in kinds and 'CheckSegMap' not in kinds:
+                steps.insert(kinds.index('LoadAnnotations') + 1, ConfigDict(check))
+
+
 def _show(config: Config, folder: str | None, drawing: dict[str, Any]) -> None:
     """Switch the visualization hook on; the two scopes name its options differently."""
     hook = config.setdefault('default_hooks', ConfigDict()).get('visualization')
@@ -178,6 +210,8 @@ def _show(config: Config, folder: str | None, drawing: dict[str, Any]) -> None:
     else:
         hook = hook or ConfigDict(type='VisualizationHook')
         hook.enable = True
+        if hook.type.rpartition('.')[2] == 'VisualizationHook':
+            hook.type = 'mmvpt.DistinctPicturesHook'
         hook.out_dir = folder
     hook.update(drawing)
     config.default_hooks.visualization = hook

@@ -25,11 +25,14 @@ def in_full_precision(state: State) -> State:
             out[name] = value if wide else value.float()
         except (RuntimeError, TypeError):  # types of fewer than 8 bits
             wide = None
-        if wide is None or not value.dtype.is_floating_point:
+        plain = value.layout is torch.strided and not value.is_meta
+        if wide is None or not value.dtype.is_floating_point or not plain:
+            kind = value.dtype if plain else value.layout
+            kind = 'meta' if value.is_meta else str(kind).removeprefix('torch.')
             raise ConversionError(
-                f'{name} is of type {str(value.dtype).removeprefix("torch.")}, from '
-                'which no weights can be had. Give a file with float16, bfloat16, '
-                'float32 or float64 weights; float8 is converted as well.'
+                f'{name} is of type {kind}, from which no weights can be had. Give a '
+                'file with float16, bfloat16, float32 or float64 weights; float8 is '
+                'converted as well.'
             )
     return out
 

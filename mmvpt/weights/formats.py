@@ -11,6 +11,8 @@ from pathlib import Path
 from mmengine.fileio import load
 from torch import Tensor
 
+from mmvpt.checkpoint.names import WRAPPERS
+
 from .architecture import ConversionError
 from .families import FAMILIES
 from .layouts import LAYOUTS, Layout
@@ -67,10 +69,6 @@ REFUSED = (
     (r'.*_flat_param.*', 'flattened shards of FSDP; save a full state dict'),
     (r'.*fc_norm\..*', 'a norm behind the pooling in place of the final norm'),
 )
-# Which wrappers stand in the middle of names: torch.compile, FSDP, checkpointing.
-_WRAPPERS = re.compile(
-    r'(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.'
-)
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Take out of names what ``torch.compile`` and FSDP put into them."""
     out: dict[str, Tensor] = {}
     for key, value in state.items():
-        name = _WRAPPERS.sub('', key)
+        name = WRAPPERS.sub('', key)
         if name in out:
             raise ConversionError(f'{name} is there twice, once as {key}.')
         out[name] = value
@@ -102,7 +100,7 @@ def backbones(keys: Iterable[str]) -> list[tuple[str, str]]:
         Layout and prefix of each; those whose patch projection and layers are there,
         or, without any, those of which one is.
     """
-    keys = [_WRAPPERS.sub('', key) for key in keys]
+    keys = [WRAPPERS.sub('', key) for key in keys]
     whole, parts = [], []
     for name, layout in LAYOUTS.items():
         blocks = re.compile(rf'((?:.*?[./])?){layout.blocks}')

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -100,6 +101,11 @@ def new_task(options: Options, command: Sequence[str] = ()) -> NewTask:
         raise UserError(
             f'{out} exists. Replace it with --overwrite, or give another --name.'
         )
+    if data.is_file() and not _is_table(data):
+        raise UserError(
+            f'{data} is a file that is not read. Give a folder, or a table that ends '
+            f'in {" or ".join(TABLES)} (a spreadsheet can be saved as such).'
+        )
     parts = None if _is_table(data) else own.find_parts(data, options.masks)
     kind = 'classification' if parts is None else 'segmentation'
     _check_options(options, data, kind)
@@ -171,6 +177,7 @@ def _read_classes(options: Options, data: Path) -> Read:
     names = {s: [image.path for image in part] for s, part in splits.items()}
     own.note_copies(found.notes, names, digests)
     classes = list(found.by_label())
+    found.notes += _much_alike(classes)
     order = {name: str(label) for label, name in enumerate(classes)}
     lines = {
         s: [f'{i.path} {",".join(order[n] for n in i.labels) or "-"}' for i in part]
@@ -198,6 +205,19 @@ def _read_masks(options: Options, data: Path, parts: Sequence[own.Part]) -> Read
     }
     compose = partial(own_masks.segmentation, found, options.ignore_zero)
     return Read(parts[0].images, classes, lines, splits, found.notes, compose)
+
+
+def _much_alike(classes: Sequence[str]) -> list[str]:
+    """Note classes whose names differ in nothing that is seen, or in capitals alone."""
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        plain = unicodedata.normalize('NFKC', name).casefold()
+        alike.setdefault(''.join(filter(str.isprintable, plain)), []).append(name)
+    return [
+        f'{" and ".join(map(ascii, names))} are classes of much the same name.'
+        for names in alike.values()
+        if len(names) > 1
+    ]
 
 
 def _is_table(data: Path) -> bool:

@@ -54,9 +54,9 @@ def segmentation(
     settings: dict[str, Any] = dict(
         model=_model(inherited, num_classes, backbone),
         own=dict(
-            type='BaseSegDataset',
+            type='BaseSegDataset' if found.image_suffix else 'mmvpt.ImagesWithMasks',
             **(dict(data_prefix=folders['train']) if alike else {}),
-            img_suffix=found.image_suffix,
+            **(dict(img_suffix=found.image_suffix) if found.image_suffix else {}),
             seg_map_suffix=found.mask_suffix,
             reduce_zero_label=ignore_zero,
             metainfo=dict(classes=tuple(task.classes), palette=palette_of(num_classes)),

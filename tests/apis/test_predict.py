@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+from contextlib import nullcontext
 
 import cv2
 import numpy as np
@@ -275,3 +276,28 @@ def test_results_below_the_images_are_no_images(tmp_path, trained_classifier):
     assert b'\n\xff.png,' in (photos / 'out/predictions.csv').read_bytes()
     with pytest.raises(ValueError, match='is a file'):
         predict_to_folder(model, [photos], photos / 'a.png')
+
+
+@pytest.mark.parametrize('error', [RuntimeError('too small'), KeyboardInterrupt()])
+def test_what_is_finished_stays(segmentor, tmp_path, monkeypatch, error):
+    """Also if the model fails at an image, or a person has seen enough."""
+    for i in range(3):
+        Image.new('RGB', (32, 24), (9, 99, i)).save(tmp_path / f'{i}.png')
+    real, calls = segmentor.model.test_step, []
+
+    def step(data):
+        calls.append(1)
+        if len(calls) == 2:
+            raise error
+        return real(data)
+
+    monkeypatch.setattr(segmentor.model, 'test_step', step)
+    goes_on = isinstance(error, Exception)
+    with nullcontext() if goes_on else pytest.raises(KeyboardInterrupt):
+        predict_to_folder(segmentor, [tmp_path], tmp_path / 'out', batch_size=1)
+    found = json.loads((tmp_path / 'out/predictions.json').read_text())
+    done = ['0.png', '2.png'] if goes_on else ['0.png']
+    assert [result['image'] for result in found['results']] == done
+    assert [item['source'] for item in found['unreadable']] == ['1.png'] * goes_on
+    masks = {p.name for p in (tmp_path / 'out').glob('*.mask.png')}
+    assert masks == {f'{name}.mask.png' for name in done}

@@ -45,8 +45,12 @@ def test_shards_are_read_as_one_file(tmp_path, state, ending, given):
     with pytest.raises(CheckpointError, match=f'part 2 of 2.*{index.name}'):
         read_checkpoint(tmp_path / files[1])
     index.unlink()
-    with pytest.raises(CheckpointError, match=r'part 1 of 2.*Fetch its index'):
-        read_checkpoint(tmp_path / files[0])
+    named = (files[0], 'a_1_of_2.pth', 'a-00001-of-00002.fp16.bin', 'a-1-of-2 (1).pth')
+    for name in named:
+        (tmp_path / files[0]).rename(tmp_path / name)
+        with pytest.raises(CheckpointError, match=r'part 1 of 2.*Fetch its index'):
+            read_checkpoint(tmp_path / name)
+        (tmp_path / name).rename(tmp_path / files[0])
 
 
 def test_shards_that_do_not_fit_their_index(tmp_path, state):

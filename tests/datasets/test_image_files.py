@@ -12,6 +12,7 @@ FORMS = {
     'jpg': ('.jpg', []),
     'progressive': ('.jpg', [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]),
     'png': ('.png', []),
+    'webp': ('.webp', []),
 }
 
 

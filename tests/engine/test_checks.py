@@ -1,10 +1,17 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """A config with mistakes is refused before anything is built, all of them at once."""
 
-import pytest
-from mmengine.registry import DefaultScope, Registry
+import re
+from contextlib import nullcontext
 
-from mmvpt.engine import checks
+import pytest
+from mmengine.config import Config
+from mmengine.registry import DefaultScope, Registry
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmvpt.engine import check_rules, checks
+from mmvpt.engine.check_rules import RULES
 from mmvpt.engine.checks import check
 from mmvpt.errors import UserError
 from tests.engine.miniature import config
@@ -80,6 +87,8 @@ def test_unknown_types_and_scopes():
 
 def test_the_miniature_is_in_order():
     check(config('nowhere'))
+    hook = dict(type='mmvpt.SemanticMappingHook', pipeline='train')
+    check(config('nowhere', custom_hooks=[hook]))
 
 
 def test_all_mistakes_are_told_at_once():
@@ -103,6 +112,10 @@ def test_all_mistakes_are_told_at_once():
 SCHEDULE = dict(type='CosineAnnealingLR', T_max=2, convert_to_iter_based=True)
 SEG_TEST = dict(mode='slide', crop_size=(32, 32))
 MIX = dict(augments=dict(type='Mixup', alpha=0.8))
+ZERO = dict(type='LinearLR', end_factor=0.0, end=1)
+EMA = dict(type='EMAHook', momentum='1e-3')
+SMOOTH = dict(type='LabelSmoothLoss', label_smooth_val=0.1, num_classes=7)
+LOAD = dict(type='LoadImageFromFile')
 #: Changes of the miniature's config, and what the message says about place and remedy.
 MISTAKES = {
     'scheduler that counts iterations': (
@@ -165,6 +178,75 @@ MISTAKES = {
         dict(model__train_cfg=MIX),
         'augments: Mixup .*data_preprocessor.num_classes: set it to 3',
     ),
+    'augments by name': (
+        dict(model__train_cfg=dict(augments=['CutMix'])),
+        r'augments: must hold dicts, such as dict\(type=.CutMix.\)',
+    ),
+    'augments of other classes': (
+        dict(model__train_cfg=MIX, data_preprocessor__num_classes=5),
+        'augments: Mixup .*num_classes: set it to 3',
+    ),
+    'classes of a loss': (
+        dict(model__head__loss=SMOOTH),
+        'loss.num_classes: is 7, but model.head has 3',
+    ),
+    'class_weight below 0': (
+        dict(model__head__loss=dict(type='CrossEntropyLoss', class_weight=[1, -1, 1])),
+        r'class_weight: must be 3 numbers, none negative, got \[1, -1, 1\]',
+    ),
+    'class_weight as text': (
+        dict(model__head__loss=dict(type='CrossEntropyLoss', class_weight='gone.npy')),
+        'class_weight: must be 3 numbers, or a file',
+    ),
+    'mean': (
+        dict(data_preprocessor__mean=[1, 2]),
+        r'data_preprocessor.mean: must be 3 numbers, got \[1, 2\]',
+    ),
+    'std': (dict(data_preprocessor__std=[1, 0, 1]), 'std: must be 3 numbers above 0'),
+    'not a number': (
+        dict(optim_wrapper__optimizer__lr=float('nan')),
+        'optimizer.lr: is NaN',
+    ),
+    'number as text': (
+        dict(custom_hooks=[EMA]),
+        "custom_hooks.0.momentum: is the text '1e-3': write 0.001 without quotes",
+    ),
+    'size as text': (
+        dict(
+            train_dataloader__dataset__pipeline=[
+                LOAD,
+                dict(type='Resize', scale='16'),
+                dict(type='PackInputs'),
+            ]
+        ),
+        'pipeline.1.scale: Resize takes a number: write 16',
+    ),
+    'clip_grad': (
+        dict(optim_wrapper__clip_grad=dict(max_nrm=1.0)),
+        "clip_grad.max_nrm: .*'max_norm'",
+    ),
+    'pipeline without an end': (
+        dict(train_dataloader__dataset__pipeline=[LOAD]),
+        'pipeline: gives no inputs .*LoadImageFromFile: end it with PackInputs',
+    ),
+    'images left out of metrics': (
+        dict(val_dataloader__drop_last=True),
+        'val_dataloader.drop_last: is True, .* left out',
+    ),
+    'no images chosen': (
+        dict(train_dataloader__dataset__indices=0),
+        'dataset.indices: is 0, which leaves no image',
+    ),
+    'val_begin': (dict(train_cfg__val_begin=9), 'val_begin: is 9, .* ends at 2'),
+    'topk of 0': (dict(val_evaluator__topk=(0,)), 'topk: .* at least 1, got 0'),
+    'T_max': (
+        dict(param_scheduler=dict(SCHEDULE, _delete_=True, T_max=0)),
+        'T_max: .*1, got 0',
+    ),
+    'schedule that ends at 0': (
+        dict(param_scheduler=dict(ZERO, _delete_=True)),
+        'param_scheduler: LinearLR ends at end=1 with a learning rate of 0',
+    ),
     'sliding': (
         dict(model__test_cfg=SEG_TEST, model__head=None),
         'model.test_cfg',
@@ -178,3 +260,77 @@ def test_mistakes(case):
     changes, words = MISTAKES[case]
     with pytest.raises(UserError, match=words):
         check(config('nowhere', **changes))
+
+
+SEGMENTOR = dict(
+    type='EncoderDecoder',
+    data_preprocessor=dict(type='SegDataPreProcessor', size=(32, 32)),
+    decode_head=dict(type='FCNHead', in_channels=4, channels=4, num_classes=3),
+    test_cfg=dict(mode='slide', crop_size=(16, 16), stride=(16, 16)),
+)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'words'),
+    [
+        ('test_cfg.stride', (32, 32), 'stride: is .*more than crop_size'),
+        ('data_preprocessor.size', None, 'data_preprocessor: pads .*one of the two'),
+        ('data_preprocessor.size', (32,), 'size: must be 2 numbers'),
+        ('decode_head.channels', 0, 'channels: .* at least 1, got 0'),
+        ('decode_head.loss_decode', [], 'loss_decode: is empty'),
+        ('decode_head.threshold', 2.0, 'threshold: must be between 0 and 1'),
+    ],
+)
+def test_mistakes_in_segmentors(key, value, words):
+    settings = Config(dict(default_scope='mmseg', model=SEGMENTOR, train_dataloader={}))
+    settings.train_dataloader.batch_size = 1
+    found = [f'{place}: {text}' for rule in RULES for place, text in rule(settings)]
+    assert not found, found
+    settings.merge_from_dict({f'model.{key}': value})
+    found = [f'{place}: {text}' for rule in RULES for place, text in rule(settings)]
+    assert len(found) == 1 and re.search(words, found[0]), found
+
+
+def test_schedules_that_count_iterations_of_epochs():
+    """How many these are, only the data loader knows."""
+    schedule = dict(type='CosineAnnealingLR', T_max=2, end=2, by_epoch=False)
+    settings = config('nowhere', param_scheduler=schedule)
+    assert not list(check_rules._stuck(settings))
+    assert not list(check_rules._stuck(settings, 1))
+    ((_, text),) = check_rules._stuck(settings, 3)
+    assert 'max_epochs=2 is 6 iterations' in text and 'T_max) for 6' in text
+
+
+@pytest.mark.parametrize(
+    ('images', 'options', 'words'),
+    [
+        (12, dict(batch_size=16, drop_last=True), 'no batch: 12 images, batch_size=16'),
+        (11, dict(batch_size=10), 'batch of 1, and 1 .BatchNorm1d.*drop_last=True'),
+        (3, dict(batch_size=1), 'batch of 1, and 1 .BatchNorm1d'),
+        (11, dict(batch_size=10, drop_last=True), None),
+        (12, dict(batch_size=10), None),
+    ],
+)
+def test_batches(images, options, words):
+    loader = DataLoader(list(range(images)), **options)
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    with pytest.raises(UserError, match=words) if words else nullcontext():
+        check_rules._check_batches('train_dataloader', loader, model)
+
+
+@pytest.mark.parametrize(
+    ('head', 'words'),
+    [
+        (dict(in_channels=32, in_index=1), None),
+        (dict(in_channels=[32, 32], in_index=[0, 1]), None),
+        (dict(in_channels=64, in_index=1), 'auxiliary_head.in_channels is 64, .* 32'),
+        (dict(in_channels=32, in_index=2), 'in_index is 2, .* 2 outputs'),
+    ],
+)
+def test_channels_of_heads(head, words):
+    model = nn.Module()
+    model.backbone, model.auxiliary_head = nn.Module(), nn.ModuleList([nn.Module()])
+    vars(model.backbone).update(embed_dims=32, out_indices=(0, 1))
+    vars(model.auxiliary_head[0]).update(head)
+    with pytest.raises(UserError, match=words) if words else nullcontext():
+        check_rules._check_channels(model)

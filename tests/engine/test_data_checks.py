@@ -8,13 +8,19 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DATASETS, MODELS, DefaultScope
 from PIL import Image
 from torch import nn
 
 from mmvpt.datasets import LabelMaps
 from mmvpt.engine import run as launch
-from mmvpt.engine.data_checks import check_heads, check_run, compare_classes
+from mmvpt.engine import run_config
+from mmvpt.engine.data_checks import (
+    check_heads,
+    check_run,
+    compare_classes,
+    name_files,
+)
 from mmvpt.errors import UserError
 from tests.apis.tuned_runs import classifier, segmentor, unformatted
 from tests.datasets.own.pictures import class_folders
@@ -65,8 +71,14 @@ def test_files_of_mmseg_data_sets(tmp_path):
     (scenes / 'maps/1.png').unlink()
     refused(config, r'(?s)do not exist.*maps/1\.png')
     (scenes / 'maps/1.png').write_bytes(whole)
-    (scenes / 'images/2.png').write_bytes((scenes / 'images/2.png').read_bytes()[:60])
-    refused(config, r'images/2\.png .*cut off')
+    whole = (scenes / 'images/2.png').read_bytes()
+    for content, words in (
+        (whole[:60], 'cut off'),
+        (b'', 'no image'),
+        (b'<a>', 'no i'),
+    ):
+        (scenes / 'images/2.png').write_bytes(content)
+        refused(config, rf'images/2\.png .*{words}')
 
 
 def test_lists_of_mmseg_data_sets(tmp_path):
@@ -77,6 +89,80 @@ def test_lists_of_mmseg_data_sets(tmp_path):
     refused(config, 'val_dataloader.*has no image')
     (tmp_path / 'scenes/val.txt').write_text('0\n9\n')
     refused(config, r'(?s)do not exist.*images/9\.png')
+    (tmp_path / 'scenes/val.txt').write_bytes(b'caf\xe9\n')
+    refused(config, "val_dataloader.*cannot be read: 'utf-8'")
+
+
+def damage(path):
+    """Overwrite what only decoding reads."""
+    content = path.read_bytes()
+    path.write_bytes(content[:60] + b'\xff' * 30 + content[90:])
+
+
+def strip(path):
+    Image.fromarray(np.zeros((2, 4000), np.uint8)).save(path)
+
+
+@pytest.mark.parametrize(
+    ('file', 'change', 'words'),
+    [
+        ('maps/1.png', damage, r'maps/1.png .32x24 pixels. cannot be loaded'),
+        ('images/1.png', damage, r'images/1.png or .* cannot be loaded'),
+        ('images/1.png', strip, r'images/1.png .*.4000x2 pixels. cannot be loaded'),
+    ],
+)
+def test_what_fails_at_a_sample_is_named(tmp_path, file, change, words):
+    config = scenes_config(tmp_path)
+    change(tmp_path / 'scenes' / file)
+    data = DATASETS.build(dict(config.test_dataloader.dataset, _scope_='mmseg'))
+    name_files(data)
+    assert data[0]['inputs'].shape[0] == 3
+    with pytest.raises(UserError, match=words):
+        data[1]
+
+
+def test_masks_are_checked_as_they_are_read(tmp_path):
+    """mmseg's own loader takes colours and values beyond the classes."""
+    config = run_config.testing_config(scenes_config(tmp_path), 'x.pth')
+    steps = [step.type for step in config.test_dataloader.dataset.pipeline]
+    assert steps[1:4] == ['Resize', 'LoadAnnotations', 'mmvpt.CheckSegMap']
+    data = DATASETS.build(dict(config.test_dataloader.dataset, _scope_='mmseg'))
+    assert data[1]
+    path = tmp_path / 'scenes/maps/1.png'
+    values = np.asarray(Image.open(path)).copy()
+    values[0, 0] = 4
+    for mask, words in (
+        (Image.fromarray(values), '1 pixels hold 4, but num_classes=4'),
+        (Image.open(path).convert('RGB'), 'has colours'),
+    ):
+        mask.save(path)
+        with pytest.raises(UserError, match=words):
+            data[1]
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'palette': ['red'] * 4}, "colour is .R, G, B., .* got 'red'"),
+        ({'palette': [[0, 0, 300]] * 4}, r'got \[0, 0, 300\]'),
+        ({'classes': ['a', 'b', 'b', 'c']}, "names that differ, got .*'b', 'b'"),
+        ({'classes': 'abcd'}, "list of names .* got 'abcd'"),
+        ({}, 'has no names of classes'),
+    ],
+)
+def test_names_and_colours(tmp_path, changes, words):
+    config = scenes_config(tmp_path)
+    loader = config.train_dataloader
+    loader.dataset.metainfo = (
+        dict(loader.dataset.metainfo, **changes) if changes else {}
+    )
+    refused(config, words)
+
+
+def test_values_are_the_same_classes_everywhere(tmp_path):
+    config = scenes_config(tmp_path)
+    config.train_dataloader.dataset.reduce_zero_label = True
+    refused(config, 'train.* has reduce_zero_label=True, val.*has False')
 
 
 def test_masks_of_turned_images_are_spoken_of(tmp_path):
@@ -108,7 +194,19 @@ def test_other_classes_in_train_and_val(tmp_path):
     )
     shutil.move(tmp_path / 'val/dog', tmp_path / 'val/cat')
     build_and_check(config)
+    for data in (config.train_dataloader.dataset, config.val_dataloader.dataset):
+        data.metainfo = dict(classes=['cat', 'bee', 'ant'])
+    refused(config, "folders of train.*: label 0 is 'ant' in the first and 'cat'")
+    for data in (config.train_dataloader.dataset, config.val_dataloader.dataset):
+        data.metainfo = dict(classes=['Ameise', 'Biene', 'Katze'])  # other words
+    build_and_check(config)
+    data = config.train_dataloader.dataset
+    for label in (3, -1):
+        (tmp_path / 'train/list.txt').write_text(f'ant/0.png 0\nant/1.png {label}\n')
+        listed = changed(config, 'train_dataloader.dataset.ann_file', 'list.txt')
+        refused(listed, rf'label {label} of .*ant/1.png is outside 0\.\.2')
     for stage in ('train', 'val'):
+        config[f'{stage}_dataloader'].dataset.metainfo = None
         shutil.copytree(tmp_path / stage / 'ant', tmp_path / stage / '@eaDir')
     refused(config, "'@eaDir' is no class")
 
@@ -132,6 +230,7 @@ def build(**model):
         (2, {}, True),
         (2, dict(out_channels=1, threshold=0.5), False),
         (2, dict(out_channels=1, threshold=0.5, sigmoid=True), True),
+        (1, dict(sigmoid=True), False),
     ],
 )
 def test_decode_heads_with_one_output(num_classes, options, fine):
@@ -185,6 +284,33 @@ def test_what_does_not_count_is_the_same_everywhere(tmp_path):
     build_and_check(config)
     config = changed(config, 'train_dataloader.dataset.reduce_zero_label', True)
     refused(config, 'reduce_zero_label it is 255')
+
+
+@pytest.mark.parametrize(
+    ('step', 'place'),
+    [
+        (None, 'model.data_preprocessor.seg_pad_val'),
+        (dict(type='Pad', size=(16, 16), pad_val=dict(img=0, seg=2)), 'pad_val.seg'),
+        (dict(type='RandomRotate', prob=1, degree=9, seg_pad_val=2), 'seg_pad_val'),
+        (
+            dict(type='RandomCutOut', prob=1, n_holes=1, cutout_shape=(2, 2)),
+            'seg_fill_in',
+        ),
+    ],
+)
+def test_padding_is_no_class(tmp_path, step, place):
+    config = scenes_config(tmp_path)
+    if step is None:
+        config.model.data_preprocessor.seg_pad_val = 2
+    else:
+        step = dict(step, seg_fill_in=2) if place == 'seg_fill_in' else step
+        config.train_dataloader.dataset.pipeline.insert(2, step)
+    refused(config, f'{place} is 2, so padding would count as class 2')
+    if step is None:  # then the class is left out as well, or the value is none
+        for value in (200, 255):
+            build_and_check(
+                changed(config, 'model.data_preprocessor.seg_pad_val', value)
+            )
 
 
 def test_label_maps_do_not_overwrite_each_other(tmp_path):

@@ -8,7 +8,9 @@ import sys
 import time
 
 import pytest
+from mmengine.config import Config
 
+from mmvpt.engine.run_config import training_config
 from mmvpt.engine.work_dir import (
     clear_for_fresh_run,
     last_checkpoint,
@@ -101,3 +103,11 @@ def test_fresh_run_refuses_old_checkpoints(tmp_path):
         clear_for_fresh_run(tmp_path, overwrite=False)
     clear_for_fresh_run(tmp_path, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ['own.pth']
+
+
+@pytest.mark.parametrize('below', ['', 'run/1'])
+def test_a_file_is_no_work_dir(tmp_path, below):
+    (tmp_path / 'notes').write_text('mine')
+    with pytest.raises(UserError, match=r'--work-dir .*notes is a file'):
+        training_config(Config(), work_dir=tmp_path / 'notes' / below)
+    assert (tmp_path / 'notes').read_text() == 'mine'

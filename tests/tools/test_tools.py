@@ -9,12 +9,14 @@ import types
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
 
 from mmvpt.checkpoint import CheckpointError, read_checkpoint
 from mmvpt.engine import distributed as processes
 from mmvpt.engine import run, run_config
 from mmvpt.engine.distributed import process_rank
 from mmvpt.errors import UserError
+from tests.datasets.own.pictures import class_folders
 from tests.engine.miniature import run_tool
 from tests.tools.programs import test_tool, train_tool
 
@@ -130,6 +132,23 @@ def test_predictions_and_pictures(trained, tmp_path):
     test_tool.main([*args, '--out', str(out), '--show-dir', str(pictures)])
     assert len(pickle.loads(out.read_bytes())) == 9
     assert len(list(pictures.rglob('*.png'))) == 9
+
+
+def test_pictures_of_class_folders_do_not_replace_each_other(trained, tmp_path):
+    config, work_dir = trained
+    class_folders(tmp_path / 'photos', a=2, b=1, c=1)
+    for path in (tmp_path / 'photos').rglob('*.png'):
+        Image.open(path).resize((32, 32)).save(path)
+    load = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+    text = f'_base_ = {str(config)!r}\n' + (
+        'test_dataloader = dict(dataset=dict(_delete_=True, type="CustomDataset", '
+        f'data_root={str(tmp_path / "photos")!r}, pipeline={load!r}))\n'
+    )
+    (tmp_path / 'folders.py').write_text(text)
+    out = tmp_path / 'pictures'
+    args = [str(tmp_path / 'folders.py'), str(work_dir / 'epoch_2.pth')]
+    test_tool.main([*args, '--work-dir', str(tmp_path), '--show-dir', str(out)])
+    assert sorted(p.parent.name for p in out.rglob('*.png')) == ['a', 'a', 'b', 'c']
 
 
 @pytest.mark.parametrize('ending', ['pkl', 'pickle'])

@@ -6,25 +6,31 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
+from itertools import permutations
 from pathlib import Path
 from typing import NamedTuple
+
+from PIL import Image
 
 from mmvpt.datasets.image_files import is_leftover
 from mmvpt.datasets.text import read_lines
 from mmvpt.errors import UserError
 
-from .found import SPLIT_NAMES, files_below, first_few, folders_in, is_image
+from .found import SPLIT_NAMES, files_below, first_few, folders_in, is_image, split_of
+
+#: Of how many folders two are compared; and below how many colours one is a mask.
+MOST_FOLDERS, MANY_VALUES = 10, 64
 
 #: What folders of images and of masks are called, lower case, letters and digits only.
 #: The first ones of each kind are never a class; the others may be one.
 WORDS = dict(
     image=('images', 'image', 'imgs', 'img', 'imgdir', 'jpegimages', 'leftimg8bit')
     + ('imagedir', 'photos', 'photo', 'pictures', 'original', 'originals', 'rgb')
-    + ('inputs', 'input', 'frames'),
+    + ('inputs', 'input', 'frames', 'raw', 'source'),
     mask=('masks', 'annotations', 'labels', 'segmentations', 'anndir', 'maskimages')
     + ('segmentationclass', 'segmentationmaps', 'labelmaps', 'labelids', 'gtfine')
     + ('groundtruth', 'annots', 'annot', 'maskdir', 'segmaps', 'mask', 'annotation')
-    + ('ann', 'label', 'seg', 'segmentation', 'gt', 'labelmap'),
+    + ('ann', 'label', 'seg', 'segmentation', 'gt', 'labelmap', 'target', 'targets'),
 )
 _NEVER_CLASSES = {*WORDS['image'][:8], *WORDS['mask'][:15]}
 _SPELLINGS = sorted(
@@ -166,7 +172,7 @@ def side_by_side(names: Iterable[str]) -> set[str]:
 
 def refuse_masks(root: Path, classes: Sequence[str], below: str = '') -> None:
     """Refuse class folders that are images and masks in a layout that is not read."""
-    kinds = {name: role(name)[0] for name in classes}
+    kinds = {name: _speaks_of(name) for name in classes}
     named = [n for n in classes if kinds[n] and _stem(n) in _NEVER_CLASSES]
     if {'image', 'mask'} <= set(kinds.values()):
         named = [name for name in classes if kinds[name]]
@@ -175,6 +181,13 @@ def refuse_masks(root: Path, classes: Sequence[str], below: str = '') -> None:
             f'{root / below} has folders whose names speak of images and masks '
             f'({", ".join(named)}), not of classes, in a layout that is not read.\n'
             f'{LAYOUTS} If class folders lie in one of them, give that folder.'
+        )
+    pair = _drawn_on(root / below, classes)
+    if pair:
+        raise UserError(
+            f'{root / below / pair[1]} seems to hold masks of the images in {pair[0]}: '
+            'the same names and sizes, and few colours. They would be trained on as a '
+            f'class. If they are one, give its files other names.\n{LAYOUTS}'
         )
     for name in classes:
         folder = root / below / name
@@ -195,6 +208,48 @@ def refuse_masks(root: Path, classes: Sequence[str], below: str = '') -> None:
             )
 
 
+def _speaks_of(name: str) -> str | None:
+    """Return what some word in a folder's name says: 'image', 'mask' or None."""
+    words = {word.lower() for word in re.findall('[A-Z]?[a-z]+|[A-Z]+', name)}
+    found = [kind for kind in ('mask', 'image') if words & set(WORDS[kind])]
+    return role(name)[0] or next(iter(found), None)
+
+
+def _drawn_on(root: Path, names: Sequence[str]) -> tuple[str, str] | None:
+    """Return two folders, of images and of their masks, by what is in them."""
+    if len(names) > MOST_FOLDERS:
+        return None
+    stems = {
+        name: {
+            os.path.splitext(f)[0]: f for f in files_below(root / name) if is_image(f)
+        }
+        for name in names
+    }
+    for one, other in permutations(names, 2):
+        shared = sorted(stems[one].keys() & stems[other].keys())
+        if len(shared) < 2 or len(shared) < len(stems[other]):
+            continue
+        step = max(1, len(shared) // 5)
+        if all(
+            _is_mask_of(
+                root / other / stems[other][stem], root / one / stems[one][stem]
+            )
+            for stem in shared[::step]
+        ):
+            return one, other
+    return None
+
+
+def _is_mask_of(mask: Path, image: Path) -> bool:
+    try:
+        with Image.open(mask) as drawn, Image.open(image) as photo:
+            alike = drawn.size == photo.size
+            few, many = drawn.getcolors(MANY_VALUES), photo.getcolors(MANY_VALUES)
+            return alike and few is not None and many is None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False  # whoever decodes all images says so
+
+
 def _plain(name: str) -> str:
     return re.sub(r'[^a-z0-9]', '', name.lower())
 
@@ -209,33 +264,44 @@ def _stem(name: str) -> str:
     return word
 
 
+def _lists_in(folder: Path) -> dict[str, Path]:
+    """Return the files in a folder that are called like lists of splits."""
+    files = [f for f in folder.iterdir() if f.suffix.lower() in ('.txt', '.lst')]
+    lists: dict[str, Path] = {}
+    for file in sorted(files, key=lambda f: (len(f.stem), f)):
+        word = re.sub(
+            '^(list|split|ids)|(list|split|ids|files|names|set)$', '', _plain(file.stem)
+        )
+        split = split_of(word)
+        if split:
+            lists.setdefault(split, file)
+    whole = [file for file in files if file.stem.lower() == 'trainval']
+    if not lists and whole:
+        return dict(train=whole[0])
+    return {split: lists[split] for split in SPLIT_NAMES if split in lists}
+
+
 def find_split_lists(root: Path, names: Sequence[str]) -> dict[str, str] | None:
     """Read the lists of training, validation and test images of a data set.
 
-    They lie in the folder itself or in ImageSets, ImageSets/Segmentation,
-    ImageSets/Main, splits or lists, and are called train.txt, val.txt, test.txt (or
-    trainval.txt alone). Each line begins with the name of an image, with or without
-    its folders and ending.
+    They lie in the folder itself, in one right below it, or in one of ImageSets
+    (Segmentation first), and are called train.txt, val.txt, test.txt, train_list.txt
+    and so on (or trainval.txt alone). Each line begins with the name of an image, with
+    or without its folders and ending.
 
     Returns:
         The split of each listed image, by its path; None without lists.
     """
-    places = ('ImageSets/Segmentation', 'ImageSets', '.', 'splits', 'lists')
-    lists: dict[str, Path] = {}
-    for place in places:
-        files = sorted((root / place).glob('*.txt'))
-        lists = {
-            split: file
-            for file in files
-            for split in SPLIT_NAMES
-            if file.stem.lower() in SPLIT_NAMES[split]
-        }
-        if not lists:
-            whole = [file for file in files if file.stem.lower() == 'trainval']
-            lists = dict(train=whole[0]) if whole else {}
-        if lists:
-            break
-    if not lists:
+    inside = [root / name for name in folders_in(root)]
+    inside += [
+        folder / name
+        for folder in inside
+        if _plain(folder.name) == 'imagesets'
+        for name in folders_in(folder)
+    ]
+    inside.sort(key=lambda f: (f.name.lower() not in ('segmentation', 'imagesets'), f))
+    lists = next(filter(None, map(_lists_in, [root, *inside])), None)
+    if lists is None:
         return None
     known: dict[str, str] = {}
     for name in names:

@@ -25,11 +25,10 @@ from .found import (
     is_image,
     split_of,
 )
-from .layouts import Part, find_split_lists, role, side_by_side
+from .layouts import MANY_VALUES, Part, find_split_lists, role, side_by_side
 
-#: Without names of classes: from how many values on they must be confirmed, and of
-#: which share of the steps between neighbouring pixels they look interpolated.
-MANY_VALUES, MANY_RAMPS = 64, 0.5
+#: Of which share of the steps between neighbouring pixels values look interpolated.
+MANY_RAMPS = 0.5
 DRAWN = ('shown', 'stored')
 
 
@@ -47,7 +46,7 @@ class Pair(NamedTuple):
 class FoundMasks:
     """Pairs of images and masks, by names that differ."""
 
-    image_suffix: str
+    image_suffix: str  # '' if they differ: names of pairs then have theirs
     mask_suffix: str
     pairs: dict[str, Pair]
     classes: dict[str, list[int]] = field(default_factory=dict)  # what each one shows
@@ -102,9 +101,10 @@ def find_pairs(
     image_suffix, mask_suffix = _endings(files, drawn, mask_suffix, given is None)
     pairs: dict[str, Pair] = {}
     for part, file in files:
-        name = check_listable(file[: -len(image_suffix)])
+        stem = check_listable(_stem(file, image_suffix))
+        name = stem if image_suffix else file
         split = given[file] if given else part.split
-        mask = part.masks / f'{name}{mask_suffix}'
+        mask = part.masks / f'{stem}{mask_suffix}'
         pair = Pair(name, part, split, part.images / file, mask)
         pairs[name if len(parts) == 1 else f'{part.split}/{name}'] = pair
     found = FoundMasks(image_suffix, mask_suffix, pairs)
@@ -172,10 +172,17 @@ def _endings(
     """Find how the names of images and of masks end."""
     folder = files[0][0].images
     ending = _common_suffix(folder, [name for _, name in files])
+    stems = Counter((part, _stem(name, ending)) for part, name in files)
+    (part, stem), count = stems.most_common(1)[0]
+    if count > 1:
+        raise UserError(
+            f'{count} images would have one mask: {part.images / stem} with the '
+            'endings of several types. Take all but one away, or rename them.'
+        )
     there = set(drawn)
     tried = []
     for image_suffix in _image_suffixes(ending, [name for _, name in files]):
-        names = [(part, name[: -len(image_suffix)]) for part, name in files]
+        names = [(part, _stem(name, image_suffix)) for part, name in files]
         counts = _mask_suffixes(names, drawn) if mask_suffix is None else {}
         hits = {
             suffix: sum((part, name + suffix) in there for part, name in names)
@@ -197,7 +204,7 @@ def _endings(
         image_suffix = ending
         masks = drawn[0][0].masks
         suffix = mask_suffix or _common_suffix(masks, [name for _, name in drawn])
-    names = [(part, name[: -len(image_suffix)]) for part, name in files]
+    names = [(part, _stem(name, image_suffix)) for part, name in files]
     known = {(part, name + suffix) for part, name in names}
     bare = [
         p.images / f
@@ -221,6 +228,8 @@ def _endings(
 
 def _image_suffixes(ending: str, names: Sequence[str]) -> list[str]:
     """Return how images may end: by the type, or by a word that all share before it."""
+    if not ending:
+        return [ending]
     stems = [name[: -len(ending)] for name in names]
     shared = os.path.commonprefix([stem[::-1] for stem in stems])[::-1]
     cuts = [i for i, letter in enumerate(shared) if letter in '_-. ']
@@ -241,8 +250,15 @@ def _mask_suffixes(
     )
 
 
+def _stem(name: str, ending: str) -> str:
+    return name.removesuffix(ending) if ending else os.path.splitext(name)[0]
+
+
 def _common_suffix(folder: Path, names: Sequence[str]) -> str:
+    """Return the ending of all files, '' if it is written in small and capitals."""
     counts = Counter(os.path.splitext(name)[1] for name in names)
+    if len(counts) > 1 and len({ending.lower() for ending in counts}) == 1:
+        return ''
     if len(counts) > 1:
         endings = ', '.join(f'{ending} ({n})' for ending, n in counts.most_common())
         raise UserError(

@@ -6,6 +6,7 @@ from mmvpt.engine.guidance.hooks import MetricGuidanceHook, SemanticMappingHook
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .companion_loss_hook import CompanionLossHook
 from .complete_weights_hook import CompleteWeightsHook
+from .distinct_pictures_hook import DistinctPicturesHook
 from .equal_buffers_hook import EqualBuffersHook
 from .finite_loss_hook import FiniteLossHook
 from .normalization_hook import NormalizationHook
@@ -23,6 +24,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'CompanionLossHook',
     'CompleteWeightsHook',
+    'DistinctPicturesHook',
     'EqualBuffersHook',
     'FiniteLossHook',
     'MetricGuidanceHook',

@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 
 from mmvpt.checkpoint import CheckpointError
 from mmvpt.checkpoint.fingerprint import MARK
+from mmvpt.checkpoint.names import without_prefix
 from mmvpt.engine.data_checks import compare_classes
 from mmvpt.engine.forward import unwrapped
 from mmvpt.registry import HOOKS
@@ -18,8 +19,9 @@ class CompleteWeightsHook(Hook):
     """Refuse a checkpoint that lacks tuned weights, or has others or more of them.
 
     mmengine logs such weights and goes on, with random ones or without prompts. That is
-    right for ``load_from`` and wrong for a test or when a run is resumed;
-    ``tools/test.py`` and ``tools/train.py --resume`` add this hook.
+    wrong for a test or when a run is resumed; a new run may take some weights of a
+    checkpoint (``load_from``), but not none. What stands before all names, such as
+    ``_orig_mod.``, is taken off.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -31,10 +33,19 @@ class CompleteWeightsHook(Hook):
                 'no position in training and no optimizer. Start from it with '
                 '--cfg-options load_from=FILE.'
             )
-        state = checkpoint.get('state_dict', checkpoint)
-        state = {name.removeprefix('module.'): value for name, value in state.items()}
-        self._check_classes(runner, checkpoint)
         own = model.state_dict()
+        state = without_prefix(checkpoint.get('state_dict', checkpoint), own)
+        if 'state_dict' in checkpoint:
+            checkpoint['state_dict'] = state
+        if getattr(runner, '_train_loop', None) is not None and not runner._resume:
+            if not own.keys() & state.keys():
+                raise CheckpointError(
+                    'load_from names a checkpoint of which no weight is one of this '
+                    f'model; it holds {", ".join(list(state)[:3])}, ... Frozen weights '
+                    'of a backbone alone are given in its init_cfg.'
+                )
+            return
+        self._check_classes(runner, checkpoint)
         unknown = [
             name
             for name in state
@@ -75,3 +86,11 @@ class CompleteWeightsHook(Hook):
             known = list(map(str, meta['classes']))
             own = list(map(str, classes))
             compare_classes(known, own, 'the checkpoint', 'the data set')
+        zero = (
+            [m.get('reduce_zero_label') for m in (meta, data.metainfo)] if meta else []
+        )
+        if None not in zero and len(set(zero)) == 2:
+            raise CheckpointError(
+                f'the checkpoint was trained with reduce_zero_label={zero[0]}, the '
+                f'data set has {zero[1]}: the same value would be another class.'
+            )

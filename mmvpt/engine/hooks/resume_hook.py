@@ -27,6 +27,16 @@ FREE = {
     *('collate_fn', 'init_cfg', 'test_cfg', 'cache_images'),
     *('loss_scale', 'dtype', 'use_fsdp'),
 }
+#: Of an optimizer's groups: what training changes, or does not compute with.
+VARYING = {
+    'params',
+    'lr',
+    'foreach',
+    'fused',
+    'capturable',
+    'differentiable',
+    'maximize',
+}
 #: Types that differ with the machine, or by --amp, and compute the same.
 ALIKE = ({'BN', 'SyncBN'}, {'AmpOptimWrapper', 'AutocastOptimWrapper'})
 ALIKE += tuple({'OptimWrapper', name} for name in ALIKE[1])
@@ -50,7 +60,10 @@ class ResumeHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare, and replace the state of the schedule if it is another one."""
         meta = checkpoint.get('meta', {})
-        if not runner._resume or META_KEY not in meta or 'epoch' not in meta:
+        if not runner._resume or 'epoch' not in meta:
+            return
+        if META_KEY not in meta:
+            _compare_optimizers(runner, checkpoint)
             return
         old = json.loads(meta[META_KEY])['config']
         new = json.loads(json.dumps(to_data(runner.cfg.to_dict())))
@@ -77,6 +90,24 @@ class ResumeHook(Hook):
             _plan_anew(runner, checkpoint, '; '.join(changed))
 
 
+def _compare_optimizers(runner: Runner, checkpoint: Mapping) -> None:
+    """Compare with a checkpoint that does not tell its config."""
+    saved = (checkpoint.get('optimizer') or {}).get('param_groups')
+    own = getattr(runner.optim_wrapper, 'param_groups', None)
+    if saved is None or own is None:
+        return
+    pairs = [
+        [{k: v for k, v in group.items() if k not in VARYING} for group in groups]
+        for groups in (saved, own)
+    ]
+    differing = list(_differing(to_data(pairs[0]), to_data(pairs[1]), 'optimizer'))
+    if differing:
+        raise UserError(
+            'the run to resume is another one than this config: '
+            f'{"; ".join(differing[:5])}. {AFRESH}'
+        )
+
+
 def _check_position(runner: Runner, meta: Mapping, unit: str) -> None:
     """Refuse a shorter run, or one whose epochs have another length."""
     loop, done = runner.train_loop, meta[unit]
@@ -98,11 +129,11 @@ def _check_position(runner: Runner, meta: Mapping, unit: str) -> None:
 def _plan_anew(runner: Runner, checkpoint: dict, changed: str) -> None:
     """Put the schedule where it would be had the run been started with it."""
     meta = checkpoint['meta']
-    schedulers, optimizer = runner.param_schedulers, runner.optim_wrapper
+    schedulers, optimizer = runner.param_schedulers or [], runner.optim_wrapper
     if not isinstance(schedulers, list) or not hasattr(optimizer, 'param_groups'):
         raise UserError(f'{changed}: such schedules cannot be planned anew. {AFRESH}')
     length = max(1, len(runner.train_loop.dataloader))
-    names = {scheduler.param_name for scheduler in schedulers} | {'initial_lr'}
+    names = {scheduler.param_name for scheduler in schedulers} | {'lr', 'initial_lr'}
     saved = checkpoint['optimizer']['param_groups']
     before = [group['lr'] for group in saved]
     with warnings.catch_warnings():

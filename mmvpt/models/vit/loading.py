@@ -64,10 +64,16 @@ def load_pretrained(
     options = facts.get('backbone')
     facts = facts.get('architecture') or {}
     _check_facts(backbone, facts, options, checkpoint)
+    noted = _noted_grid(facts)
+    if grid and noted and grid != noted:
+        raise UserError(
+            f'init_cfg has grid={grid}, but the positions of {checkpoint} are of '
+            f'{noted[0]} x {noted[1]} patches, as is noted in it. Leave grid out.'
+        )
     if backbone.final_norm_source in ('fresh-frozen', 'fresh-trained'):
         state = {n: v for n, v in state.items() if not n.startswith('ln1.')}
     backbone.positions_resized = fit_positions(
-        backbone, state, '', grid or _noted_grid(facts), checkpoint
+        backbone, state, '', grid or noted, checkpoint
     )
     missing, unexpected = backbone.load_state_dict(state, strict=False)
     fresh = backbone.final_norm_source in ('fresh-frozen', 'fresh-trained')

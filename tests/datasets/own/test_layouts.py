@@ -110,6 +110,24 @@ def test_lists_of_splits(tmp_path):
         read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    'files',
+    [
+        ('ImageSets/Main/train.txt', 'ImageSets/Main/val.txt'),
+        ('imagesets/segmentation/Train.txt', 'imagesets/segmentation/Val.txt'),
+        ('Split/train_list.txt', 'Split/val_list.txt'),
+        ('train_ids.lst', 'val_ids.lst'),
+    ],
+)
+def test_where_lists_of_splits_lie(tmp_path, files):
+    pairs(tmp_path, 4)
+    for file, text in zip(files, ('0\n1\n2\n', '3\n')):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    found, _ = read(tmp_path)
+    assert list(found.splits.values()) == ['train'] * 3 + ['val']
+
+
 def test_lists_of_splits_of_class_folders(tmp_path):
     class_folders(tmp_path, a=3, b=3)
     (tmp_path / 'train.txt').write_text('a/0.png 0\na/1.png 0\nb/0.png 1\nb/1.png 1\n')
@@ -144,6 +162,16 @@ def test_images_and_masks_are_no_classes(tmp_path, folders, named):
     assert parts is None
     with pytest.raises(UserError, match=f'(?s){named}.*--masks'):
         read_folder(tmp_path)
+
+
+def test_masks_by_what_is_in_them(tmp_path):
+    """Whatever their folders are called."""
+    pairs(tmp_path, 3, folders=('x', 'y'))
+    with pytest.raises(UserError, match='y seems to hold masks of the images in x'):
+        read_folder(tmp_path)
+    for path in (tmp_path / 'y').iterdir():
+        path.rename(path.with_name(f'class-{path.name}'))
+    assert set(read_folder(tmp_path).by_label()) == {'x', 'y'}
 
 
 def test_masks_beside_images_of_a_class(tmp_path):

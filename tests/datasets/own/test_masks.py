@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmvpt.datasets import ImagesWithMasks
 from mmvpt.datasets.own import Part, find_pairs, find_parts, palette_of, read_masks
 from mmvpt.errors import UserError
 from tests.datasets.own.pictures import pairs, picture
@@ -75,6 +76,27 @@ def test_pairs_that_do_not_match(tmp_path):
     for path in (tmp_path / 'images').iterdir():
         path.unlink()
     with pytest.raises(UserError, match='images holds no image'):
+        read(tmp_path)
+
+
+def test_endings_in_capitals(tmp_path):
+    pairs(tmp_path, 3)
+    (tmp_path / 'images/1.jpg').rename(tmp_path / 'images/1.JPG')
+    found, classes = read(tmp_path)
+    assert found.image_suffix == '' and found.mask_suffix == '.png'
+    assert [pair.name for pair in found.pairs.values()] == ['0.jpg', '1.JPG', '2.jpg']
+    (tmp_path / 'list.txt').write_text('0.jpg\n1.JPG\n')
+    data = ImagesWithMasks(
+        'list.txt',
+        data_root=str(tmp_path),
+        data_prefix=dict(img_path='images', seg_map_path='masks'),
+        metainfo=dict(classes=classes),
+    )
+    info = data.get_data_info(1)
+    assert info['img_path'] == str(tmp_path / 'images/1.JPG')
+    assert info['seg_map_path'] == str(tmp_path / 'masks/1.png')
+    picture(tmp_path / 'images/1.jpg')
+    with pytest.raises(UserError, match=r'2 images would have one mask: .*images/1 '):
         read(tmp_path)
 
 

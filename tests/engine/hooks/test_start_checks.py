@@ -136,3 +136,37 @@ def test_checkpoint_that_lacks_tuned_weights():
         CheckpointError, match=r'1\.bias is \(4,\).*\(3,\) in the model'
     ):
         hook.after_load_checkpoint(runner, {**state, '1.bias': torch.zeros(4)})
+
+
+def loaded(state, classes=('a', 'b'), zero=False, trains=False):
+    """Let the hook see a checkpoint; return the state that goes into the model."""
+    data = SimpleNamespace(metainfo=dict(classes=['a', 'b'], reduce_zero_label=False))
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=data))
+    runner = SimpleNamespace(model=nn.Linear(2, 2), _resume=False, _test_loop=loop)
+    runner._train_loop = loop if trains else None
+    meta = dict(dataset_meta=dict(classes=classes, reduce_zero_label=zero))
+    checkpoint = dict(state_dict=state, meta=meta)
+    CompleteWeightsHook().after_load_checkpoint(runner, checkpoint)
+    return checkpoint['state_dict']
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.', '_orig_mod.', 'net.model.'])
+@pytest.mark.parametrize('trains', [False, True])
+def test_prefixes_of_a_whole_checkpoint(prefix, trains):
+    own = nn.Linear(2, 2).state_dict()
+    state = {prefix + name: value for name, value in own.items()}
+    assert set(loaded(state, trains=trains)) == set(own)
+
+
+def test_other_classes_or_values_than_in_training():
+    own = nn.Linear(2, 2).state_dict()
+    with pytest.raises(ValueError, match="label 0 is 'b' in the first and 'a'"):
+        loaded(own, classes=('b', 'a'))
+    with pytest.raises(ValueError, match='reduce_zero_label=True, the data set has F'):
+        loaded(own, zero=True)
+    assert loaded(own, classes=('x', 'y', 'z'), trains=True)  # another task
+
+
+def test_load_from_takes_some_weights_at_least():
+    with pytest.raises(CheckpointError, match=r'no weight is one .*conv\.kernel'):
+        loaded({'conv.kernel': torch.ones(2)}, trains=True)

@@ -152,6 +152,11 @@ def test_positions_of_another_grid_with_as_many_patches(tmp_path):
     )
     assert torch.equal(load((6, 6))[:, 1:], wanted.flatten(2).mT)
     assert torch.equal(load((6, 6))[:, :1], square.pos_embed[:, :1])
+    noted = dict(mmvpt_weights=dict(architecture=dict(img_size=48, patch_size=8)))
+    torch.save(dict(state_dict=square.state_dict(), meta=noted), path)
+    assert torch.equal(load((6, 6))[:, :1], square.pos_embed[:, :1])
+    with pytest.raises(ValueError, match=r'grid=\(4, 9\), but .* are of 6 x 6 patches'):
+        load((4, 9))
 
 
 def test_several_sets_and_integers_are_refused(source, tmp_path):
