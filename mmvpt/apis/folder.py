@@ -47,9 +47,6 @@ def predict_to_folder(
         batch_size: As for :meth:`TunedModel.predict`.
         pictures: Draw the class on each image; masks are always drawn.
 
-    Returns:
-        How many were predicted, and what could not be read.
-
     Raises:
         UserError: If ``out`` is a file.
     """

@@ -54,7 +54,7 @@ def save_pretrained(
     licence: str | None = None,
     repo_id: str | None = None,
 ) -> Path:
-    """Write a release and its model card into a folder.
+    """Write a release and its model card into a folder; return it.
 
     Args:
         checkpoint: A checkpoint of training or a release.
@@ -64,9 +64,6 @@ def save_pretrained(
         dataset: What it was tuned on, for the card.
         licence: Of the tuned weights, as the hub names it (``apache-2.0``).
         repo_id: ``OWNER/NAME`` that the card's example names, by default the folder.
-
-    Returns:
-        The folder.
 
     Raises:
         UserError: If the checkpoint is not one of the config.
@@ -97,7 +94,7 @@ def push_to_hub(
     token: str | None = None,
     endpoint: str | None = None,
 ) -> str:
-    """Upload what :func:`save_pretrained` wrote.
+    """Upload what :func:`save_pretrained` wrote; return the address of the commit.
 
     Args:
         folder: The folder.
@@ -105,9 +102,6 @@ def push_to_hub(
         private: Whether a new repository is private.
         token: Of the hub; by default the one of ``hf auth login``.
         endpoint: Address of another hub.
-
-    Returns:
-        The address of the commit.
 
     Raises:
         UserError: If the folder holds no release, or huggingface_hub is missing.

@@ -51,9 +51,6 @@ def load(
             names. With a config the checkpoint of that config.
         device: Where it runs, by default the GPU if there is one.
 
-    Returns:
-        The model, in eval mode.
-
     Raises:
         CheckpointError: If a file is damaged, of a newer format, does not fit, or asks
             for what only a config may.

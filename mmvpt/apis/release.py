@@ -50,9 +50,6 @@ def publish(
             SHA-256 and ``.safetensors`` are added.
         config: Its config, for a checkpoint that has none in it.
 
-    Returns:
-        The file.
-
     Raises:
         CheckpointError: If the checkpoint is not one of this config.
     """
@@ -115,9 +112,6 @@ def merge(
             ``.safetensors`` for ``mmvpt.load``.
         weights: The frozen weights, by default what the config names.
         config: Its config, for a checkpoint that has none in it.
-
-    Returns:
-        ``out``.
 
     Raises:
         CheckpointError: If the ending is another, or the weights do not fit.

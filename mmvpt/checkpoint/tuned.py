@@ -219,11 +219,7 @@ def _checked(normalization: Any) -> dict[str, list[float]] | None:
 def unmarked(
     state: Mapping[str, Tensor],
 ) -> tuple[dict[str, Tensor], dict[str, Fingerprint]]:
-    """Split a state into weights and the fingerprints of absent ones.
-
-    Returns:
-        The weights, and fingerprints by the path of the backbone.
-    """
+    """Split a state into weights and the fingerprints of absent ones."""
     weights, marks = {}, {}
     for name, value in state.items():
         path, _, last = name.rpartition('.')

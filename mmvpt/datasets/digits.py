@@ -139,16 +139,13 @@ def write_task(
     lists: dict[str, list[str]],
     names: list[str],
 ) -> Path:
-    """Write one task to ``folder``, unless it is there.
+    """Write one task to ``folder``, unless it is there; return the folder.
 
     Args:
         folder: Where to; it appears when everything is written.
         images: Images or label maps, uint8, by path below ``folder``.
         lists: Lines of list files by name, without ``.txt``.
         names: Names of the classes.
-
-    Returns:
-        The folder.
     """
     texts = {f'{split}.txt': lines for split, lines in lists.items()}
     texts['classes.txt'] = names

@@ -76,9 +76,6 @@ def load_config(path: str | os.PathLike, options: dict | None = None) -> Config:
         path: A Python, json or yaml config.
         options: Changes, by dotted key.
 
-    Returns:
-        The config.
-
     Raises:
         UserError: If there is no such file, it is no config, or an option does not fit.
     """

@@ -60,13 +60,10 @@ def list_checkpoints(work_dir: str | os.PathLike) -> list[Path]:
 
 
 def last_checkpoint(work_dir: str | os.PathLike) -> Path | None:
-    """Find the checkpoint to resume from.
+    """Find the checkpoint to resume from, None if there is none.
 
     ``last_checkpoint`` names it; if the folder was moved since, the file of that name
     in it; if a kill came before that file was written, the highest epoch or iteration.
-
-    Returns:
-        The checkpoint, or None if there is none.
 
     Raises:
         MissingFileError: If ``last_checkpoint`` names a file that is gone.

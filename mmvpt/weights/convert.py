@@ -123,9 +123,6 @@ def convert(
         normalization: Of the images; by default what the source, name or format says.
         pretrained: Whether timm fetches weights or draws random ones.
 
-    Returns:
-        The weights and what is known about them.
-
     Raises:
         ConversionError: If a key is missing, unexpected or of another shape, the
             format or family is unknown or ambiguous, or the source is not what was

@@ -136,14 +136,11 @@ def _moved(state: dict[str, Tensor], device: Any) -> dict[str, Tensor]:
 
 
 def normalization(checkpoint: str) -> Normalization | None:
-    """Return how images were normalised when a checkpoint was pretrained.
+    """Return how images were normalised in pretraining, None if nothing tells.
 
     Args:
         checkpoint: ``mmvpt://NAME`` (the file need not be there), ``timm://NAME``, or a
             file written by the converter.
-
-    Returns:
-        The normalisation, None if nothing tells.
 
     Raises:
         CheckpointError: If the name is unknown.

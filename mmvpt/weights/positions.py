@@ -30,9 +30,6 @@ def grid_of(
         cls_row: Whether CLS has a row, if that is known.
         option: What names the grid, for messages.
 
-    Returns:
-        The grid, and whether the first row is that of the class token.
-
     Raises:
         ConversionError: If the number of rows fits no grid or two readings.
     """

@@ -202,15 +202,12 @@ def _rank(path: str, seed: int) -> bytes:
 
 
 def group_rare(found: Found, below: int, name: str = 'other') -> list[str]:
-    """Join the classes with fewer than ``below`` images into one.
+    """Join classes with fewer than ``below`` images; return the names of these.
 
     Args:
         found: The images; changed in place.
         below: Number of images from which on a class stays.
         name: The joint class.
-
-    Returns:
-        The names of the joined classes.
     """
     if any(not isinstance(image.label, str) for image in found.images):
         raise UserError('--group-below joins classes of images that have one each.')

@@ -35,20 +35,13 @@ class Workplace:
         self.result = self.folder / 'result'
         self.scratch = self.folder / 'scratch'
 
-    def resume(self, fingerprint: str) -> bool:
-        """Keep what an earlier run wrote from the same source; drop anything else.
-
-        Returns:
-            Whether there is something to go on with.
-        """
+    def resume(self, fingerprint: str) -> None:
+        """Keep what an earlier run wrote from the same source; drop anything else."""
         mark = self.folder / 'source'
-        same = mark.is_file() and mark.read_text() == fingerprint
-        if not same and self.result.exists():
-            shutil.rmtree(self.result)
+        if not mark.is_file() or mark.read_text() != fingerprint:
+            shutil.rmtree(self.result, ignore_errors=True)
         self.result.mkdir(parents=True, exist_ok=True)
-        if not same:
-            mark.write_text(fingerprint)
-        return same
+        mark.write_text(fingerprint)
 
     def finish(self) -> None:
         """Move the result to its place."""
@@ -66,11 +59,7 @@ class Workplace:
 def write(
     plan: Plan, task: Task, work: Workplace, allow_duplicates: bool, quiet: bool
 ) -> dict:
-    """Write all files of a plan below ``work.result``.
-
-    Returns:
-        The content of the origin file.
-    """
+    """Write all files of a plan below ``work.result``."""
     root = work.result
     sums: dict[str, str] = {}
     first: dict[str, tuple[str, str]] = {}  # digest -> split and path

@@ -135,11 +135,7 @@ class ConvergedProbeLoop(BaseLoop):
         return loader
 
     def run(self) -> nn.Module:
-        """Fit the head, save, validate.
-
-        Returns:
-            The model.
-        """
+        """Fit the head, save, validate."""
         self.runner.call_hook('before_train')
         if self._epoch == 0:
             self.runner.call_hook('before_train_epoch')

@@ -44,9 +44,6 @@ class TunedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer wrapper.
 
-        Returns:
-            The wrapper with its optimizer.
-
         Raises:
             UserError: If nothing is tuned, an option is unknown or a custom key
                 matches nothing.

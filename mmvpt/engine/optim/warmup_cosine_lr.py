@@ -58,14 +58,7 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         epoch_length: int,
         **kwargs: Any,
     ) -> WarmupCosineLR:
-        """Build it with steps of iterations from a config in epochs.
-
-        Returns:
-            The scheduler.
-
-        Raises:
-            UserError: If ``by_epoch`` is false.
-        """
+        """Build it with steps of iterations from a config in epochs."""
         if not by_epoch:
             raise UserError('convert_to_iter_based needs by_epoch=True')
         kwargs.update(
