@@ -32,9 +32,16 @@ def main(argv: Sequence[str] | None = None) -> Path:
         'records', nargs='+', help='record files, or folders of a benchmark or search'
     )
     parser.add_argument('--out', help='folder [report/ in the first folder]')
+    parser.add_argument(
+        '--against',
+        nargs='+',
+        default=(),
+        metavar='METHOD',
+        help='compare all methods with these, seed by seed',
+    )
     parser.add_argument('--no-plots', action='store_true', help='tables alone')
     args = parser.parse_args(argv)
-    return report(args.records, args.out, not args.no_plots)
+    return report(args.records, args.out, not args.no_plots, args.against)
 
 
 if __name__ == '__main__':

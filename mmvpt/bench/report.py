@@ -15,12 +15,15 @@ from pathlib import Path
 from mmvpt.display import markdown, print_markdown
 from mmvpt.errors import UserError
 
-from . import formats, plots, read_records, tables
+from . import formats, paired, plots, read_records, tables
 from .collect import collect
 
 
 def report(
-    paths: Sequence[str | Path], out: str | Path | None = None, with_plots: bool = True
+    paths: Sequence[str | Path],
+    out: str | Path | None = None,
+    with_plots: bool = True,
+    against: Sequence[str] = (),
 ) -> Path:
     """Write tables and plots of records.
 
@@ -28,12 +31,13 @@ def report(
         paths: Record files, or folders of a benchmark or search.
         out: Folder; report/ in the first folder by default.
         with_plots: False: tables alone.
+        against: Methods; all others are compared with them, seed by seed.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: If there is not a single valid record.
+        UserError: If there is not a single valid record, or no method ``against``.
     """
     records, notices = read_records(paths)
     made, odd = collect(records)
@@ -47,7 +51,7 @@ def report(
     out = Path(out or (first if first.is_dir() else first.parent) / 'report')
     out.mkdir(parents=True, exist_ok=True)
     pictures = draw(made, searches, out) if with_plots else []
-    text = page(made, notices, pictures)
+    text = page(made, notices, pictures, against)
     (out / 'report.md').write_text(text, encoding='utf-8')
     (out / 'report.csv').write_text(formats.as_csv(made), encoding='utf-8')
     (out / 'report.tex').write_text(
@@ -75,7 +79,10 @@ def draw(
 
 
 def page(
-    made: Sequence[tables.Table], notices: Sequence[str], pictures: Sequence[Path]
+    made: Sequence[tables.Table],
+    notices: Sequence[str],
+    pictures: Sequence[Path],
+    against: Sequence[str] = (),
 ) -> str:
     """Return the report in Markdown."""
     parts = ['# Results\n']
@@ -86,6 +93,9 @@ def page(
         parts.append(markdown(tables.cells(table)))
         parts.append(_caption(table) + '\n')
         parts += [f'{line}\n' for line in _sources(table)]
+        if against:
+            parts.append(markdown(paired.cells(table, against)))
+            parts.append('Mean of paired differences, 95 % interval over seeds.\n')
     parts += [f'![{path.stem}]({path.name})\n' for path in pictures]
     return '\n'.join(parts)
 
