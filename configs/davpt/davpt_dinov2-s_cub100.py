@@ -19,5 +19,5 @@ model = dict(
     )
 )
 default_hooks = dict(
-    metric_guidance=dict(loss=dict(scale=1.0), visual_weight=0.1, cls_weight=0.1)
+    metric_guidance=dict(loss=dict(scale=1.0), visual_weight=0.01, cls_weight=0.01)
 )

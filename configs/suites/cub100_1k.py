@@ -1,6 +1,6 @@
 # Every method and baseline on 1,000 photographs of 100 species of birds, with a real
-# pretrained backbone (DINOv2 ViT-S/14), by the protocol of VPT: for each method the same
-# grid search of three learning rates on val200, then five seeds on all 1,000 images,
+# pretrained backbone (DINOv2 ViT-S/14), by the protocol of VPT: for each method a
+# search of three settings on val200, then five seeds on all 1,000 images,
 # then the test images, once.
 # Run: python tools/benchmark.py cub100_1k --method all --search --strategy grid
 name = 'cub100_1k'
@@ -17,12 +17,23 @@ def _method(config, factors):
     return _head(config, factors, _factor)
 
 
+def _guided(config):
+    """Return the entry of DA-VPT: its loss weights matter as much as the rate."""
+    hook = 'default_hooks.metric_guidance'
+    pairs = [(0.3, 0.001), (0.3, 0.01), (0.1, 0.01)]
+    keys = (f'{hook}.visual_weight', f'{hook}.cls_weight')
+    settings = [{_factor: f, **dict.fromkeys(keys, w)} for f, w in pairs]
+    return dict(
+        config=f'configs/{config}_dinov2-s_cub100.py', space=dict(settings=settings)
+    )
+
+
 def _head(config, rates, key=_lr):
     return dict(config=f'configs/{config}_dinov2-s_cub100.py', space={key: rates})
 
 
 # Adam moves a parameter by about the learning rate, whatever its scale: the range goes
-# with the scale of what is tuned, tokens of std .045 (VPT) or .016 (DA-VPT), weights.
+# with the scale of what is tuned, tokens of std .045 (VPT) or weights.
 _tokens = [0.3, 1.0, 3.0]
 _weights = [0.1, 0.3, 1.0]
 
@@ -39,8 +50,8 @@ methods = {
     'VPT-deep': _method('vpt/vpt-deep', _tokens),
     'Gated Prompt Tuning': _method('gatedvpt/gatedvpt', _tokens),
     'VAPT': _method('vapt/vapt', _weights),
-    'DA-VPT': _method('davpt/davpt', _weights),
-    'DA-VPT+': _method('davpt/davpt-plus', _weights),
+    'DA-VPT': _guided('davpt/davpt'),
+    'DA-VPT+': _guided('davpt/davpt-plus'),
     'bias': _method('baselines/bias', _weights),
     'SSF': _method('baselines/ssf', _weights),
     'LoRA': _method('baselines/lora', _weights),
