@@ -63,10 +63,16 @@ methods = {
     'VAPT': _method('vapt/vapt', **{f'{_prompt}.num_tokens': _lengths}),
     'DA-VPT': _method('davpt/davpt', weights=_weights),
     'DA-VPT+': _method('davpt/davpt-plus', weights=_weights),
+    'VFPT': _method('vfpt/vfpt', **{f'{_prompt}.ratio': [0.3, 0.5, 0.7, 1.0]}),
     'E2VPT': _method('e2vpt/e2vpt', **{f'{_prompt}.num_key_values': [2, 5, 10]}),
     'CVPT': _method('cvpt/cvpt', **{f'{_prompt}.num_tokens': _lengths}),
     'SA2VP': _method('sa2vp/sa2vp', **{f'{_prompt}.scale': [0.1, 0.5, 1.5]}),
     'Rein': _method('rein/rein', **{f'{_prompt}.num_tokens': [10, 20, 50]}),
+    'SPT': _method('spt/spt-deep', **{f'{_prompt}.num_tokens': _lengths}),
+    'VIPAMIN': _method('vipamin/vipamin', **{f'{_prompt}.num_matches': [2, 8, 32]}),
+    'PAE': _method('pae/pae', **{f'{_prompt}.num_tokens': _lengths}),
+    'BPT': _method('bpt/bpt-deep', **{f'{_prompt}.rank': [8, 16, 32, 64]}),
+    'PRO-VPT': _method('provpt/provpt', **{f'{_prompt}.num_tokens': _lengths}),
     'full fine-tuning': _method(
         'baselines/full', rates=dict(low=0.001, high=0.1, log=True)
     ),

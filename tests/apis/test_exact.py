@@ -20,6 +20,7 @@ from tests.apis.tuned_runs import (
     test,
     train,
 )
+from tests.quick import swept
 
 
 def images(folder, runs):
@@ -29,7 +30,7 @@ def images(folder, runs):
     return found
 
 
-@pytest.mark.parametrize('method', PROMPTS)
+@pytest.mark.parametrize('method', swept(PROMPTS, 'davpt-plus', 'provpt', 'sa2vp'))
 def test_classification(tmp_path, method):
     config = classifier(tmp_path, method)
     runner = train(config.copy())
@@ -58,7 +59,7 @@ def test_classification(tmp_path, method):
             assert torch.equal(loaded.model.state_dict()[name], value), name
 
 
-@pytest.mark.parametrize('method', PROMPTS)
+@pytest.mark.parametrize('method', swept(PROMPTS, 'vpt-deep', 'rein', 'davpt-plus'))
 def test_segmentation(tmp_path, method):
     mode = 'slide' if method == 'vpt-deep' else 'whole'
     config = segmentor(tmp_path, method, mode=mode)

@@ -35,6 +35,12 @@ METHODS = {
     ),
     'provpt': dict(prompt=dict(type='RelocatedPrompt', num_tokens=2)),
     'spt': dict(prompt=dict(type='SelfPrompt', num_tokens=3)),
+    'vipamin': dict(prompt=dict(type='VipaminPrompt', num_tokens=3, depth='deep')),
+    'pae': dict(
+        prompt=dict(
+            type='EvolvingPrompt', num_tokens=3, koopman_weight=0, lyapunov_weight=0
+        )
+    ),
     'fresh norm': dict(prompt=None, final_norm='fresh-trained', pooling='patches'),
 }
 
@@ -74,8 +80,8 @@ def bank(models):
 
 
 def test_mixed_batch_equals_separate_models(bank, models):
-    images = torch.randn(17, 3, 16, 16)
-    tasks = [list(models)[k * 3 % len(models)] for k in range(17)]
+    tasks = [*models, 'deep', 'adaptive'][::-1]
+    images = torch.randn(len(tasks), 3, 16, 16)
     outputs = bank(images, tasks)
     for image, task, output in zip(images, tasks, outputs):
         with torch.no_grad():

@@ -33,6 +33,25 @@ PROMPTS = {
     'cvpt': dict(type='CrossPrompt', num_tokens=3),
     'rein': dict(type='RefiningPrompt', num_tokens=4, rank=2),
     'sa2vp': dict(type='SpatialPrompt', rank=2),
+    'vfpt': dict(type='FourierPrompt', num_tokens=4),
+    'bpt': dict(
+        type='BilinearPrompt', num_tokens=3, rank=4, init='whitened', tuned_bases=0
+    ),
+    'provpt': dict(type='RelocatedPrompt', num_tokens=2),
+    'spt': dict(type='SelfPrompt', num_tokens=2),
+    'vipamin': dict(type='VipaminPrompt', num_tokens=2, num_matches=2),
+    'pae': dict(
+        type='EvolvingPrompt',
+        num_tokens=2,
+        koopman_dims=4,
+        window=8,
+        stride=4,
+    ),
+}
+#: Hooks that methods train with.
+HOOKS = {
+    'provpt': [dict(type='mmvpt.PromptRelocationHook', begin=0, allocation='random')],
+    'sa2vp': [dict(type='mmvpt.CompanionLossHook')],
 }
 SEG_CLASSES = ('sky', 'road', 'tree', 'car')
 PALETTE = ((10, 20, 30), (200, 100, 0), (0, 160, 0), (0, 0, 250))
@@ -71,6 +90,9 @@ def classifier(root, method='vpt-deep', tuned_only=True, **changes):
     )
     backbone = config.model.backbone
     backbone.prompt = dict(PROMPTS[method])
+    config.custom_hooks = [dict(hook) for hook in HOOKS.get(method, ())]
+    if method == 'pae':
+        backbone.arch.num_layers = 3  # its losses couple layers behind the first
     if method == 'davpt-plus':
         backbone.tunable = 'davpt+'
     weights = root / 'vit.pth'
@@ -106,7 +128,8 @@ def segmentor(root, method='vpt-deep', tuned_only=True, mode='whole', **changes)
     data = root / 'scenes' if (root / 'scenes').exists() else write_scenes(root)
     base = classifier(root, method, tuned_only)
     backbone = base.model.backbone
-    backbone.update(out_type='featmap', out_indices=[0, 1], final_norm=False)
+    last = backbone.arch.num_layers - 1
+    backbone.update(out_type='featmap', out_indices=[0, last], final_norm=False)
     if method == 'davpt-plus':
         backbone.prompt.num_classes = 4
     load = [dict(type='LoadImageFromFile')]
@@ -176,6 +199,7 @@ def segmentor(root, method='vpt-deep', tuned_only=True, mode='whole', **changes)
             ),
             visualizer=dict(type='SegLocalVisualizer', vis_backends=[]),
             default_hooks=hooks,
+            custom_hooks=[],  # for classification alone
             train_dataloader=train,
             val_dataloader=None,
             val_evaluator=None,

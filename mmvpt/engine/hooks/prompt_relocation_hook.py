@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine import dist
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 
@@ -34,8 +34,9 @@ class PromptRelocationHook(Hook):
     is positive, that prompt goes where the allocation says; what came of the move is
     the next pass's reward.
 
-    The pass leaves the model, its buffers and all random numbers as they were. Its
-    state is part of checkpoints, so a resumed run moves what the whole run moved.
+    The pass leaves the model, its buffers and all random numbers as they were. The
+    hook's state is part of checkpoints, so a resumed run moves what the whole run
+    moved. What ``EMAHook`` averages moves along, shrunk as the prompt is.
 
     Source: `PRO-VPT <https://arxiv.org/abs/2503.06901>`_; differences of its code:
     docs/methods/provpt.md.
@@ -112,13 +113,7 @@ class PromptRelocationHook(Hook):
         Raises:
             UserError: If there is not one ``RelocatedPrompt`` in it.
         """
-        found = [m for m in model.modules() if isinstance(m, RelocatedPrompt)]
-        if len(found) != 1:
-            raise UserError(
-                'PromptRelocationHook needs one RelocatedPrompt, but the model has '
-                f'{len(found)}. Set model.backbone.prompt.type, or remove the hook.'
-            )
-        self.prompt = found[0]
+        self.prompt = _prompt_of(model)
         self._seed = seed
         layers = self.prompt.num_layers
         with torch.random.fork_rng():
@@ -139,6 +134,9 @@ class PromptRelocationHook(Hook):
         self.step(scores, loss, runner.epoch)
         if self.moves and self.moves[-1][0] == runner.epoch:
             _, row, source, target = self.moves[-1]
+            for hook in runner.hooks:  # its buffers follow, which lists of rows do not
+                if isinstance(hook, EMAHook):
+                    _prompt_of(hook.ema_model.module).relocate(row, target)
             runner.logger.info(
                 f'PromptRelocationHook: prompt {row} from layer {source} to {target}; '
                 f'now {self.prompt.counts().tolist()}.'
@@ -302,3 +300,18 @@ class PromptRelocationHook(Hook):
         self._steps = [dict(step) for step in state['steps']]
         self.moves = [tuple(move) for move in state['moves']]
         self._loss, self._pending = state['loss'], state['pending']
+
+
+def _prompt_of(model: nn.Module) -> RelocatedPrompt:
+    """Return the prompt that moves.
+
+    Raises:
+        UserError: If there is not one in the model.
+    """
+    found = [m for m in model.modules() if isinstance(m, RelocatedPrompt)]
+    if len(found) != 1:
+        raise UserError(
+            'PromptRelocationHook needs one RelocatedPrompt, but the model has '
+            f'{len(found)}. Set model.backbone.prompt.type, or remove the hook.'
+        )
+    return found[0]

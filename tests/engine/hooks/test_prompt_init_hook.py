@@ -59,7 +59,7 @@ def run(root, name, prompt, layers=2, without=None, **changes):
                     arch=dict(num_layers=layers), prompt=dict(prompt, _delete_=True)
                 )
             ),
-            custom_hooks=[dict(type='FirstPrompt')],
+            custom_hooks=[dict(type='FirstPrompt'), dict(type='EMAHook')],
             log_level='WARNING',
         )
     )
@@ -89,18 +89,24 @@ def test_prompts_are_patches_of_training_images(root):
 
 
 def test_resumed_and_loaded_prompts_are_left_alone(root):
-    whole, _ = run(root, 'whole', SELF, train_cfg__max_epochs=2)
+    """And averages begin where training does, not at VPT's start."""
+    _, begun = run(root, 'whole', SELF, train_cfg__max_epochs=2)
     path = str(root / 'whole/epoch_1.pth')
-    held = read_checkpoint(path)['state_dict']['backbone.prompt.tokens']
-    resumed, first = run(
+    _, first = run(
         root, 'resumed', SELF, train_cfg__max_epochs=2, resume=True, load_from=path
     )
-    assert torch.equal(first['tokens'], held)
-    ends = [unwrapped(r.model).state_dict() for r in (whole, resumed)]
-    for name, value in ends[0].items():
-        assert torch.equal(value, ends[1][name]), name
+    held = read_checkpoint(path)  # in which averages stand in the model's place
+    average, model = 'state_dict', 'ema_state_dict'
+    assert torch.equal(first['tokens'], held[model]['module.backbone.prompt.tokens'])
     _, first = run(root, 'loaded', SELF, load_from=path)
-    assert torch.equal(first['tokens'], held)
+    assert torch.equal(first['tokens'], held[average]['backbone.prompt.tokens'])
+    ends = [read_checkpoint(root / f'{n}/epoch_2.pth') for n in ('whole', 'resumed')]
+    for part in (average, model):
+        for name, value in ends[0][part].items():
+            assert torch.equal(value, ends[1][part][name]), name
+    trained = ends[0][model]['module.backbone.prompt.tokens'] - begun['tokens']
+    averaged = ends[0][average]['backbone.prompt.tokens'] - begun['tokens']
+    assert 0 < averaged.norm() < trained.norm()
 
 
 def test_whitened_bases_need_the_hook(root):
@@ -137,6 +143,7 @@ def test_losses_without_their_hook_are_refused(root):
 
 
 PROMPTS = {
+    'relocated': dict(type='RelocatedPrompt', num_tokens=3, drop_rate=0),
     'self': dict(type='SelfPrompt', num_tokens=3, num_images=20),
     'vipamin': dict(type='VipaminPrompt', num_tokens=3, num_matches=2, num_images=9),
     'bilinear': dict(BPT, tuned_bases=0),
@@ -145,20 +152,23 @@ PROMPTS = {
 
 
 def train(folder, prompt, batch_size, launcher='none'):
-    """Train two epochs in float64 and return the model's state."""
+    """Train in float64 and write the model's state."""
     torch.set_default_dtype(torch.float64)
     torch.set_num_threads(1)
+    hooks = [
+        dict(type='mmvpt.PromptInitHook', batch_size=5),
+        dict(type='mmvpt.PromptLossHook'),
+    ]
+    if prompt == 'relocated':
+        hooks = [dict(type='mmvpt.PromptRelocationHook', begin=0, update_every=2)]
     runner = build(
         folder,
         model__backbone__prompt=dict(PROMPTS[prompt], _delete_=True),
         model__backbone__tunable='none',
         train_dataloader__batch_size=batch_size,
-        train_cfg__max_epochs=2,
+        train_cfg__max_epochs=4 if prompt == 'relocated' else 2,
         optim_wrapper__optimizer__lr=0.1,
-        custom_hooks=[
-            dict(type='mmvpt.PromptInitHook', batch_size=5),
-            dict(type='mmvpt.PromptLossHook'),
-        ],
+        custom_hooks=hooks,
         launcher=launcher,
         model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None),
     )
@@ -190,6 +200,9 @@ def test_two_ranks_equal_one(tmp_path):
         mp.spawn(one_rank, (port, tmp_path), nprocs=2)
     for prompt in PROMPTS:
         one = torch.load(tmp_path / prompt / 'one/state_0.pt')
+        if prompt == 'relocated':
+            moved = one['backbone.prompt.layer_of'] != torch.arange(9) // 3
+            assert moved.any()
         for rank in range(2):
             two = torch.load(tmp_path / prompt / f'two/state_{rank}.pt')
             for name, value in one.items():

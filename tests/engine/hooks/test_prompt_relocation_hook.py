@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.hooks import EMAHook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
@@ -192,7 +193,10 @@ def run(root, name, prompt='RelocatedPrompt', **changes):
                 ),
                 neck=dict(type='ClsBatchNormNeck', input_features=32),
             ),
-            custom_hooks=[dict(type='mmvpt.PromptRelocationHook', update_every=2)],
+            custom_hooks=[
+                dict(type='mmvpt.PromptRelocationHook', update_every=2),
+                dict(type='EMAHook'),
+            ],
             default_hooks=dict(checkpoint=dict(max_keep_ckpts=9)),
             log_level='WARNING',
         )
@@ -206,19 +210,28 @@ def moves(runner):
     return next(h for h in runner.hooks if isinstance(h, PromptRelocationHook)).moves
 
 
-def test_a_resumed_run_moves_what_the_whole_run_moved(root):
+def test_a_resumed_run_moves_what_the_whole_run_moved_averages_too(root):
     whole = run(root, 'whole', train_cfg__max_epochs=6)
     assert len(moves(whole)) > 1
     layers = unwrapped(whole.model).backbone.prompt.layer_of
     assert layers.tolist() != [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    (ema,) = (h for h in whole.hooks if isinstance(h, EMAHook))
+    average = ema.ema_model.module.backbone.prompt
+    assert average._rows == unwrapped(whole.model).backbone.prompt._rows
+    moved = torch.zeros(9, dtype=bool).index_fill(
+        0, torch.tensor([row for _, row, *_ in moves(whole)]), True
+    )
+    lengths = average.tokens.norm(dim=1)  # a moved prompt has shrunk in the average too
+    assert lengths[moved].max() < 0.1 * lengths[~moved].min()
     path = str(root / 'whole/epoch_4.pth')
     held = read_checkpoint(path)['prompt_relocation']
     assert held['policy'].keys() and held['loss'] is not None
     resumed = run(root, 'resumed', train_cfg__max_epochs=6, resume=True, load_from=path)
     assert moves(resumed) == moves(whole)
     ends = [read_checkpoint(root / f'{n}/epoch_6.pth') for n in ('whole', 'resumed')]
-    for name, value in ends[0]['state_dict'].items():
-        assert torch.equal(value, ends[1]['state_dict'][name]), name
+    for part in ('state_dict', 'ema_state_dict'):
+        for name, value in ends[0][part].items():
+            assert torch.equal(value, ends[1][part][name]), name
 
 
 def test_the_pass_leaves_no_trace_but_the_move(root):

@@ -13,24 +13,35 @@ from mmvpt.checkpoint.fingerprint import MARK, FingerprintError
 from mmvpt.checkpoint.tuned import frozen_names
 from mmvpt.engine.hooks import AtomicCheckpointHook
 from mmvpt.errors import UserError
-from tests.apis.tuned_runs import classifier, segmentor, train
+from tests.apis.tuned_runs import PROMPTS, classifier, segmentor, train
+from tests.quick import swept
 
 FROZEN = ('qkv.weight', 'pos_embed', 'projection.weight', 'ffn.layers.1.weight')
 
 
-@pytest.fixture(scope='module')
-def run(tmp_path_factory):
-    """A run of two epochs with averaged weights, and its last checkpoint."""
-    root = tmp_path_factory.mktemp('tuned-only')
+def averaged(root, method):
+    """Run two epochs with averaged weights; return root, config and runner."""
     config = classifier(
         root,
-        'davpt-plus',
+        method,
         train_cfg__max_epochs=2,
         default_hooks__checkpoint__save_best='auto',
     )
-    config.custom_hooks = [dict(type='EMAHook')]
-    runner = train(copy.deepcopy(config))
-    return root, config, runner
+    config.custom_hooks += [dict(type='EMAHook')]
+    return root, config, train(copy.deepcopy(config))
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    return averaged(tmp_path_factory.mktemp('tuned-only'), 'davpt-plus')
+
+
+@pytest.fixture(params=swept(PROMPTS, 'davpt-plus', 'e2vpt', 'bpt'))
+def any_run(request, tmp_path):
+    """The run of each method."""
+    if request.param == 'davpt-plus':
+        return request.getfixturevalue('run')
+    return averaged(tmp_path, request.param)
 
 
 def test_every_file_is_without_frozen_weights(run):
@@ -49,8 +60,8 @@ def test_every_file_is_without_frozen_weights(run):
             assert names - {'steps'} == left | {f'backbone.{MARK}'}
 
 
-def test_resumed_run_ends_where_the_other_does(run):
-    root, config, runner = run
+def test_resumed_run_ends_where_the_other_does(any_run):
+    root, config, runner = any_run
     resumed = copy.deepcopy(config)
     resumed.work_dir = str(root / 'resumed')
     again = train(resumed, resume=root / 'run/epoch_1.pth')
