@@ -32,9 +32,11 @@ PROMPTS: dict[str, dict[str, Any]] = {
     'bpt': dict(type='BilinearPrompt', num_tokens=10),
     'spt': dict(type='SelfPrompt', num_tokens=10),
     'vipamin': dict(type='VipaminPrompt', num_tokens=10),
+    'pae': dict(type='EvolvingPrompt', num_tokens=10),
     'e2vpt': dict(type='KeyValuePrompt', num_tokens=10, num_key_values=5),
     'cvpt': dict(type='CrossPrompt', num_tokens=10),
     'rein': dict(type='RefiningPrompt'),
+    'sa2vp': dict(type='SpatialPrompt'),
 }
 
 

@@ -12,15 +12,17 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmvpt.apis import load
+from mmvpt.display import markdown, print_markdown
 from mmvpt.engine.run import train
 from mmvpt.engine.run_config import training_config
 from mmvpt.errors import UserError
 from mmvpt.models.prompts import KeyValuePrompt, prune_counts
+
+from .console import console, detail, say
 
 #: What can be pruned, by the names of ``pruned``.
 MASKS = {'tokens': 'token_mask', 'segments': 'segment_mask'}
@@ -149,24 +151,36 @@ def prune(
     settings.merge_from_dict(cfg_options or {})
     found = _candidates(settings, checkpoint, root, absolute, min_tokens, min_segments)
     results = {}
-    for (tokens, segments), pruned in found.items():
+    say(f'{len(found)} runs, each with its output in console.log of its folder')
+    for n, ((tokens, segments), pruned) in enumerate(found.items(), 1):
         run = copy.deepcopy(settings)
         run.model.backbone.prompt.pruned = pruned
         run.work_dir = str(root / f'tokens-{tokens}_segments-{segments}')
         Path(run.work_dir).mkdir(exist_ok=True)
         run.dump(f'{run.work_dir}/pruned.py')
         if retrain:
-            results[tokens, segments] = _result(run, metric)
+            results[tokens, segments] = value = _result(run, metric)
+            detail(f'{n} of {len(found)}: {Path(run.work_dir).name}: {value:.2f}')
     if not results:
         return None
     best = max(results, key=lambda key: (results[key], *key))
-    lines = (f'{t} tokens, {s} segments: {v:.2f}' for (t, s), v in results.items())
-    print_log('\n'.join([f'{metric} by what is pruned', *lines]), 'current')
-    tokens, segments = best
-    chosen = root / f'tokens-{tokens}_segments-{segments}' / 'pruned.py'
+    chosen = root / 'tokens-{}_segments-{}'.format(*best) / 'pruned.py'
     (root / 'pruned.py').write_text(chosen.read_text(encoding='utf-8'), 'utf-8')
-    print_log(f'best: {best}; train {root / "pruned.py"}', 'current')
+    print_markdown(_table(results, metric))
+    say(
+        f'best: {results[best]:.2f} with {best[0]} tokens and {best[1]} segments of '
+        f'each pruned. Train it: python tools/train.py {root / "pruned.py"} '
+        '--work-dir FOLDER'
+    )
     return root / 'pruned.py'
+
+
+def _table(results: dict[tuple[int, int], float], metric: str) -> str:
+    """Return figures of the runs, a row for each count of tokens."""
+    rows, columns = (sorted(set(counts)) for counts in zip(*results))
+    head = [f'{metric}; pruned tokens', *(f'{s} segments' for s in columns)]
+    body = [[str(t), *(f'{results[t, s]:.2f}' for s in columns)] for t in rows]
+    return markdown([head, *body])
 
 
 def _candidates(
@@ -200,7 +214,8 @@ def _result(run: Config, metric: str) -> float:
     """Train unless it is done; return the last validation's figure."""
     path = Path(run.work_dir) / 'result.json'
     if not path.exists():
-        runner = train(run, resume='auto')
+        with console(path.parent):
+            runner = train(run, resume='auto')
         history = runner.message_hub.log_scalars
         if f'val/{metric}' not in history:
             known = [n[4:] for n in history if n.startswith('val/')]

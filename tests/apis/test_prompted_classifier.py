@@ -9,12 +9,15 @@ import mmvpt
 from mmvpt.apis.prompted_classifier import PROMPTS, PromptedClassifier
 from mmvpt.errors import UserError
 from mmvpt.models.vit import PromptedVisionTransformer
+from tests.quick import swept
 
 SMALL = dict(embed_dims=32, num_layers=3, num_heads=4, feedforward_channels=64)
 FEW = {name: dict(config) for name, config in PROMPTS.items()}
 FEW['davpt'].update(mapping='kmeans', num_guided_tokens=2, num_tokens=2, num_classes=3)
 FEW['rein'].update(num_tokens=4, rank=2)
 FEW['bpt'].update(rank=4)
+FEW['pae'].update(num_tokens=4, koopman_dims=4, window=8, stride=4)
+FEW['sa2vp'].update(rank=2)
 
 
 def data(count=24):
@@ -54,7 +57,7 @@ def fit(model, epochs=15, lr=0.02):
     return history[0], sum(history[-3:]) / 3
 
 
-@pytest.mark.parametrize('name', FEW)
+@pytest.mark.parametrize('name', swept(FEW, 'vpt-shallow', 'davpt', 'pae'))
 def test_a_plain_loop_tunes_and_freezes(name):
     model = small(FEW[name])
     frozen = {k: v.clone() for k, v in model.named_parameters() if not v.requires_grad}

@@ -15,6 +15,10 @@ from mmvpt.checkpoint.config_data import from_data, to_data
 from mmvpt.checkpoint.tuned import read_tuned
 from tests.apis.tuned_runs import classifier, segmentor
 from tests.config_files import ROOT
+from tests.quick import swept
+
+#: Of configs, one a method.
+FOLDERS = sorted({path.parent.name for path in ROOT.glob('configs/*/metafile.yml')})
 
 
 def test_configs_of_ours_pass(tmp_path):
@@ -22,7 +26,7 @@ def test_configs_of_ours_pass(tmp_path):
         vet(config)
 
 
-@pytest.mark.parametrize('folder', ['vpt', 'gatedvpt', 'vapt', 'davpt', 'baselines'])
+@pytest.mark.parametrize('folder', swept(FOLDERS, 'baselines', 'davpt', 'rein'))
 def test_configs_of_the_zoo_pass(folder):
     from mmengine.config import Config
 

@@ -2,6 +2,7 @@
 """E^2VPT's scores against the authors' figures, and the whole procedure in small."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -72,11 +73,15 @@ def trained(tmp_path_factory):
     return path, root / 'trained' / 'epoch_1.pth'
 
 
-def test_procedure(trained, tmp_path):
+def test_procedure(trained, tmp_path, capfd):
     config, checkpoint = trained
     argv = [str(config), str(checkpoint), '--work-dir', str(tmp_path)]
     argv += ['--min-tokens', '2', '--min-segments', '6']
     best = tool.main(argv)
+    shown = capfd.readouterr().out
+    assert '6 of 6: tokens-1_segments-2: ' in shown
+    assert (tmp_path / 'tokens-0_segments-0/console.log').exists()
+    assert re.search(r'\n\| 1 +\|( [\d.]+ +\|){3}\n', shown)
     runs = sorted(path.parent.name for path in tmp_path.glob('*/result.json'))
     expected = [f'tokens-{t}_segments-{s}' for t in (0, 1) for s in (0, 1, 2)]
     assert runs == expected

@@ -2,6 +2,7 @@
 """Reading figures that the authors' code computed, and the backbone they mean."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,20 @@ TIMM_TO_MMPRETRAIN = (
 
 
 def load_golden(name):
-    """Return the arrays as float64 tensors, and ``meta`` as a dict."""
+    """Return the arrays as float64 tensors, and ``meta`` as a dict.
+
+    A file has one array a type; its ``index`` says of each name in which one it lies,
+    what type it is of, where it begins and which shape it has. Equal arrays lie there
+    once, and in fewer bytes where they are the same in them.
+    """
     with np.load(DATA / f'{name}.npz', allow_pickle=False) as file:
-        arrays = {key: file[key] for key in file.files}
-    meta = json.loads(str(arrays.pop('meta')))
-    golden = {key: torch.from_numpy(value) for key, value in arrays.items()}
-    golden = {k: v.double() if v.is_floating_point() else v for k, v in golden.items()}
+        meta, index = (json.loads(str(file[key])) for key in ('meta', 'index'))
+        held = {kind: file[kind] for kind in {kind for kind, *_ in index.values()}}
+    golden = {}
+    for key, (kind, dtype, begin, shape) in index.items():
+        value = held[kind][begin : begin + math.prod(shape)].reshape(shape)
+        value = torch.from_numpy(value.astype(dtype))
+        golden[key] = value.double() if value.is_floating_point() else value
     return dict(golden, meta=meta)
 
 

@@ -152,7 +152,7 @@ class BasePrompt(nn.Module):
         """
         return None
 
-    def refine(self, i: int, patches: Tensor) -> Tensor:
+    def refine(self, i: int, patches: Tensor, *constants: Tensor) -> Tensor:
         """Return what layer ``i`` leaves at the patches in place of what it wrote.
 
         Called where :attr:`refines` is set and the patches are read afterwards.
@@ -160,8 +160,16 @@ class BasePrompt(nn.Module):
         Args:
             i: Index of the layer.
             patches: What it wrote there, (B, N, C).
+            *constants: What :meth:`constants` returned, where it is kept; else none.
         """
         return patches
+
+    def constants(self, i: int) -> tuple[Tensor, ...]:
+        """Return what :meth:`refine` of layer ``i`` makes of parameters alone.
+
+        In evaluation without gradients it is computed once, not for every batch.
+        """
+        return ()
 
     def start(self, position: Tensor, grid: tuple[int, int]) -> Tensor:
         """Return the companion as it enters layer 0, (1, E + N, C) or (B, E + N, C).

@@ -133,18 +133,38 @@ class RefiningPrompt(BasePrompt):
             return self.tokens[row]
         return self.token_rows[row] @ self.token_basis[row]
 
-    def refine(self, i: int, patches: Tensor) -> Tensor:
-        """Return the refined patches (B, N, C) of layer ``i``."""
+    def constants(self, i: int) -> tuple[Tensor, ...]:
+        r"""Return what patches are compared with and what they take behind layer ``i``.
+
+        Returns:
+            Tokens, over :math:`\sqrt C` for a softmax, (M, C); and
+            :math:`(T_i[1:] W_t^T + b_t) W_f^T`, (M - 1, C). Nothing where the layer
+            is not refined.
+        """
+        if i not in self._rows:
+            return ()
+        tokens = self.layer_tokens(i)
+        values = self.token_proj(tokens[1:]) @ self.feature_proj.weight.mT
+        if self.softmax:
+            tokens = tokens / math.sqrt(self.embed_dims)
+        return tokens, values
+
+    def refine(self, i: int, patches: Tensor, *constants: Tensor) -> Tensor:
+        """Return the refined patches (B, N, C) of layer ``i``.
+
+        :math:`(D + X) W_f^T` as :math:`S_{1:} V W_f^T + X W_f^T`.
+        """
         if i not in self._rows:
             return patches
-        tokens = self.layer_tokens(i)
+        tokens, values = constants or self.constants(i)
         weights = patches @ tokens.mT
         if self.softmax:
-            weights = (weights / math.sqrt(self.embed_dims)).softmax(dim=-1)
+            weights = weights.softmax(dim=-1)
         # Not renormalised without the sink: a patch may take next to nothing.
-        change = weights[..., 1:] @ self.token_proj(tokens[1:])
-        change = self.feature_proj(change + patches)
-        return patches + (change if self.scale is None else self.scale * change)
+        change = self.feature_proj(patches) + weights[..., 1:] @ values
+        if self.scale is None:
+            return patches + change
+        return torch.addcmul(patches, change, self.scale)
 
     def queries(self) -> Tensor | None:
         """Return queries for a head, (M, Q), or None without ``query_dims``."""

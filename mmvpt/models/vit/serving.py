@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -29,11 +30,11 @@ class Entering(NamedTuple):
 class _Entry(NamedTuple):
     state: tuple
     sources: Snapshot
-    entering: Entering
+    kept: tuple[Tensor | None, ...]
 
 
 class StaticPrompts:
-    """What layers' attention sees of static prompts, kept while it holds.
+    """What layers see of static prompts, and constants of prompts, kept while it holds.
 
     An entry is used only while every parameter and buffer that it was computed from is
     unchanged, as a :class:`Snapshot` tells. The backbone forgets everything whenever
@@ -41,7 +42,7 @@ class StaticPrompts:
     """
 
     def __init__(self) -> None:
-        self._entries: dict[int, _Entry] = {}
+        self._entries: dict[tuple[str, int], _Entry] = {}
         self._folded: dict[int, Entering] = {}
 
     def __reduce__(self) -> tuple:
@@ -61,7 +62,7 @@ class StaticPrompts:
             sources = {t.untyped_storage()._cdata for t in entry.sources.storages}
             total += sum(
                 tensor.untyped_storage().nbytes()
-                for tensor in entry.entering
+                for tensor in entry.kept
                 if tensor is not None and tensor.untyped_storage()._cdata not in sources
             )
         return total
@@ -102,27 +103,45 @@ class StaticPrompts:
         """
         if i in self._folded:
             return self._folded[i]
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return compute(), None
         if type(layer) is not PromptedEncoderLayer:
             return compute(), None
-        modules = (prompt, layer.ln1, layer.attn.qkv)
-        if busy(modules):
-            return compute(), None
-        sources = [t for m in modules for t in (*m.parameters(), *m.buffers())]
         tuned_bias = getattr(layer.attn, 'tuned_bias', None)
-        sources += [] if tuned_bias is None else tuned_bias.parameters()
-        if not is_counted(sources):
-            return compute(), None
+        modules = [prompt, layer.ln1, layer.attn.qkv]
+        modules += [] if tuned_bias is None else [tuned_bias]
         once = layer.attn.meets_tokens(reads, key_values)
-        state = once, precision_state(sources[0].device)
-        entry = self._entries.get(i)
-        if entry is None or entry.state != state or not entry.sources.holds(sources):
+
+        def enter() -> Entering:
             prompts = compute()
-            seen = None if prompts is None else layer.see(prompts, once)
-            entry = _Entry(state, Snapshot(sources), Entering(prompts, seen))
-            self._entries[i] = entry
-        return entry.entering
+            return Entering(
+                prompts, None if prompts is None else layer.see(prompts, once)
+            )
+
+        return self._keep(('enter', i), modules, once, enter) or (compute(), None)
+
+    def constants(self, i: int, prompt: nn.Module) -> tuple[Tensor, ...]:
+        """Return ``prompt.constants(i)``, or nothing where it is not to be kept."""
+        compute = partial(prompt.constants, i)
+        return self._keep(('constants', i), [prompt], None, compute) or ()
+
+    def _keep(
+        self,
+        key: tuple[str, int],
+        modules: list[nn.Module],
+        about: object,
+        compute: Callable[[], tuple],
+    ) -> tuple | None:
+        """Return ``compute()`` of now or before; None where nothing may be kept."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or busy(modules):
+            return None
+        sources = _tensors(*modules)
+        if not sources or not is_counted(sources):
+            return None
+        state = about, precision_state(sources[0].device)
+        entry = self._entries.get(key)
+        if entry is None or entry.state != state or not entry.sources.holds(sources):
+            entry = _Entry(state, Snapshot(sources), compute())
+            self._entries[key] = entry
+        return entry.kept
 
 
 def fold_static_prompts(vit: PromptedVisionTransformer) -> None:

@@ -73,6 +73,7 @@ class State(NamedTuple):
         temperature: Divides its logits.
         left: What the layer before wrote at its prompts, (B, M, C).
         companion: A second stream, (1 or B, E + N, C).
+        constants: What is known of the prompt's refinement behind the layer.
     """
 
     layer: int
@@ -86,6 +87,7 @@ class State(NamedTuple):
     temperature: Tensor | None = None
     left: Tensor | None = None
     companion: Tensor | None = None
+    constants: tuple[Tensor, ...] = ()
 
 
 @MODELS.register_module()
@@ -409,8 +411,8 @@ class PromptedVisionTransformer(BaseModule):
     def enter(self, state: State) -> State:
         """Ask the prompt what enters the next layer, and note what is read of it.
 
-        What attention sees of static prompts, and these themselves, are computed once
-        in evaluation without gradients.
+        What attention sees of static prompts, these themselves and the constants of a
+        refinement are computed once in evaluation without gradients.
         """
         i, prompt = state.layer, state.prompt
         reads = state.reads._replace(
@@ -439,6 +441,7 @@ class PromptedVisionTransformer(BaseModule):
             )
         else:
             prompts, attended = ask(), None
+        refined = prompt.refines and not reads.cls_only
         return state._replace(
             reads=reads._replace(
                 keep_prompts=prompts is not None and self.keeps_prompts(i)
@@ -447,6 +450,7 @@ class PromptedVisionTransformer(BaseModule):
             attended=attended,
             key_values=key_values,
             temperature=prompt.temperature(i),
+            constants=self.static_prompts.constants(i, prompt) if refined else (),
         )
 
     def run_layer(self, state: State) -> State:
@@ -482,7 +486,8 @@ class PromptedVisionTransformer(BaseModule):
             return found
         tokens, *rest = found if isinstance(found, tuple) else (found,)
         extra, patches = tokens.tensor_split([self.num_extra_tokens], dim=1)
-        tokens = torch.cat([extra, prompt.refine(i, patches)], dim=1)
+        patches = prompt.refine(i, patches, *state.constants)
+        tokens = torch.cat([extra, patches], dim=1)
         return (tokens, *rest) if rest else tokens
 
     def _hand_over(
@@ -527,7 +532,10 @@ class PromptedVisionTransformer(BaseModule):
             'prompts_and_patches': [*prompts, patches],
         }[self.pooling]
         if not rows:
-            raise UserError("pooling='prompts' needs prompts in the last layer.")
+            raise UserError(
+                "pooling='prompts' needs prompts in the last layer, where "
+                f'{type(state.prompt).__name__} has none.'
+            )
         x = torch.cat(rows, dim=1) if len(rows) > 1 else rows[0]
         return norm(x).mean(dim=1) if self.norm_before_pool else norm(x.mean(dim=1))
 

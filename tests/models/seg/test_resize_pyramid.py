@@ -19,6 +19,7 @@ def test_golden_pyramid():
     assert last is queries and len(outs) == 4
     for k, out in enumerate(outs):
         expected = GOLDEN[f'lora/pyramid_{k}']
+        out = out if k else out[:, ::8]  # the largest is stored in part
         torch.testing.assert_close(out, expected, rtol=0, atol=1e-10)
     assert not list(ResizePyramid().parameters())
 

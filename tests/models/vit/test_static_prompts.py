@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from mmvpt.models.prompts import RefiningPrompt
 from mmvpt.models.vit.layer import PromptedAttention
 from tests.models.vit.test_vit import DEEP, SHALLOW, build
 
@@ -22,6 +23,7 @@ DISTRIBUTION = dict(
     normalize='layer',
 )
 ADAPTIVE = dict(type='AdaptivePrompt', num_tokens=3)
+REFINING = dict(type='RefiningPrompt', num_tokens=4, rank=None, scale_init=0.5)
 GATED = dict(type='GatedPrompt', num_tokens=3)
 TUNED = ['layers.*.attn.qkv.bias.key', 'layers.*.ln1.*', 'layers.1.attn.qkv.weight']
 
@@ -167,6 +169,31 @@ def test_never_stale(change):
         after = vit(IMAGES)[0]
         assert not torch.equal(before, after)
         assert torch.equal(after, fresh(vit)[0])
+
+
+def test_constants_of_a_refinement(monkeypatch):
+    """Computed once, the same as with gradients, and never stale."""
+    calls = []
+
+    def layer_tokens(prompt, i):
+        calls.append(i)
+        return original(prompt, i)
+
+    original = RefiningPrompt.layer_tokens
+    monkeypatch.setattr(RefiningPrompt, 'layer_tokens', layer_tokens)
+    vit = build(prompt=REFINING, pooling='cls').eval()
+    expected = vit(IMAGES)  # gradients are on: nothing is kept
+    assert calls == [0, 1] and len(vit.static_prompts) == 0
+    with torch.no_grad():
+        outs = [vit(IMAGES)[0] for _ in range(3)]
+        assert calls == [0, 1, 0, 1]
+        assert all(torch.equal(out, outs[0]) for out in outs)
+        torch.testing.assert_close(outs[0], expected[0], rtol=0, atol=1e-12)
+        for name in ('prompt.tokens', 'prompt.feature_proj.weight'):
+            set_in_place(vit, name)
+            after = vit(IMAGES)[0]
+            assert not torch.equal(after, outs[0])
+            assert torch.equal(after, fresh(vit)[0])
 
 
 def test_another_precision_of_products_is_another_state(computed):
