@@ -11,6 +11,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
+from mmvpt.weights import architecture
 from tests.config_files import ROOT
 from tests.miniatures import write_image
 
@@ -76,7 +77,7 @@ def small(name, data_root, crop=(CROP, CROP), **changes):
     config.test_dataloader = config.val_dataloader
     for step in config.tta_pipeline[1].transforms[0]:
         _shrink(step, crop)
-    _shrink_model(config.model, crop)
+    shrink_model(config.model, crop)
     for scheduler in config.param_scheduler:
         if scheduler.type == 'LinearLR':
             scheduler.update(start_factor=0.5, end=2)
@@ -105,11 +106,18 @@ def _shrink(step, crop):
         step.crop_size = crop
 
 
-def _shrink_model(model, crop):
+def shrink_model(model, crop):
+    """Make backbone, neck and heads of a config small, in place."""
     model.data_preprocessor.size = crop
     backbone = model.backbone
+    named = isinstance(backbone.arch, str)
+    family = architecture.SIZES[backbone.arch][0] if named else 'vit'
     backbone.arch = dict(
-        embed_dims=24, num_layers=4, num_heads=2, feedforward_channels=48
+        family=family,
+        embed_dims=24,
+        num_layers=4,
+        num_heads=2,
+        feedforward_channels=48,
     )
     levels = len(backbone.out_indices)
     backbone.out_indices = list(range(4 - levels, 4))
@@ -128,10 +136,11 @@ def _shrink_model(model, crop):
     if model.get('neck') and model.neck.type == 'MultiLevelNeck':
         model.neck.update(in_channels=[24] * levels, out_channels=16)
         width = 16
-    elif model.get('neck'):
+    elif model.get('neck') and model.neck.type == 'Feature2Pyramid':
         model.neck.embed_dim = 24
     heads = model.get('auxiliary_head') or []
     for head in (model.decode_head, *(heads if isinstance(heads, list) else [heads])):
         several = isinstance(head.in_channels, list)
         head.in_channels = [width] * levels if several else width
-        head.channels = 24 if head.get('num_convs') == 0 else 16
+        if 'channels' in head:
+            head.channels = 24 if head.get('num_convs') == 0 else 16

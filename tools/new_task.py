@@ -21,6 +21,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         argv: Arguments; those of the process by default.
     """
     from mmvpt.datasets.own import DRAWN
+    from mmvpt.zoo.cells import HEADS
     from mmvpt.zoo.own import TASKS, available
 
     epilog = []
@@ -40,8 +41,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--method', help='[davpt-plus; with --multi-label vpt-deep]')
     add(
         '--backbone',
-        help="one of the method's below, a config, a file of weights, "
-        "mmvpt://NAME, timm://NAME or an architecture [the method's first one]",
+        help="one of the method's below, such as dinov3-b, a config, a file of "
+        "weights, mmvpt://NAME, timm://NAME or an architecture [the method's first]",
     )
     add('--out', help='the config [configs/own/NAME.py]')
     add('--lists', help='folder for the lists [data/own/NAME]')
@@ -73,6 +74,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='of a CSV file: images have any number of classes',
     )
     add = parser.add_argument_group('segmentation').add_argument
+    add('--head', choices=HEADS, help="instead of the one of the method's config")
     add('--masks', help='folder of the masks, if DATA is that of images')
     add('--mask-suffix', help="such as _mask.png, after an image's name [found]")
     add('--classes', help='file with a name on each line, line 1 for value 0 [numbers]')

@@ -1,11 +1,15 @@
 #!/usr/bin/env python
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Write the configs of every method and task from their tables, and what lists them."""
+"""Write the configs of every method and task from their tables, and what lists them.
+
+With --backbone the config of one cell: any method, backbone, head and data.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -19,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     from mmvpt.errors import UserError
     from mmvpt.files import ROOT
-    from mmvpt.zoo import listing, writing
+    from mmvpt.zoo import backbones, cells, listing, writing
 
     parser = argparse.ArgumentParser(description=__doc__)
     action = parser.add_mutually_exclusive_group(required=True)
@@ -32,8 +36,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     action.add_argument(
         '--count', action='store_true', help='print how many configs there are'
     )
+    action.add_argument(
+        '--backbone',
+        help='print the config of a cell: '
+        f'{", ".join(backbones.NAMED)}, or as tools/new_task.py takes it',
+    )
+    add = parser.add_argument_group('of the cell').add_argument
+    add('--method', default='davpt-plus', help=f'{", ".join(cells.METHODS)}')
+    add('--data', default='ade20k', help=f'{", ".join(cells.DATA)}, cub, vtab-dtd, ...')
+    add('--head', choices=cells.HEADS, help='for segmentation [upernet]')
+    add('--out', type=Path, help='write it to this file')
     args = parser.parse_args(argv)
-    if args.count:
+    if args.backbone:
+        text = cells.text(args.method, args.backbone, args.data, args.head, args.out)
+        if args.out is None:
+            print(text, end='')
+        else:
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            args.out.write_text(text, encoding='utf-8')
+    elif args.count:
         print('\n'.join(listing.counts(ROOT, writing.METHODS)))
     elif args.write:
         print(*(f'wrote {name}' for name in writing.write()), sep='\n')

@@ -18,6 +18,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path, PurePath
 from textwrap import shorten
 from typing import Any
@@ -140,6 +141,7 @@ def check(config: Config) -> None:
     Raises:
         UserError: With place, value and remedy of every mistake.
     """
+    _check_mmdetection(config)
     problems: list[tuple[str, str]] = []
     scope = config.get('default_scope') or 'mmengine'
     with DefaultScope.overwrite_default_scope(scope):
@@ -156,6 +158,22 @@ def check(config: Config) -> None:
         raise UserError(
             f'{len(lines)} mistakes in the config:\n'
             + '\n'.join(f'  {i}. {line}' for i, line in enumerate(lines, 1))
+        )
+
+
+def _check_mmdetection(config: Config) -> None:
+    """Refuse a model with parts of mmdetection where that is not installed.
+
+    Heads such as Mask2Former are other classes without it, whose options are others.
+    """
+    if "'type': 'mmdet." not in repr(config.to_dict().get('model')):
+        return
+    absent = [name for name in ('mmdet', 'mmcv._ext') if find_spec(name) is None]
+    if absent:
+        raise UserError(
+            'model: types with the prefix mmdet. are of mmdetection, which cannot be '
+            f'used here: {" and ".join(absent)} is not installed. Get them with `pip '
+            'install onedl-mmdetection` and an mmcv with compiled operators.'
         )
 
 
@@ -526,8 +544,8 @@ def _find(name: str, registry: Registry, scope: str | None) -> Any:
     """Return what a name means in the scope of the config."""
     found = _in_scope(registry, scope).get(name)
     if found is None and registry is roots.MODELS:  # parts of models have registries
-        short = name.rpartition('.')[2]
-        for other in _registries(scope):
+        prefix, _, short = name.rpartition('.')
+        for other in _registries(prefix or scope):
             if short in other.module_dict:
                 return other.module_dict[short]
     return found

@@ -36,6 +36,7 @@ class Options:
     name: str | None = None
     method: str | None = None
     backbone: str | None = None
+    head: str | None = None
     out: str | None = None
     lists: str | None = None
     overwrite: bool = False
@@ -113,7 +114,7 @@ def new_task(options: Options, command: Sequence[str] = ()) -> NewTask:
     folders = [data] if parts is None else [f for part in parts for f in part[1:]]
     own.check_target(lists, [] if _is_table(data) else folders, options.overwrite)
     method = options.method or METHODS['several' if options.multi_label else 'one']
-    base, backbone = recipe.choose(method, options.backbone, kind)
+    inherited = recipe.choose(method, options.backbone, kind, options.head)
     if parts is None:
         read = _read_classes(options, data)
     else:
@@ -130,7 +131,7 @@ def new_task(options: Options, command: Sequence[str] = ()) -> NewTask:
         multi_label=options.multi_label,
     )
     try:
-        text = read.compose(task, base, out, backbone)
+        text = read.compose(task, inherited, out)
         config = _put(out, lists, text, own.Lists(read.classes, read.lines))
     except OSError as error:
         raise UserError(f'cannot write {out} and {lists}: {error}') from error
@@ -138,7 +139,7 @@ def new_task(options: Options, command: Sequence[str] = ()) -> NewTask:
     report = [
         *(f'note: {note}' for note in read.notes),
         f'{len(read.classes)} classes, {numbers} images: {lists}',
-        f'config: {out}, from {recipe.shown(base)}',
+        f'config: {out}, from {recipe.shown(inherited)}',
         *_next(config, out),
     ]
     return NewTask(out, config, '\n'.join(report))
@@ -148,7 +149,7 @@ def _check_options(options: Options, data: Path, kind: str) -> None:
     """Refuse options that would not be read."""
     table = ('image_root', 'image_column', 'label_column', 'multi_label')
     masks = ('masks', 'mask_suffix', 'classes', 'ignore_zero', 'palette_masks')
-    masks += ('masks_drawn',)
+    masks += ('masks_drawn', 'head')
     if kind == 'segmentation':
         foreign, meant = (*table, 'group_below', 'skip_unreadable'), 'class folders'
     elif _is_table(data):

@@ -3,22 +3,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
 from mmvpt.errors import UserError
-from mmvpt.files import ROOT
 
-from .own_backbone import find_backbone, other_backbone
+from .cells import CONFIGS, Recipe, base_names, compose, exchanged, relative
 from .source import Code, config
 from .tables import BACKBONES
 
-CONFIGS = ROOT / 'configs'
 #: The zoo's tasks whose pre-processing and values own data inherits: photographs.
 TASKS = dict(classification='cub', segmentation='ade20k')
 #: The demo's small ViT, to try things without a download.
@@ -58,35 +56,39 @@ def _rank(backbone: str) -> tuple[int, str]:
 
 
 def choose(
-    method: str, backbone: str | None, kind: str = 'classification'
-) -> tuple[Path, dict[str, Any] | None]:
-    """Return the config of the zoo that is inherited, and a backbone that replaces its.
+    method: str,
+    backbone: str | None,
+    kind: str = 'classification',
+    head: str | None = None,
+) -> Recipe:
+    """Return what is inherited of the zoo, and set for another backbone.
 
     Args:
         method: As in the names of configs.
         backbone: As there, with or without ``vit-b_`` or ``vit-base-p16_`` before it;
-            a config, weights or family of any other, see
-            :func:`mmvpt.zoo.own_backbone.find_backbone`; None for the method's first
-            one.
+            any other, see :func:`mmvpt.zoo.backbones.find_backbone`; None for the
+            method's first one.
         kind: As in :func:`available`.
+        head: One of ``mmvpt.zoo.cells.HEADS``, for segmentation; None for that of the
+            config.
 
     Raises:
         UserError: If the zoo has no such config, and there is no such backbone.
     """
+    if head is not None:
+        return compose(method, backbone, TASKS[kind], head)
     methods = available(kind)
     if method not in methods:
         raise UserError(
             f'--method {method}: the zoo has no such method for {kind}. It has '
             f'{", ".join(methods)}.'
         )
-    first = next(iter(methods[method].values()))
-    if backbone is None:
-        return first, None
-    plain = re.sub(r'^vit-b(ase-p16)?_', '', backbone)
+    plain = re.sub(r'^vit-b(ase-p16)?_', '', backbone or '')
     if plain in methods[method]:
-        return methods[method][plain], None
+        return Recipe((methods[method][plain],), {})
     known = f'for {kind} the zoo has {method} on {", ".join(methods[method])}'
-    return first, find_backbone(backbone, known)
+    first = Recipe((next(iter(methods[method].values())),), {})
+    return exchanged(first, backbone, known)
 
 
 class OwnTask(NamedTuple):
@@ -102,44 +104,25 @@ class OwnTask(NamedTuple):
     multi_label: bool = False  # images have any number of classes
 
 
-def relative(path: Path) -> str:
-    """Return a path as configs name it: relative below the working directory."""
-    path = Path(os.path.abspath(path.expanduser()))
-    try:
-        return path.relative_to(Path.cwd()).as_posix()
-    except ValueError:
-        return path.as_posix()
-
-
-def base_name(base: Path, out: Path) -> str:
-    """Return how a config at ``out`` names its base, relative inside of the tree."""
-    folder = Path(os.path.abspath(out)).parent
-    if ROOT in (folder, *folder.parents):
-        return Path(os.path.relpath(base, folder)).as_posix()
-    return base.as_posix()
-
-
-def classification(
-    task: OwnTask, base: Path, out: Path, backbone: Mapping[str, Any] | None = None
-) -> str:
+def classification(task: OwnTask, recipe: Recipe, out: Path) -> str:
     """Return the text of a config for classification.
 
     Args:
         task: The data.
-        base: The config of the zoo.
+        recipe: What it inherits, see :func:`choose`.
         out: Where the text will be.
-        backbone: Another backbone, see :func:`mmvpt.zoo.own_backbone.find_backbone`.
     """
-    inherited = Config.fromfile(base)
+    inherited = recipe.config()
     num_classes = len(task.classes)
-    model = other_backbone(inherited, backbone) if backbone else {}
+    settings = deepcopy(recipe.settings)
+    model = settings.setdefault('model', {})
     head = model.setdefault('head', {})
     head['num_classes'] = num_classes
     prompt = inherited.model.backbone.get('prompt') or {}
     if 'num_classes' in prompt:
         if task.multi_label:
             raise UserError(
-                f'{shown(base)} guides its prompts by the one class of each image, '
+                f'{shown(recipe)} guides its prompts by the one class of each image, '
                 'which images with several classes do not have. Choose a method '
                 'without guidance, such as --method vpt-deep.'
             )
@@ -147,14 +130,11 @@ def classification(
         if num_classes < prompt.num_guided_tokens:  # one prompt for each class
             guided['mapping'] = 'auto'
         model.setdefault('backbone', {}).setdefault('prompt', {}).update(guided)
-    settings: dict[str, Any] = dict(
-        model=model,
-        own=dict(
-            type='mmvpt.MultiLabel' if task.multi_label else 'mmvpt.VTAB1k',
-            **({} if task.multi_label else dict(task=None)),
-            data_root=task.lists,
-            image_root=task.images,
-        ),
+    settings['own'] = dict(
+        type='mmvpt.MultiLabel' if task.multi_label else 'mmvpt.VTAB1k',
+        **({} if task.multi_label else dict(task=None)),
+        data_root=task.lists,
+        image_root=task.images,
     )
     batch = fitting_batch(inherited.train_dataloader.batch_size, task.counts['train'])
     for split, pipeline in PIPELINES.items():
@@ -172,7 +152,7 @@ def classification(
     elif num_classes < 5:  # no top-5 accuracy
         for split in ('val', 'test'):
             settings[f'{split}_evaluator'] = dict(topk=(1,))
-    return config([*lead(task, base, out)], [base_name(base, out)], settings)
+    return config([*lead(task, recipe, out)], base_names(recipe, out), settings)
 
 
 def _several_labels(inherited: Config, settings: dict[str, Any]) -> None:
@@ -200,21 +180,22 @@ def fitting_batch(batch_size: int, num_train: int) -> int:
     return batch_size
 
 
-def lead(task: OwnTask, base: Path, out: Path) -> Iterator[str]:
+def lead(task: OwnTask, recipe: Recipe, out: Path) -> Iterator[str]:
     """Yield the paragraphs that a config starts with; arguments as above."""
     counts = ', '.join(f'{split} {count}' for split, count in task.counts.items())
     yield f'{task.name}: {len(task.classes)} classes; {counts} images.'
     yield (
-        f'Values are those of {shown(base)}: choose lr, weight decay and the like '
+        f'Values are those of {shown(recipe)}: choose lr, weight decay and the like '
         'on val.'
     )
     yield f'Written by: {task.command}'
     yield f'Run: python tools/train.py {relative(out)}'
 
 
-def shown(base: Path) -> str:
-    """Return a config of the zoo as it is named in messages."""
-    return f'configs/{base.relative_to(CONFIGS).as_posix()}'
+def shown(recipe: Recipe) -> str:
+    """Return what is inherited as it is named in messages."""
+    names = [base.relative_to(CONFIGS).as_posix() for base in recipe.bases]
+    return ', '.join(f'configs/{name}' for name in names)
 
 
 def last_checkpoint(settings: Config) -> str:

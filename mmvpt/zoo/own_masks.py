@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from mmengine.config import Config
 
 from mmvpt.datasets.own import FoundMasks, palette_of
 
-from .own import PIPELINES, OwnTask, base_name, lead, relative
-from .own_backbone import other_backbone
+from .cells import Recipe, base_names, classes_of_heads, merged, relative
+from .own import PIPELINES, OwnTask, lead
 from .source import Code, config, one_line
 
 BATCH = 8  # fits one GPU; ADE20K's configs count on eight
@@ -26,9 +25,8 @@ def segmentation(
     found: FoundMasks,
     ignore_zero: bool,
     task: OwnTask,
-    base: Path,
+    recipe: Recipe,
     out: Path,
-    backbone: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the text of a config for segmentation.
 
@@ -36,11 +34,10 @@ def segmentation(
         found: Folders and endings.
         ignore_zero: Whether the value 0 does not count.
         task: The data.
-        base: The config of the zoo.
+        recipe: What it inherits, see :func:`mmvpt.zoo.own.choose`.
         out: Where the text will be.
-        backbone: Another backbone, see :func:`mmvpt.zoo.own_backbone.find_backbone`.
     """
-    inherited = Config.fromfile(base)
+    inherited = recipe.config()
     num_classes = len(task.classes)
     # Two at least, for norms behind pooling; the endless sampler repeats images.
     batch = max(2, min(BATCH, task.counts['train']))
@@ -52,7 +49,7 @@ def segmentation(
     }
     alike = all(pair == folders['train'] for pair in folders.values())
     settings: dict[str, Any] = dict(
-        model=_model(inherited, num_classes, backbone),
+        model=_model(recipe, inherited, num_classes),
         own=dict(
             type='BaseSegDataset' if found.image_suffix else 'mmvpt.ImagesWithMasks',
             **(dict(data_prefix=folders['train']) if alike else {}),
@@ -87,27 +84,13 @@ def segmentation(
             if size
             else f'dict(\n    dataset={call}\n)'
         )
-    settings.update(_schedule(inherited, iters, epoch))
-    return config([*lead(task, base, out)], [base_name(base, out)], settings)
+    settings = merged(settings, _schedule(inherited, iters, epoch))
+    settings = recipe.updated(settings).lines()
+    return config([*lead(task, recipe, out)], base_names(recipe, out), settings)
 
 
-def _model(
-    inherited: Config, num_classes: int, backbone: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    model = other_backbone(inherited, backbone) if backbone else {}
-    model.setdefault('decode_head', {})['num_classes'] = num_classes
-    auxiliary = model.get('auxiliary_head', inherited.model.get('auxiliary_head'))
-    if isinstance(auxiliary, list):
-        model['auxiliary_head'] = (
-            [dict(head, num_classes=num_classes) for head in auxiliary]
-            if backbone
-            else Code(
-                f'[dict(head, num_classes={num_classes}) '
-                'for head in _base_.model.auxiliary_head]'
-            )
-        )
-    elif auxiliary is not None:
-        model.setdefault('auxiliary_head', {})['num_classes'] = num_classes
+def _model(recipe: Recipe, inherited: Config, num_classes: int) -> dict[str, Any]:
+    model = classes_of_heads(inherited, num_classes)
     prompt = inherited.model.backbone.get('prompt') or {}
     if 'num_classes' in prompt:
         guided: dict[str, Any] = dict(num_classes=num_classes)

@@ -76,11 +76,11 @@ def one_line(value: Any) -> str:
 
 
 def comment(paragraphs: Sequence[str]) -> str:
-    """Return paragraphs as comment lines; what starts with 'Run: ' is not wrapped."""
+    """Return paragraphs as comment lines; commands are not wrapped."""
     lines = []
     for paragraph in paragraphs:
         wrapped = [paragraph]
-        if not paragraph.startswith('Run: '):
+        if not paragraph.startswith(('Run: ', 'Written by: python')):
             wrapped = textwrap.wrap(
                 paragraph, WIDTH - 2, break_on_hyphens=False, break_long_words=False
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmvpt.files import ROOT
 
-from . import baselines, davpt, field, gatedvpt, listing, prompts, vapt, vpt
+from . import baselines, cells, davpt, field, gatedvpt, listing, prompts, vapt, vpt
 
 METHODS = (
     vpt,
@@ -40,6 +40,8 @@ def generated(root: Path = ROOT) -> dict[str, str | None]:
             if name not in files and listing.MARK in path.read_text(encoding='utf-8'):
                 files[name] = None
     present = sorted(name for name, text in files.items() if text is not None)
+    for method in METHODS:
+        files.update(cells.shipped(method.FOLDER))
     files.update(listing.listings(root, METHODS, present))
     return files
 
@@ -59,11 +61,13 @@ def _read(path: Path) -> str | None:
 
 def write(root: Path = ROOT) -> list[str]:
     """Bring the tree up to date and return the paths that changed."""
-    changed = outdated(root)
-    for name, text in changed.items():
-        path = root / name
-        if text is None:
-            path.unlink()
-        else:
-            path.write_text(text, encoding='utf-8')
-    return list(changed)
+    written: list[str] = []
+    while changed := outdated(root):  # listings name the configs of the tree
+        for name, text in changed.items():
+            path = root / name
+            if text is None:
+                path.unlink()
+            else:
+                path.write_text(text, encoding='utf-8')
+        written += changed
+    return list(dict.fromkeys(written))

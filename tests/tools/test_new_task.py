@@ -17,6 +17,7 @@ from tests.tools.programs import ROOT, load_tool, test_tool, train_tool
 
 sys.path.insert(0, str(ROOT))
 
+from mmvpt.engine.checks import check  # noqa: E402
 from mmvpt.errors import UserError  # noqa: E402
 from mmvpt.zoo import new_task as writer  # noqa: E402
 from mmvpt.zoo import own as recipe  # noqa: E402
@@ -238,6 +239,47 @@ def test_any_backbone_for_masks(here):
         assert backbone.out_indices[-1] == layers - 1
         assert neck.in_channels == [dims] * 4
         assert config.model.decode_head.in_channels == [neck.out_channels] * 4
+
+
+@pytest.mark.parametrize(
+    ('head', 'backbone', 'method'),
+    [
+        ('linear', 'dinov3-b', 'davpt-plus'),
+        ('upernet', 'siglip2-l', 'davpt-plus'),
+        ('mask2former', 'dinov2-reg-b', 'lora'),
+        ('setr-pup', None, 'vpt-deep'),
+    ],
+)
+def test_heads_for_masks(here, head, backbone, method):
+    """Every head on a newer backbone, with the classes of the masks."""
+    pairs(here / 'y', 4)
+    args = ['y', '--head', head, '--method', method]
+    config = Config.fromfile(
+        new_task.main(args + (['--backbone', backbone] if backbone else []))
+    )
+    model = config.model
+    heads = [model.decode_head, *(model.get('auxiliary_head') or [])]
+    if isinstance(model.get('auxiliary_head'), dict):
+        heads = [model.decode_head, model.auxiliary_head]
+    assert {part.num_classes for part in heads} == {3}
+    if head == 'mask2former':
+        assert model.decode_head.loss_cls.class_weight == [1.0] * 3 + [0.1]
+        assert model.data_preprocessor.size == (518, 518)
+    else:
+        check(config)
+    if method == 'davpt-plus':
+        assert model.backbone.prompt.num_classes == 3
+        weight = config.default_hooks.metric_guidance.cls_weight
+        assert (weight == 0) == (backbone == 'siglip2-l')
+        assert 'checkpoint' in config.default_hooks
+
+
+def test_photographs_are_normalised_as_the_backbone_was(here):
+    class_folders(here / 'x', a=2, b=2)
+    config = Config.fromfile(new_task.main(['x', '--backbone', 'siglip2-b']))
+    check(config)
+    assert config.data_preprocessor.mean == [127.5] * 3
+    assert config.model.backbone.init_cfg.checkpoint.endswith('siglip2-256')
 
 
 @pytest.mark.parametrize('form', [('{}/images', '{}/masks'), ('{}', '{}annot')])

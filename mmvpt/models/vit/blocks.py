@@ -408,8 +408,9 @@ def attend(
     """
     query = query.unflatten(-1, (num_heads, -1)).transpose(1, 2)
     both = key_value.unflatten(-1, (2, num_heads, -1)).permute(2, 0, 3, 1, 4)
+    key, value = both.unbind()  # whose backward is one copy, where two indices add
     out = F.scaled_dot_product_attention(
-        query, both[0], both[1], attn_mask=logit_bias, dropout_p=drop_rate
+        query, key, value, attn_mask=logit_bias, dropout_p=drop_rate
     )
     return out.transpose(1, 2).flatten(2)
 

@@ -1,0 +1,29 @@
+# DA-VPT+ on ADE20K, a linear head, siglip2-b.
+# Published: no figure of this method, backbone and data known to us.
+# Values are those of the recipe of upernet_adamw_160k: choose lr and weight decay on
+# val. docs/backbones.md says where weights come from.
+# Written by: python tools/zoo.py --method davpt-plus --backbone siglip2-b --data ade20k --head linear
+# Run: bash tools/dist_train.sh configs/davpt/davpt-plus_linear-siglip2-b_ade20k.py 8
+_base_ = [
+    '../_base_/models/seg-linear_vit-base-p16.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/upernet_adamw_160k.py',
+    '../_base_/segmentation_davpt_runtime.py',
+]
+
+model = dict(
+    data_preprocessor=dict(test_cfg=dict(size_divisor=16)),
+    backbone=dict(
+        arch='siglip-b',
+        img_size=512,
+        patch_size=16,
+        init_cfg=dict(
+            _delete_=True,
+            type='Pretrained',
+            checkpoint='mmvpt://vit-base-p16_siglip2-256',
+        ),
+        prompt=dict(type='DistributionAwarePrompt', init_divisor=8.0, num_classes=150),
+        tunable=['layers.*.attn.qkv.bias.key', 'layers.*.attn.qkv.bias.value'],
+    ),
+)
+default_hooks = dict(metric_guidance=dict(cls_weight=0.0))

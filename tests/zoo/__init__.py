@@ -1,0 +1,1 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
