@@ -13,7 +13,8 @@ from mmvpt.apis.meaning import meaning_of
 from mmvpt.apis.tuned_model import TunedModel
 from mmvpt.checkpoint.tuned import TunedCheckpoint
 from mmvpt.errors import UserError
-from tests.apis.test_many_tasks import METHODS, classifier
+from mmvpt.weights.families import FAMILIES
+from tests.apis.test_many_tasks import ARCH, METHODS, classifier
 
 PIPELINE = [
     dict(type='LoadImageFromFile'),
@@ -106,6 +107,18 @@ def test_every_method(name, tmp_path):
     check_program(name, tmp_path)
     facts = export(task(name), tmp_path / 'model.onnx')
     assert facts['largest_difference'] < 1e-5
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize('name', ['deep', 'adaptive', 'lora'])
+@pytest.mark.parametrize('family', FAMILIES)
+def test_every_family(family, name, tmp_path):
+    """Registers, rotation, SwiGLU and attention pools as graphs, in both formats."""
+    model = task(name, arch=dict(ARCH, family=family))
+    assert model.model.backbone.family == family
+    for kind, ending in (('onnx', 'onnx'), ('torch', 'pt2')):
+        facts = export(model, tmp_path / f'm.{ending}', kind)
+        assert facts['largest_difference'] < 1e-5
 
 
 @pytest.mark.sweep

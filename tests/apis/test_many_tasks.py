@@ -48,7 +48,7 @@ METHODS = {
 def classifier(num_classes=4, seed=0, **backbone):
     """Build a classifier whose frozen weights depend on nothing but the arch."""
     torch.manual_seed(0)
-    options = dict(arch=ARCH, img_size=16, patch_size=4, **backbone)
+    options = {**dict(arch=ARCH, img_size=16, patch_size=4), **backbone}
     model = ImageClassifier(
         backbone=dict(type='mmvpt.PromptedVisionTransformer', **options),
         head=dict(type='LinearClsHead', num_classes=num_classes, in_channels=16),

@@ -78,7 +78,7 @@ def write_frozen(path, backbone, seed=0):
     return path
 
 
-def classifier(root, method='vpt-deep', tuned_only=True, **changes):
+def classifier(root, method='vpt-deep', tuned_only=True, arch=None, **changes):
     """Return the config of a miniature run; frozen weights lie in ``root``."""
     data = root / 'data'
     config = miniature.config(
@@ -90,6 +90,7 @@ def classifier(root, method='vpt-deep', tuned_only=True, **changes):
     )
     backbone = config.model.backbone
     backbone.prompt = dict(PROMPTS[method])
+    backbone.arch = arch or backbone.arch
     config.custom_hooks = [dict(hook) for hook in HOOKS.get(method, ())]
     if method == 'pae':
         backbone.arch.num_layers = 3  # its losses couple layers behind the first

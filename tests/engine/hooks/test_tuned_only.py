@@ -13,19 +13,29 @@ from mmvpt.checkpoint.fingerprint import MARK, FingerprintError
 from mmvpt.checkpoint.tuned import frozen_names
 from mmvpt.engine.hooks import AtomicCheckpointHook
 from mmvpt.errors import UserError
+from mmvpt.weights.families import FAMILIES
 from tests.apis.tuned_runs import PROMPTS, classifier, segmentor, train
 from tests.quick import swept
 
 FROZEN = ('qkv.weight', 'pos_embed', 'projection.weight', 'ffn.layers.1.weight')
 
 
-def averaged(root, method):
+def averaged(root, method, family='vit'):
     """Run two epochs with averaged weights; return root, config and runner."""
+    arch, changes = None, {}
+    if family != 'vit':
+        arch = dict(embed_dims=32, num_layers=2, num_heads=4, feedforward_channels=64)
+        arch['family'] = family
+    if not FAMILIES[family].with_cls_token and method == 'davpt-plus':
+        biases = [f'layers.*.attn.qkv.bias.{part}' for part in ('key', 'value')]
+        changes['model__backbone__tunable'] = biases
     config = classifier(
         root,
         method,
+        arch=arch,
         train_cfg__max_epochs=2,
         default_hooks__checkpoint__save_best='auto',
+        **changes,
     )
     config.custom_hooks += [dict(type='EMAHook')]
     return root, config, train(copy.deepcopy(config))
@@ -49,7 +59,7 @@ def test_every_file_is_without_frozen_weights(run):
     files = sorted(path.name for path in (root / 'run').glob('*.pth'))
     assert len(files) == 3 and files[0].startswith('best_accuracy')
     frozen = frozen_names(runner.model)
-    assert {name.split('.', 1)[1] for name in frozen} > {'pos_embed', 'ln1.weight'}
+    assert {name.split('.', 1)[1] for name in frozen} > {'ln1.weight', 'ln1.bias'}
     for name in files:
         content = read_checkpoint(root / 'run' / name)
         averaged = content['ema_state_dict']
@@ -72,6 +82,24 @@ def test_resumed_run_ends_where_the_other_does(any_run):
             assert torch.equal(value, ends[1][part][name]), name
     for name, value in runner.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ('family', 'method'),
+    [
+        pytest.param(
+            family, method, marks=() if family == 'dinov3' else pytest.mark.sweep
+        )
+        for family in FAMILIES
+        if family != 'vit'
+        for method in (['vapt'] if family == 'dinov3' else ['davpt-plus', 'vapt'])
+    ],
+)
+def test_families_resume_and_average(family, method, tmp_path):
+    run = averaged(tmp_path, method, family)
+    assert run[2].model.backbone.family == family
+    test_every_file_is_without_frozen_weights(run)
+    test_resumed_run_ends_where_the_other_does(run)
 
 
 def test_a_full_run_writes_the_same_weights(run):

@@ -15,6 +15,7 @@ from mmengine.registry import DefaultScope
 from mmvpt.models import prompts as shipped
 from mmvpt.models.prompts import BasePrompt
 from mmvpt.models.tunable import tuned_state
+from mmvpt.weights.families import FAMILIES
 from tests.models.exact import assert_same, drawn
 from tests.models.naive import naive_forward
 from tests.models.prompted import (
@@ -221,9 +222,17 @@ def gradients(model, vit, batch):
     return {n: p.grad.clone() for n, p in vit.prompt.named_parameters()}
 
 
-#: Prompts, and what backward recomputes.
-RANKS_RUN = [(name, False) for name in PROMPT_CONFIGS]
-RANKS_RUN += [('gated', True), ('adaptive', 'mlp')]
+#: Prompts, what backward recomputes, and the family of the backbone.
+RANKS_RUN = [(name, False, 'vit') for name in PROMPT_CONFIGS]
+RANKS_RUN += [('gated', True, 'vit'), ('adaptive', 'mlp', 'vit')]
+RANKS_RUN += [('deep', False, family) for family in FAMILIES if family != 'vit']
+RANKS_RUN += [('adaptive', False, 'siglip'), ('gated', False, 'dinov3')]
+
+
+def built(name, with_cp, family, **options):
+    """Return the backbone of an entry of ``RANKS_RUN``, in float64."""
+    arch = dict(ARCH, family=family)
+    return build(name, arch=arch, with_cp=with_cp, **options).double().train()
 
 
 def run_rank(rank, port, path):
@@ -233,12 +242,11 @@ def run_rank(rank, port, path):
     dist.init_process_group('gloo', rank=rank, world_size=2)
     found = {}
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        for name, with_cp in RANKS_RUN:
-            # rank 0's weights win
-            vit = build(name, seed=rank, with_cp=with_cp).double().train()
+        for entry in RANKS_RUN:
+            vit = built(*entry, seed=rank)  # rank 0's weights win
             model = torch.nn.parallel.DistributedDataParallel(vit)
             half = images(4, dtype=torch.float64)[2 * rank : 2 * rank + 2]
-            found[name, with_cp] = gradients(model, vit, half)
+            found[entry] = gradients(model, vit, half)
     if rank == 0:
         torch.save(found, path)
     dist.destroy_process_group()
@@ -251,15 +259,16 @@ def test_two_processes_equal_one(tmp_path):
     path = tmp_path / 'gradients.pth'
     mp.spawn(run_rank, args=(port, path), nprocs=2)
     found = torch.load(path, weights_only=True)
-    for name, with_cp in RANKS_RUN:
-        vit = build(name).double().train()
+    for entry in RANKS_RUN:
+        name, _, family = entry
+        vit = built(name, False, family)
         expected = gradients(vit, vit, images(4, dtype=torch.float64))
         top = max(float(grad.abs().max()) for grad in expected.values())
         for key, grad in expected.items():
             torch.testing.assert_close(
-                found[name, with_cp][key],
+                found[entry][key],
                 grad,
                 rtol=1e-8,
                 atol=1e-10 * top,
-                msg=lambda text, name=name, key=key: f'{name}.{key}: {text}',
+                msg=lambda text, entry=entry, key=key: f'{entry}.{key}: {text}',
             )

@@ -6,7 +6,7 @@ import copy
 import pytest
 import torch
 
-from mmvpt.models.tunable import tuned_names
+from mmvpt.models.tunable import tuned_names, tuned_state
 from mmvpt.models.vit import PromptedVisionTransformer
 from mmvpt.models.vit.prefix_cache import (
     PrefixCache,
@@ -73,6 +73,70 @@ def test_every_preset_trains_what_it_names(family):
         n for n in tuned_names(small(family, tunable='partial-1')) if n[:4] == 'pool'
     ]
     assert len(pools) == (13 if FAMILIES[family].pooling == 'map' else 0)
+
+
+#: A prompt that is shared, one of the image's own, a guided one with tuned biases; and
+#: an adapter beside prompts.
+METHODS = {
+    'deep': dict(prompt=DEEP),
+    'adaptive': dict(prompt=PROMPT_CONFIGS['adaptive']),
+    'davpt+': dict(
+        prompt=PROMPT_CONFIGS['distribution-aware'],
+        tunable=[f'layers.*.attn.qkv.bias.{part}' for part in ('key', 'value')],
+    ),
+    'lora': dict(prompt=DEEP, adapter=dict(type='LoRA', rank=2)),
+}
+#: Every family with one method in turn, all others in the sweep.
+PAIRS = [
+    pytest.param(
+        family, method, marks=() if (i - k) % len(METHODS) == 0 else pytest.mark.sweep
+    )
+    for i, family in enumerate(FAMILIES)
+    for k, method in enumerate(METHODS)
+]
+every_pair = pytest.mark.parametrize(('family', 'method'), PAIRS)
+
+
+@every_pair
+def test_what_is_tuned_moves_and_travels_alone(family, method):
+    """A step with decay, in mixed precision; then its file on other prompts."""
+    vit = small(family, **METHODS[method]).float().train()
+    before = copy.deepcopy(vit.state_dict())
+    tuned = {n: p for n, p in vit.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.AdamW(tuned.values(), lr=0.01, weight_decay=0.1)
+    batch = images().float()
+    exact = vit.eval()(batch)[0]
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        out = vit.train()(batch)[0]
+    error = (out.float() - exact).norm() / exact.norm()
+    assert error < 0.05
+    out.float().square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in tuned.values())
+    assert all(p.grad is None for n, p in vit.named_parameters() if n not in tuned)
+    optimizer.step()
+    for name, value in vit.state_dict().items():
+        if name not in tuned:
+            assert torch.equal(value, before[name]), name
+    state = tuned_state(vit, vit.state_dict())
+    assert set(tuned) <= set(state)
+    assert not {n for n, p in vit.named_parameters() if n not in tuned} & set(state)
+    other = small(family, **METHODS[method]).float()
+    other.load_state_dict(before)
+    other.load_state_dict(state, strict=False)
+    with torch.no_grad():
+        assert torch.equal(other.eval()(batch)[0], vit.eval()(batch)[0])
+
+
+@every_family
+@torch.no_grad()
+def test_static_prompts_are_the_same_at_every_size(family):
+    """What attention sees of them holds neither the grid nor the image."""
+    vit = small(family, prompt=DEEP).eval()
+    first = [vit(images(size))[0] for size in ((32, 32), (48, 40))]
+    vit.static_prompts.clear()
+    again = [vit(images(size))[0] for size in ((48, 40), (32, 32))]
+    for kept, fresh in zip(first, reversed(again)):
+        torch.testing.assert_close(kept, fresh, rtol=0, atol=0)
 
 
 @every_family
