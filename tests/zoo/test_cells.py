@@ -4,11 +4,16 @@
 import copy
 import importlib.util
 import itertools
+import re
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
 
 from mmvpt.engine.checks import check
 from mmvpt.errors import UserError
@@ -171,8 +176,6 @@ def test_mask2former_trains_and_predicts(cell, tmp_path):
     from mmdet.models.dense_heads import mask2former_head
     from mmdet.models.layers.transformer import deformable_detr_layers
     from mmdet.models.utils import point_sample
-    from mmengine.structures import PixelData
-    from mmseg.structures import SegDataSample
 
     # mmpretrain may have imported mmdet before; on the CPU they are plain PyTorch.
     deformable_detr_layers.MultiScaleDeformableAttention = (
@@ -199,3 +202,28 @@ def test_mask2former_trains_and_predicts(cell, tmp_path):
     with torch.no_grad():
         found = model.eval()(images, samples, mode='predict')
     assert found[0].seg_logits.data.shape == (150, 64, 64)
+
+
+def test_ten_lines_for_mmsegmentation(tmp_path):
+    """The recipe of docs/backbones.md, made small, takes a step."""
+    page = (ROOT / 'docs/backbones.md').read_text()
+    (code,) = re.findall(r'```python\n(# dinov3_ade20k.py\n.*?)```', page, re.DOTALL)
+    path = tmp_path / 'dinov3_ade20k.py'
+    path.write_text(code)
+    config = Config.fromfile(path)
+    check(config)
+    assert config.model.backbone.arch == 'dinov3-b'
+    build(config)
+    shrink_model(config.model, (32, 32))
+    model = revert_sync_batchnorm(build(config, 'cpu')[0]).train()
+    assert model.backbone.family == 'dinov3'
+    optim_wrapper = build_optim_wrapper(model, config.optim_wrapper)
+    before = copy.deepcopy(model.state_dict())
+    sample = SegDataSample(
+        gt_sem_seg=PixelData(data=torch.randint(0, 150, (1, 32, 32)))
+    )
+    losses = model(torch.randn(2, 3, 32, 32), [sample, sample], mode='loss')
+    optim_wrapper.update_params(model.parse_losses(losses)[0])
+    moved = {n for n, v in model.state_dict().items() if not torch.equal(v, before[n])}
+    frozen = {n for n in before if n.startswith('backbone.') and '.prompt.' not in n}
+    assert 'backbone.prompt.tokens' in moved and not moved & frozen
