@@ -544,8 +544,8 @@ def _find(name: str, registry: Registry, scope: str | None) -> Any:
     """Return what a name means in the scope of the config."""
     found = _in_scope(registry, scope).get(name)
     if found is None and registry is roots.MODELS:  # parts of models have registries
-        prefix, _, short = name.rpartition('.')
-        for other in _registries(prefix or scope):
+        short = name.rpartition('.')[2]
+        for other in _registries(scope):
             if short in other.module_dict:
                 return other.module_dict[short]
     return found

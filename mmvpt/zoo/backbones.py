@@ -39,6 +39,12 @@ KEYS = (
 #: Keys of necks and heads whose numbers are the width of the backbone.
 _WIDTHS = ('in_channels', 'out_channels', 'embed_dim', 'embed_dims', 'channels')
 _WIDTHS += ('input_features',)
+#: What an old backbone may set of its family, and what lets the new one settle it.
+_OF_FAMILY = dict.fromkeys(
+    ('qkv_bias', 'norm_cfg', 'layer_scale_init_value', 'num_registers', 'act')
+    + ('with_cls_token', 'interpolate_mode')
+)
+_OF_FAMILY.update(pre_norm=False, rope_dtype='float64')
 #: What ``davpt+`` tunes where there is no class token.
 _DAVPT_PLUS_BIASES = [f'layers.*.attn.qkv.bias.{part}' for part in ('key', 'value')]
 
@@ -113,11 +119,13 @@ def other_backbone(inherited: Config, backbone: Mapping[str, Any]) -> dict[str, 
     old = model['backbone']
     patch_size = backbone.get('patch_size') or old.get('patch_size', 16)
     size = _whole(old['img_size'], patch_size)
-    new = {'arch': backbone.get('arch'), 'img_size': size, **backbone}
+    first = {key: backbone[key] for key in ('arch',) if key in backbone}
+    new = {**first, 'img_size': size, **backbone}
     if new.get('init_cfg'):
         new['init_cfg'] = dict(new['init_cfg'], _delete_=True)
-    if 'interpolate_mode' in old:  # that of the old family
-        new.setdefault('interpolate_mode', None)
+    for key, value in _OF_FAMILY.items():
+        if key in old:
+            new.setdefault(key, value)
     (width, depth), (new_width, new_depth) = (
         _shape(part.get('arch', old.get('arch'))) for part in (old, new)
     )

@@ -248,15 +248,15 @@ def through_timm(theirs, images, tokens, pooled):
 
 
 #: Sizes of training, and of the images.
-SIZES = [((32, 32), (32, 32)), ((20, 36), (24, 40))]
+SIZES = [((32, 32), (32, 32)), ((20, 36), (20, 36)), ((20, 36), (24, 40))]
 
 
 def resized(positions, new_size, old_size, num_prefix_tokens=1):
-    """Resize positions as all families do but DINOv2 with registers."""
+    """Resize positions as all families do but DINOv2 with registers, in float32."""
     extra, grid = positions.tensor_split([num_prefix_tokens], dim=1)
-    grid = grid.mT.unflatten(2, tuple(old_size))
+    grid = grid.unflatten(1, tuple(old_size)).permute(0, 3, 1, 2).float()
     grid = F.interpolate(grid, tuple(new_size), mode='bicubic', align_corners=False)
-    return torch.cat([extra, grid.flatten(2).mT], dim=1)
+    return torch.cat([extra, grid.flatten(2).mT.to(extra)], dim=1)
 
 
 @every_model
@@ -271,6 +271,9 @@ def test_equals_timm(name, monkeypatch):
             monkeypatch.setattr(module, 'resample_abs_pos_embed', resized)
     deep = dict(type='DeepPrompt', num_tokens=5)
     for trained, size in SIZES:
+        # positions are resized in float32, by other kernels than those above
+        exact = trained == size or name.startswith(('dinov2-reg', 'dinov3'))
+        tolerance = 1e-9 if exact else 1e-6
         images = torch.randn(2, 3, *size, dtype=torch.float64)
         grid = (size[0] // 4, size[1] // 4)
         for prompt in (None, deep):
@@ -291,14 +294,14 @@ def test_equals_timm(name, monkeypatch):
                     torch.testing.assert_close(whole, expected, rtol=0, atol=1e-10)
                 (found,) = ours(images)
                 scale = float(expected.abs().max())
-                assert (found - expected).abs().max() < 1e-9 * scale
+                assert (found - expected).abs().max() < tolerance * scale
                 if prompt is not None:
                     weight = torch.randn_like(expected)
                     grads = [
                         torch.autograd.grad((weight * y).sum(), tokens)[0]
                         for y in (found, expected)
                     ]
-                    bound = 1e-9 * float(grads[1].abs().max())
+                    bound = tolerance * float(grads[1].abs().max())
                     assert (grads[0] - grads[1]).abs().max() < bound
 
 
