@@ -208,7 +208,7 @@ def test_mask2former_trains_and_predicts(cell, tmp_path):
 def test_ten_lines_for_mmsegmentation(tmp_path):
     """The recipe of docs/backbones.md, made small, takes a step."""
     page = (ROOT / 'docs/backbones.md').read_text()
-    (code,) = re.findall(r'```python\n(# configs/dinov3/dinov3.*?)```', page, re.DOTALL)
+    (code,) = re.findall(r'```python\n(# configs/own/dinov3_.*?)```', page, re.DOTALL)
     path = tmp_path / 'dinov3_ade20k.py'
     configs = Path(mmseg.__file__).parent / '.mim/configs'
     path.write_text(code.replace("'../vit/", f"'{configs}/vit/"))
