@@ -16,14 +16,15 @@ PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 # Several threads per process only slow small models down.
 export OMP_NUM_THREADS ?= 1
 .DEFAULT_GOAL := help
-.PHONY: help test test-all demo demo-seg docs check format clean always
+.PHONY: help test test-all demo demo-seg docs lock check format clean always
 # Two set-ups in one environment would get in each other's way.
 .NOTPARALLEL:
 
 # An environment is ready for a group of requirements when it holds the stamp of that
 # group, named by a hash of all that was asked for and written last: a set-up that was
 # broken off is done again. Without a Python that starts, no stamp counts.
-KEY := $(shell echo '$(CURDIR) $(TORCH_INDEX)' | cat - setup.py requirements/*.txt | cksum | cut -d ' ' -f 1)
+ASKED := $(filter-out requirements/lock.txt,$(sort $(wildcard requirements/*.txt))) $(PIP_CONSTRAINT)
+KEY := $(shell echo '$(CURDIR) $(TORCH_INDEX)' | cat - setup.py $(ASKED) | cksum | cut -d ' ' -f 1)
 READY := $(VENV)/mmvpt-$(KEY)
 $(READY)-%: $(if $(wildcard $(RUN)),,always)
 	@fail() { echo "[setup] failed: $$*" >&2; exit 1; }; \
@@ -76,6 +77,10 @@ demo-seg: $(READY)-runtime ## segment scenes of digits with a small ViT, print a
 
 docs: $(READY)-docs ## build the documentation site in docs/_build, warnings are errors
 	$(RUN) -m sphinx -W -q -b html docs docs/_build
+
+lock: $(READY)-sweep $(READY)-docs $(READY)-dev ## write requirements/lock.txt from this environment, once its tests pass
+	$(RUN) -m pip install --quiet -r requirements/optional.txt
+	$(RUN) requirements/lock.py
 
 check: $(READY)-dev ## lint, formatting and types, changes nothing
 	$(RUN) -m ruff check .

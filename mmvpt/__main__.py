@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import runpy
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if name not in commands:
         near = difflib.get_close_matches(name, commands) or commands
         sys.exit(f'mmvpt: error: no command {name!r}; there are {", ".join(near)}')
+    absent = [n for n in ('torch', 'mmengine') if importlib.util.find_spec(n) is None]
+    if absent:
+        sys.exit(
+            f'mmvpt: error: {" and ".join(absent)} not installed. Install torch and '
+            "torchvision, then the OpenMMLab packages: pip install 'mmvpt[mim]'."
+        )
     sys.argv = [str(tools / f'{name}.py'), *rest]
     run_tool(runpy.run_path(sys.argv[0])['main'])
 

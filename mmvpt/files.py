@@ -17,10 +17,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from mmvpt.errors import UserError
+
+if TYPE_CHECKING:  # a wheel alone lists its commands before torch is there
+    from torch import Tensor
 
 #: How the names of files end while they are written; a kill may leave them behind.
 TEMPORARY_SUFFIX = '.mmvpt-tmp'

@@ -18,6 +18,17 @@ def test_an_unknown_command_names_its_neighbours():
         main(['trian'])
 
 
+def test_a_wheel_without_torch_lists_commands_and_says_what_is_missing():
+    for arguments, words in (
+        ([], 'usage: mmvpt'),
+        (['train'], 'torch and mmengine not'),
+    ):
+        # -S: no installed packages
+        command = [sys.executable, '-S', '-m', 'mmvpt', *arguments]
+        out = subprocess.run(command, capture_output=True, text=True)
+        assert (out.stdout + out.stderr).startswith(('mmvpt: error: ' + words, words))
+
+
 def test_a_command_runs_as_its_program_does():
     out = subprocess.run(
         [sys.executable, '-m', 'mmvpt', 'train', 'missing.py'],

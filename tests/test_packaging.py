@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 import mmvpt
 
@@ -110,6 +111,21 @@ def test_requirements_leave_torch_and_openmmlab_alone(wheel):
             assert re.search(r'extra == .(mim|upstream).', line), line
         if 'extra ==' not in line:
             assert name == line, f'{line}: a bound may move what is installed'
+
+
+def test_lock_satisfies_the_ranges(wheel):
+    _, metadata = wheel
+    lines = (ROOT / 'requirements' / 'lock.txt').read_text().splitlines()
+    lock = dict(line.split('==') for line in lines if not line.startswith('#'))
+    wanted = [
+        line for line in metadata.get_all('Requires-Dist') if 'upstream' not in line
+    ]
+    for group in ('torch', 'sweep', 'docs', 'dev'):
+        text = (ROOT / 'requirements' / f'{group}.txt').read_text()
+        wanted += re.findall(r'^[a-z].*', text, re.MULTILINE)
+    for wish in map(Requirement, wanted):
+        name = wish.name.lower().replace('_', '-')
+        assert wish.specifier.contains(lock[name]), f'{wish}: {lock[name]}; make lock'
 
 
 def test_editable_install_sees_current_configs(source, tmp_path, wheel):

@@ -57,6 +57,20 @@ def test_onnxruntime_computes_the_same_at_every_batch_size(onnx_file):
         torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.sweep
+def test_openvino_computes_the_same_at_two_batch_sizes(onnx_file):
+    openvino = pytest.importorskip('openvino', reason='comes with `make test-all`')
+    model, path, _ = onnx_file
+    precision = {'INFERENCE_PRECISION_HINT': 'f32'}  # some CPUs compute in bfloat16
+    compiled = openvino.compile_model(path, 'CPU', precision)
+    for count in (1, 5):
+        images = torch.randn(count, 3, 16, 16)
+        found = torch.from_numpy(compiled({'images': images.numpy()})['logits'])
+        with torch.no_grad():
+            expected = model.model(images)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
 def test_static_prompts_are_folded(onnx_file):
     """The file has their keys and values; neither prompts nor tuned biases."""
     import onnx
