@@ -7,3 +7,5 @@ _base_ = [
     '../_base_/schedules/cub100_adamw_3e.py',
     '../_base_/default_runtime.py',
 ]
+
+optim_wrapper = dict(paramwise_cfg=None)

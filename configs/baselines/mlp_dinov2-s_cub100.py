@@ -19,3 +19,4 @@ model = dict(
         loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
     )
 )
+optim_wrapper = dict(paramwise_cfg=None)
