@@ -33,7 +33,12 @@ TASKS = ('flowers', 'vtab-dtd')
 BATCH = 32
 LOADERS = ('train', 'val', 'test')
 #: Classes of the folders that are a task themselves.
-CLASSES = {'digits-source': 20, 'digits-target-seed0': 5, 'fashion_1k': 10}
+CLASSES = {
+    'digits-source': 20,
+    'digits-target-seed0': 5,
+    'fashion_1k': 10,
+    'cub100_1k': 100,
+}
 BUILT = {}
 
 

@@ -281,10 +281,10 @@ def pipelines(config: Config) -> Problems:
     for field in _LOADERS:
         for place, steps in find(config.get(field), 'pipeline', field):
             names = [str(value) for key, value in _leaves(steps, '') if 'type' in key]
-            if not any('Pack' in name for name in names):
+            if names and not any('Pack' in name for name in names):
                 yield (
                     place,
-                    f'gives no inputs for the model, with {", ".join(names) or None}: '
+                    f'gives no inputs for the model, with {", ".join(names)}: '
                     f'end it with {pack}.',
                 )
 

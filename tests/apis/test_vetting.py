@@ -13,6 +13,7 @@ from mmvpt.apis.vetting import vet
 from mmvpt.checkpoint import CheckpointError
 from mmvpt.checkpoint.config_data import from_data, to_data
 from mmvpt.checkpoint.tuned import read_tuned
+from mmvpt.errors import UserError
 from tests.apis.tuned_runs import classifier, segmentor
 from tests.config_files import ROOT
 from tests.quick import swept
@@ -156,8 +157,11 @@ def test_a_normalization_of_no_use_is_refused(tmp_path, trained_classifier, valu
         (dict(palette=((0, 0, 0),) * 2 + ((0, 256, 0),)), r'colour 2 .* \(0, 256, 0\)'),
         (dict(palette=((0, 0, 0),) * 2 + ((0, -1, 0),)), 'each from 0 to 255'),
         (dict(palette=((0, 0, 0, 0),) * 3), r'a colour is \(R, G, B\)'),
-        (dict(normalization=dict(mean=[0, 0], std=[1, 1])), '2 values of mean'),
-        (dict(normalization=dict(mean=[0] * 4, std=[1] * 4)), 'takes 3 channels'),
+        (dict(normalization=dict(mean=[0, 0], std=[1, 1])), 'mean: must be 3 numbers'),
+        (
+            dict(normalization=dict(mean=[0] * 4, std=[1] * 4)),
+            'mean: must be 3 numbers',
+        ),
     ],
 )
 def test_what_is_said_of_a_model_fits_it(
@@ -171,7 +175,7 @@ def test_what_is_said_of_a_model_fits_it(
     meta = dict(mmvpt_tuned=tuned.describe())
     path = tmp_path / 'odd.pth'
     torch.save(dict(state_dict=tuned.marked_state(), meta=meta), path)
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(UserError, match=message):
         publish(path, tmp_path)
     assert not list(tmp_path.glob('odd-*'))
 

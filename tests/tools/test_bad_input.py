@@ -162,7 +162,7 @@ def test_prompt_config_without_its_keys(tmp_path, fails):
     ('text', 'pattern'),
     [
         ('', 'bad.py has no model'),
-        ("model = dict(type='ImageClassifier')\n", "default_scope='mmpretrain'"),
+        ("model = dict(type='ImageClassifier')\n", 'has no train_dataloader'),
     ],
 )
 def test_config_file(tmp_path, fails, text, pattern):
@@ -216,12 +216,12 @@ DATA = {
     'broken image': (
         lambda folder: (folder / 'images/train800_1.png').write_bytes(b'no image'),
         'train800_1.png',
-        'Replace the file',
+        'Fetch it again',
     ),
     'empty image': (
         lambda folder: (folder / 'images/train800_1.png').write_bytes(b''),
         'train800_1.png',
-        'Replace the file',
+        'Fetch it again',
     ),
     'cut image': (cut_jpeg, r'train800_1.png.*bytes\) is cut off', 'Fetch it again'),
 }
