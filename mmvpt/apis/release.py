@@ -28,6 +28,7 @@ from mmvpt.checkpoint.tuned import (
     write_checkpoint,
 )
 from mmvpt.engine.run import load_config
+from mmvpt.errors import UserError
 
 from .load import build_model, load, read_for_config, trusted_config
 
@@ -61,7 +62,14 @@ def publish(
     else:
         tuned = read_tuned(checkpoint)
         parsed = trusted_config(tuned)
-    model = build_model(parsed)
+    try:
+        model = build_model(parsed)
+    except UserError as error:
+        if config is not None or isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f'no model can be built from the config in {checkpoint}: {error}'
+        ) from error
     if tuned.normalization is None:
         tuned = replace(tuned, normalization=normalization(model))
     if not tuned.frozen and frozen_backbones(model):

@@ -13,7 +13,6 @@ from mmvpt.apis.vetting import vet
 from mmvpt.checkpoint import CheckpointError
 from mmvpt.checkpoint.config_data import from_data, to_data
 from mmvpt.checkpoint.tuned import read_tuned
-from mmvpt.errors import UserError
 from tests.apis.tuned_runs import classifier, segmentor
 from tests.config_files import ROOT
 from tests.quick import swept
@@ -175,7 +174,7 @@ def test_what_is_said_of_a_model_fits_it(
     meta = dict(mmvpt_tuned=tuned.describe())
     path = tmp_path / 'odd.pth'
     torch.save(dict(state_dict=tuned.marked_state(), meta=meta), path)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(CheckpointError, match=message):
         publish(path, tmp_path)
     assert not list(tmp_path.glob('odd-*'))
 

@@ -163,6 +163,13 @@ def test_prompt_config_without_its_keys(tmp_path, fails):
     [
         ('', 'bad.py has no model'),
         ("model = dict(type='ImageClassifier')\n", 'has no train_dataloader'),
+        (
+            "model = dict(type='ImageClassifier')\n"
+            'train_dataloader = dict(batch_size=2)\n'
+            "optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))\n"
+            'train_cfg = dict(by_epoch=True, max_epochs=1)\n',
+            "default_scope='mmpretrain'",
+        ),
     ],
 )
 def test_config_file(tmp_path, fails, text, pattern):
