@@ -58,6 +58,8 @@ def test_configs(tmp_path):
     def attempt(seed):
         rng = random.Random(seed)
         config = Config(base)._cfg_dict.to_dict()
+        # mmengine keeps what has this name, and writes into the first one's folder
+        config['experiment_name'] = f'fuzz{seed}'
         node, place = config, rng.choice(places)
         for key in place[:-1]:
             node = node[key]

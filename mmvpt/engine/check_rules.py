@@ -281,11 +281,11 @@ def pipelines(config: Config) -> Problems:
     for field in _LOADERS:
         for place, steps in find(config.get(field), 'pipeline', field):
             names = [str(value) for key, value in _leaves(steps, '') if 'type' in key]
-            if names and not any('Pack' in name for name in names):
+            if not any('Pack' in name for name in names):
+                given = ', '.join(names) or 'no transform'
                 yield (
                     place,
-                    f'gives no inputs for the model, with {", ".join(names)}: '
-                    f'end it with {pack}.',
+                    f'gives no inputs for the model, with {given}: end it with {pack}.',
                 )
 
 

@@ -8,7 +8,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,14 @@ def unwrap(
             f'--key {differing[0]} (init_cfg: key={differing[0]!r}).'
         )
     if first is not None:
+        unnamed = list(_lists_of_weights(content))
+        if unnamed:
+            raise CheckpointError(
+                f'{name} holds weights without names under {" and ".join(unnamed)}, as '
+                'averages (EMA) are kept: they cannot be told from each other. To take '
+                f'those with names, --key {first or repr(first)} (init_cfg: '
+                f'key={first!r}); for the averages save their state_dict.'
+            )
         return found[first], first or None
     for usual in ('state_dict', 'model'):
         if isinstance(content.get(usual), Mapping):
@@ -138,6 +146,19 @@ def _sets_of_weights(content: Mapping, depth: int = _DEPTH) -> dict[str, dict]:
             for path, state in _sets_of_weights(value, depth - 1).items():
                 found[f'{name}.{path}' if path else str(name)] = state
     return found
+
+
+def _lists_of_weights(content: Mapping, depth: int = _DEPTH) -> Iterator[str]:
+    """Yield the keys of lists that hold tensors as a model has them."""
+    for name, value in content.items() if depth else ():
+        if isinstance(value, Mapping):
+            for path in _lists_of_weights(value, depth - 1):
+                yield f'{name}.{path}'
+        elif isinstance(value, (list, tuple)) and len(value) > 1:
+            if all(isinstance(v, Tensor) for v in value) and any(
+                v.dim() > 1 for v in value
+            ):
+                yield str(name)
 
 
 def _alike(one: Mapping, other: Mapping) -> bool:

@@ -229,6 +229,10 @@ MISTAKES = {
         dict(train_dataloader__dataset__pipeline=[LOAD]),
         'pipeline: gives no inputs .*LoadImageFromFile: end it with PackInputs',
     ),
+    'empty pipeline': (
+        dict(val_dataloader__dataset__pipeline=[]),
+        'pipeline: gives no inputs .*no transform: end it with PackInputs',
+    ),
     'images left out of metrics': (
         dict(val_dataloader__drop_last=True),
         'val_dataloader.drop_last: is True, .* left out',

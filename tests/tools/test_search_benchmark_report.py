@@ -37,7 +37,10 @@ def project(tmp_path_factory):
     config.dump(str(root / 'mini_net_colours.py'))
     config.val_dataloader = config.val_evaluator = config.val_cfg = None
     config.train_dataloader.dataset = dict(
-        type='CustomDataset', data_root=str(data), data_prefix='images', pipeline=[]
+        type='CustomDataset',
+        data_root=str(data),
+        data_prefix='images',
+        pipeline=config.train_dataloader.dataset.pipeline,
     )
     config.dump(str(root / 'no_val.py'))
     (root / 'space.py').write_text(

@@ -57,6 +57,15 @@ def test_equal_copies_and_other_dicts_are_no_question(tmp_path):
     assert convert(path, num_heads=HEADS).format == 'timm'
 
 
+def test_averages_without_names_are_not_dropped(tmp_path):
+    path = tmp_path / 'a.pth'
+    ema = dict(decay=0.99, shadow_params=[v + 1 for v in timm().values()])
+    torch.save(dict(model=timm(), ema=ema), path)
+    with pytest.raises(UserError, match='without names under ema.shadow_params.*--key'):
+        convert(path, num_heads=HEADS)
+    assert convert(path, num_heads=HEADS, key='model').format == 'timm'
+
+
 def cast(dtype, *names):
     state = timm()
     return {k: v.to(dtype) if k.endswith(names) else v for k, v in state.items()}

@@ -167,6 +167,11 @@ def architecture(arch: str | dict) -> Architecture:
                 f'{", ".join(_NUMBERS)} and family; got {arch!r}.'
             )
         return ARCHITECTURES[arch.lower()]
+    if not isinstance(arch, dict):
+        raise UserError(
+            f'arch must be FAMILY-SIZE or a dict with {", ".join(_NUMBERS)} and '
+            f'family; got {arch!r}.'
+        )
     numbers = dict(arch)
     family = numbers.pop('family', 'vit')
     check_choice('family', family, list(FAMILIES))

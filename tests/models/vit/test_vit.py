@@ -303,6 +303,7 @@ def test_arch_names():
         (dict(out_indices=1, tunable='full'), 'never get a gradient'),
         (dict(img_size=30), 'img_size=30.*multiple such as 32'),
         (dict(arch='vit-x'), 'arch must be one of'),
+        (dict(arch=0), 'arch must be FAMILY-SIZE or a dict'),
         (dict(arch=dict(embed_dims=10)), 'exactly the keys'),
         (dict(arch=dict(ARCH, num_heads=5)), 'not divisible'),
         (dict(tunable='biases'), "'biases' matches no parameter"),
