@@ -69,7 +69,8 @@ class Graph(nn.Module):
             if isinstance(module, PromptedVisionTransformer):
                 _fold(module)
                 if any_size and module.pos_embed is not None:
-                    module.positions = partial(_positions, module)
+                    positions = partial(_positions, module)
+                    module.positions = positions  # type: ignore[method-assign]
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits."""

@@ -54,7 +54,7 @@ def predict_to_folder(
     if out.exists() and not out.is_dir():
         raise UserError(f'{out} is a file; results go into a folder, name another.')
     sources = [s for image in images for s in _find_inputs(image, out)]
-    if out.resolve() in {Path(s.image).resolve().parent for s in sources}:
+    if out.resolve() in {s.path.resolve().parent for s in sources}:
         raise UserError(
             f'{out} holds images that are predicted, and results could take their '
             'names. Give another folder for the results.'
@@ -74,7 +74,7 @@ def predict_to_folder(
                 unreadable.append(outcome)
                 continue
             if pictures or isinstance(outcome, Segmentation):
-                _draw(model, source, outcome, out / names[Path(source.image)])
+                _draw(model, source, outcome, out / names[source.path])
             results.append(outcome.as_dict())
             rows += outcome.rows()
     finally:  # whatever ends it, what was finished is kept
@@ -89,7 +89,7 @@ def _names(sources: Sequence[Source]) -> dict[Path, str]:
     It is the path below the folder that was given; if images of several folders would
     share one, the path below the folder that all of them lie in.
     """
-    names = {Path(source.image): _below(source.name) for source in sources}
+    names = {source.path: _below(source.name) for source in sources}
     if len({name.casefold() for name in names.values()}) == len(names):
         return names
     distinct = distinct_names(map(str, names))

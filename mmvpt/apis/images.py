@@ -36,6 +36,11 @@ class Source:
     name: str  # path as given, path relative to a given folder, or ``image 0``
     image: ImageLike  # path of a file, array or PIL image
 
+    @property
+    def path(self) -> Path:
+        """Of an image that is a file."""
+        return Path(str(self.image))
+
 
 def find_images(images: ImageLike | Iterable[ImageLike | Source]) -> list[Source]:
     """List what was asked for.

@@ -103,7 +103,8 @@ class PromptedClassifier(nn.Module):
         Args:
             labels: Classes of the images of the last forward pass, (B,).
         """
-        prompt, found = self.backbone.prompt, {}
+        prompt = self.backbone.prompt
+        found: dict[str, Tensor] = {}
         if prompt is None or not self.training:
             return found
         if self._guidance is not None:
@@ -216,10 +217,10 @@ def prompted(
             )
         prompt = dict(PROMPTS[prompt])
     if prompt is not None and prompt.get('type') == 'DistributionAwarePrompt':
-        prompt = dict(dict(num_classes=num_classes), **prompt)
+        prompt = {'num_classes': num_classes, **prompt}
     if img_size is not None:
         options['img_size'] = img_size
-    vit = PromptedVisionTransformer(**options, prompt=prompt)
+    vit = PromptedVisionTransformer(**options, prompt=dict(prompt) if prompt else None)
     missing, unexpected = vit.load_state_dict(found.state, strict=False)
     lost = [name for name in missing if name in frozen_names(vit)] + unexpected
     if lost:
@@ -228,11 +229,11 @@ def prompted(
             f'{", ".join(backbone) or "nothing"}, or convert the weights.'
         )
     norm = found.normalization
-    scaled = [
-        norm and tuple(value / 255 for value in values)
+    mean, std = (
+        tuple(value / 255 for value in values) if values else None
         for values in ((norm.mean, norm.std) if norm else (None, None))
-    ]
-    return PromptedClassifier(vit, num_classes, guidance, *scaled)
+    )
+    return PromptedClassifier(vit, num_classes, guidance, mean, std)
 
 
 def _source(model: str | os.PathLike) -> str | os.PathLike:

@@ -80,12 +80,13 @@ class MultiLabel(_Scored):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return its rows of a table: one for each class, or one without a class."""
-        named = [
+        named: list[dict[str, Any]] = [
             dict(label=i, class_name=self.class_names[i], score=float(self.scores[i]))
             for i in self.labels
         ]
-        none = dict(label='', class_name='', score='')
-        return [dict(image=self.source, **row) for row in named or [none]]
+        if not named:
+            named = [dict(label='', class_name='', score='')]
+        return [dict(image=self.source, **row) for row in named]
 
     def draw(self, image: Image.Image) -> dict[str, Image.Image]:
         """Return pictures by the end of their file names."""

@@ -177,7 +177,7 @@ class TunedModel:
     def _sample(self, source: Source, channels: str) -> dict:
         """Take one image through the test pipeline."""
         if isinstance(source.image, (str, Path)):
-            image = check_file(Path(source.image))
+            image = check_file(source.path)
             sample: dict[str, Any] = dict(img_path=str(source.image))
         else:
             image = as_bgr(source, channels)
@@ -258,7 +258,7 @@ class TunedModel:
 
     def read(self, source: Source) -> np.ndarray:
         """Return an image as the pipeline loads it, RGB (height, width, 3)."""
-        image = check_file(Path(source.image))
+        image = check_file(source.path)
         if image is None:
             image = self._loader(dict(img_path=str(source.image)))['img']
         return np.ascontiguousarray(image[..., ::-1].astype(np.uint8))

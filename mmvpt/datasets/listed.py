@@ -263,7 +263,7 @@ def class_names(
     return names
 
 
-def check_files(root: Path, entries: Iterable[Entry]) -> None:
+def check_files(root: str | Path, entries: Iterable[Entry]) -> None:
     """Raise FileNotFoundError if listed images are missing.
 
     Reads every folder once instead of asking for every file, which matters on network

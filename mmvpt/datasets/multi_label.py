@@ -57,7 +57,7 @@ class MultiLabel(ListedDataset):
     def get_data_info(self, idx: int) -> dict:
         """Return what is known of an image, its classes as ``gt_score``."""
         info = super().get_data_info(idx)
-        scores = np.zeros(self.num_classes, np.float32)
+        scores: np.ndarray = np.zeros(self.num_classes, np.float32)
         scores[list(info.pop('gt_label'))] = 1
         return dict(info, gt_score=scores)
 

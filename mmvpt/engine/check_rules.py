@@ -314,8 +314,8 @@ def metrics(config: Config) -> Problems:
 
 
 def _best(config: Config, names: list[str]) -> Problems:
-    hooks = dict(config.get('default_hooks') or {})
-    hooks = [(f'default_hooks.{key}', hook) for key, hook in hooks.items()]
+    named = dict(config.get('default_hooks') or {})
+    hooks = [(f'default_hooks.{key}', hook) for key, hook in named.items()]
     hooks += [
         (f'custom_hooks.{i}', hook)
         for i, hook in enumerate(config.get('custom_hooks') or [])
@@ -381,8 +381,10 @@ def _segmented(classes: int) -> Any:
 
 
 #: Each yields places of a config and what is wrong there.
-RULES = (loaders, lengths, schedule, heads, sliding, mixing, normalization)
-RULES += (numbers, pipelines, metrics)
+RULES = (
+    *(loaders, lengths, schedule, heads, sliding, mixing),
+    *(normalization, numbers, pipelines, metrics),
+)
 
 
 def check_runner(runner: Runner) -> None:
@@ -486,7 +488,7 @@ def _numbers(
     if not fits or not all(
         isinstance(v, (int, float)) and (least is None or v >= least) for v in values
     ):
-        above = {None: '', 0: ', none negative'}.get(least, ' above 0')
+        above = ' above 0' if least else '' if least is None else ', none negative'
         yield place, f'must be {count} numbers{above}, got {values!r}.'
 
 

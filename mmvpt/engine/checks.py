@@ -367,9 +367,8 @@ def _bind(
                 f'{place}.{key}',
                 f'{name} has no option {key!r} (value {value!r} in the config).{hint}',
             )
-        elif taken.get(key) is not None:
-            wrong = _misfit(value, taken[key])
-            if wrong:
+        elif parameter := taken.get(key):
+            if wrong := _misfit(value, parameter):
                 yield f'{place}.{key}', f'{name} takes {wrong}, got {value!r}'
 
 
@@ -459,13 +458,16 @@ def _popped(function: Any, rest: str) -> set[str] | None:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):
         return None
-    keys, passed = set(), False
+    keys: set[str] = set()
+    passed = False
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = getattr(node.func, 'attr', '')
             inside = getattr(node.func, 'value', None)
             if name in ('pop', 'get') and getattr(inside, 'id', '') == rest:
-                keys |= {a.value for a in node.args[:1] if isinstance(a, ast.Constant)}
+                keys |= {
+                    str(a.value) for a in node.args[:1] if isinstance(a, ast.Constant)
+                }
             for keyword in node.keywords:
                 if keyword.arg is None and getattr(keyword.value, 'id', '') == rest:
                     if name != '__init__':
@@ -512,8 +514,12 @@ def _misfit(value: Any, parameter: inspect.Parameter) -> str | None:
 def _scalars(annotation: Any) -> set[type] | None:
     """Return the plain types that an annotation allows; None if it allows others."""
     if typing.get_origin(annotation) in (typing.Union, getattr(types, 'UnionType', 0)):
-        parts = [_scalars(part) for part in typing.get_args(annotation)]
-        return None if None in parts else set().union(*parts)
+        found: set[type] = set()
+        for part in map(_scalars, typing.get_args(annotation)):
+            if part is None:
+                return None
+            found |= part
+        return found
     if annotation in (int, float, bool, str, type(None)):
         return {annotation}
     return None

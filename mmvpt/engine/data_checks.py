@@ -168,7 +168,7 @@ def _check_labels(place: str, data: BaseDataset, count: int | None) -> None:
     folders = list(getattr(data, 'folder_to_idx', None) or ())
     if names and set(names) == set(folders):
         compare_classes(folders, names, f'the folders of {place}', 'its metainfo')
-    count = len(names) or count
+    count = len(names) or count or 0
     for info in data.found if count else ():
         labels = info.get('gt_label')
         for label in labels if isinstance(labels, (list, tuple)) else [labels]:

@@ -172,7 +172,7 @@ def test(
         runner = build_runner(config)
         check_run(runner)
         if dumps and not str(out).endswith(PICKLES):
-            maps = LabelMaps(out, image_paths(config, 'test'))
+            maps = LabelMaps(str(out), image_paths(config, 'test'))
             runner.test_evaluator.metrics.append(maps)
         elif dumps:
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=str(out)))

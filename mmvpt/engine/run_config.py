@@ -100,7 +100,7 @@ def testing_config(
         config.test_cfg.fp16 = True
     if show or show_dir:
         drawing = dict(show=show, wait_time=wait_time, interval=interval)
-        _show(config, show_dir and str(show_dir), drawing)
+        _show(config, str(show_dir) if show_dir else None, drawing)
     if tta:
         _augment(config, bool(show or show_dir))
     _set_dataloader_defaults(config, pin_memory)

@@ -299,18 +299,18 @@ def read_masks(
     steps = ramps = 0
     for key, pair in found.pairs.items():
         try:
-            values = read_seg_map(pair.mask, palette)
-            fits[pair.image] = _fit(pair, values, drawn_on)
+            seg_map = read_seg_map(pair.mask, palette)
+            fits[pair.image] = _fit(pair, seg_map, drawn_on)
         except UserError as error:
             problems.append(str(error))
             continue
-        counts = np.bincount(values.ravel(), minlength=IGNORED + 1)
+        counts = np.bincount(seg_map.ravel(), minlength=IGNORED + 1)
         shown = [int(value) for value in np.flatnonzero(counts)]
         for value in shown:
             pixels[value] += int(counts[value])
             example.setdefault(value, pair.mask)
         found.classes[key] = [value for value in shown if value != IGNORED]
-        of_steps, of_ramps = _ramps(values)
+        of_steps, of_ramps = _ramps(seg_map)
         steps, ramps = steps + of_steps, ramps + of_ramps
     if problems:
         raise UserError(

@@ -29,7 +29,7 @@ class Image(NamedTuple):
     """One listed image; a map of class numbers belongs to it in segmentation."""
 
     path: Path
-    label: int
+    label: int | tuple[int, ...]
     map: Path | None = None
 
 

@@ -62,12 +62,16 @@ class PromptInitHook(Hook):
             if vit.prompt.started:
                 runner.logger.info('PromptInitHook: the prompts were loaded, not made.')
                 continue
-            self._start(runner, model, vit)
+            self._start(runner, model, vit, vit.prompt)
 
     def _start(
-        self, runner: Runner, model: nn.Module, vit: PromptedVisionTransformer
+        self,
+        runner: Runner,
+        model: nn.Module,
+        vit: PromptedVisionTransformer,
+        prompt: BasePrompt,
     ) -> None:
-        prompt, dataset = vit.prompt, runner.train_dataloader.dataset
+        dataset = runner.train_dataloader.dataset
         name = type(prompt).__name__
         if not hasattr(dataset, '__len__'):
             raise UserError(

@@ -204,7 +204,7 @@ class PromptRelocationHook(Hook):
             epoch: The epoch that follows, for the draws.
         """
         top = self._idlest(scores)
-        if self._pending is not None:
+        if self._pending is not None and self._loss is not None:
             moved = float(scores[top]) if self.reward == 'released' else self._pending
             self._learn(self._loss - loss - moved)
         self._loss, self._pending = loss, None

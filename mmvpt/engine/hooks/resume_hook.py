@@ -38,8 +38,8 @@ VARYING = {
     'maximize',
 }
 #: Types that differ with the machine, or by --amp, and compute the same.
-ALIKE = ({'BN', 'SyncBN'}, {'AmpOptimWrapper', 'AutocastOptimWrapper'})
-ALIKE += tuple({'OptimWrapper', name} for name in ALIKE[1])
+_AMP = ('AmpOptimWrapper', 'AutocastOptimWrapper')
+ALIKE = ({'BN', 'SyncBN'}, {*_AMP}, *({'OptimWrapper', name} for name in _AMP))
 #: What starts another run from the weights of this one.
 AFRESH = (
     'Give the values of the checkpoint, or start a new run from its weights: another '
@@ -174,9 +174,10 @@ def _step(schedulers: list, iters: int, epochs: int, length: int) -> None:
 
 
 def _get(config: Mapping, key: str) -> Any:
+    found: Any = config
     for name in key.split('.'):
-        config = (config or {}).get(name)
-    return config
+        found = (found or {}).get(name)
+    return found
 
 
 def _differing(old: Any, new: Any, place: str) -> Iterator[str]:

@@ -132,14 +132,13 @@ class BilinearPrompt(DepthPrompt):
         self, host: FrozenHost, batches: Iterable[tuple[Tensor, Tensor | None]]
     ) -> None:
         """Whiten all bases; arguments as of :meth:`BasePrompt.initialise`."""
-        entering = [[] for _ in range(self.num_prompted)]
+        entering: list[list[Tensor]] = [[] for _ in range(self.num_prompted)]
         for images, _ in batches:
             for kept, seen in zip(entering, host.trace(images)):
                 kept.append(seen['tokens'].cpu())
         for i, kept in enumerate(entering):
-            weights = (host.query(i)[0].cpu(), host.key(i)[0].cpu())
-            tokens = torch.cat(kept).double()
-            self.whiten(i, *(weight.double() for weight in weights), tokens)
+            query, key = (of(i)[0].double().cpu() for of in (host.query, host.key))
+            self.whiten(i, query, key, torch.cat(kept).double())
 
     def whiten(
         self, i: int, query_weight: Tensor, key_weight: Tensor, tokens: Tensor

@@ -94,13 +94,15 @@ class VipaminPrompt(DepthPrompt):
         share = self.orthogonal
         if share < 1:
             for i, seen in enumerate(self._means(host, images, prompted=True)):
-                match = matched(*seen, self._enough(len(seen[-1])))
+                keys, patch_keys, patches = seen
+                count = self._enough(len(patches))
+                match = matched(keys, patch_keys, patches, count)
                 parts[i] += (1 - share) * match
         if share > 0:
             for i, (attended,) in enumerate(self._means(host, images, prompted=False)):
-                value = (x.double().cpu() for x in host.value(i))
+                weight, bias = (x.double().cpu() for x in host.value(i))
                 drawn = self.draw(i).double().cpu()
-                orth = orthogonalised(drawn, attended, *value, self.inverse)
+                orth = orthogonalised(drawn, attended, weight, bias, self.inverse)
                 parts[i] += share * orth
         self.fill(self.tokens, parts.view_as(self.tokens).to(self.tokens))
 
