@@ -1,8 +1,13 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """What lets tiny runs be quick, in the tests' process and in those that they start."""
 
+import os
+import socket
+
 import mmengine.runner.runner
 import pytest
+import torch.distributed as dist
+import torch.multiprocessing as mp
 import yapf.yapflib.yapf_api
 
 
@@ -14,6 +19,31 @@ def spare():
     """
     mmengine.runner.runner.collect_env = dict
     yapf.yapflib.yapf_api.FormatCode = lambda text, *_, **__: (text, True)
+
+
+def two_ranks(function, *args):
+    """Run ``function(rank, *args)`` in two processes of one group.
+
+    They are forked: importing all anew takes each longer than what it computes.
+    """
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('LOCAL_RANK', '0')
+        context = (function, port, args)
+        mp.start_processes(_one_rank, context, nprocs=2, start_method='fork')
+
+
+def _one_rank(rank, function, port, args):
+    options = dict(world_size=2, rank=rank)
+    dist.init_process_group('gloo', f'tcp://127.0.0.1:{port}', **options)
+    function(rank, *args)
+    # Models for distributed training keep gloo's threads until they are collected;
+    # where that falls into the end of the interpreter, the process may abort.
+    dist.barrier()
+    dist.destroy_process_group()
+    os._exit(0)
 
 
 def asked(request, name, table):

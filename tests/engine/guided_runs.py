@@ -2,10 +2,8 @@
 """Trainings of a second with DA-VPT's hooks: 9 classes, a ViT of depth 3."""
 
 import copy
-import os
 
 import torch
-import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.hooks import Hook
@@ -163,14 +161,3 @@ def build(work_dir, **changes):
 def witness(runner):
     """Return the runner's witness."""
     return next(hook for hook in runner.hooks if isinstance(hook, Witness))
-
-
-def leave_group():
-    """End a rank of ``mp.spawn`` once all are done, without tearing Python down.
-
-    Models for distributed training keep gloo's threads until they are collected;
-    where that falls into the end of the interpreter, the process may abort.
-    """
-    dist.barrier()
-    dist.destroy_process_group()
-    os._exit(0)

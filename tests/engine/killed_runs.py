@@ -1,38 +1,16 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Run tools/train.py several times, killing it on the way; a program for tests.
-
-Usage: ``python killed_runs.py JSON``, a list of ``[kill, arguments]``. Everything is
-imported once and each run is a forked child. An argument ``KEY=seed-of:PATH`` gets the
-seed that the checkpoint PATH holds. ``kill`` is null or ``[where, n]``, the
-n-th time that happens: 'iter' (after a training iteration), 'val' (at a validation),
-'write' (half of a checkpoint written), 'replace' (a file took its place, nothing after
-that). Prints a JSON list of how the children ended.
-"""
+"""Run tools/train.py several times, killing it on the way."""
 
 import functools
-import importlib.util
-import json
 import os
 import signal
-import sys
 import traceback
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-spec = importlib.util.spec_from_file_location('train', ROOT / 'tools' / 'train.py')
-train = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(train)
+import mmengine.runner
 
-import mmengine.runner  # noqa: E402
-import torch  # noqa: E402
-
-import mmvpt.files  # noqa: E402
-from mmvpt.checkpoint import read_checkpoint  # noqa: E402
-from tests.quick import spare  # noqa: E402
-
-torch.set_num_threads(1)
-spare()
+import mmvpt.files
+from mmvpt.checkpoint import read_checkpoint
+from tests.tools.programs import train_tool
 
 
 def die():
@@ -108,27 +86,28 @@ def with_seed(argument):
     return f'{key}={read_checkpoint(path)["meta"]["seed"]}' if path else argument
 
 
-def main():
-    ends = []
-    for kill, arguments in json.loads(sys.argv[1]):
-        sys.stdout.flush()
+def run_all(runs):
+    """Run each in a forked child and compare how it ended with what is due.
+
+    Args:
+        runs: Pairs ``[kill, arguments]``. ``kill`` is None or ``[where, n]``, the n-th
+            time that happens: 'iter' (after a training iteration), 'val' (at a
+            validation), 'write' (half of a checkpoint written), 'replace' (a file took
+            its place, nothing after that). An argument ``KEY=seed-of:PATH`` gets the
+            seed that the checkpoint PATH holds.
+    """
+    for kill, arguments in runs:
         pid = os.fork()
         if pid == 0:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             status = 1
             try:
                 if kill:
                     arrange(*kill)
-                train.main([with_seed(argument) for argument in arguments])
+                train_tool.main([with_seed(argument) for argument in arguments])
                 status = 0
             except BaseException:
                 traceback.print_exc()
             os._exit(status)
         status = os.waitpid(pid, 0)[1]
-        killed = os.WIFSIGNALED(status)
-        ends.append('killed' if killed else os.WEXITSTATUS(status))
-    print(json.dumps(ends))
-
-
-if __name__ == '__main__':
-    main()
+        due = -signal.SIGKILL if kill else 0
+        assert os.waitstatus_to_exitcode(status) == due, (kill, arguments)

@@ -4,16 +4,12 @@
 With random augmentation, prompt dropout and two workers.
 """
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from mmvpt.checkpoint import read_checkpoint
-from tests.engine.miniature import environment, write_config, write_data
+from tests.engine.killed_runs import run_all
+from tests.engine.miniature import write_config, write_data
 from tests.quick import asked, swept
 
 EPOCHS = 3  # of three iterations; each ends with a checkpoint, then its note
@@ -66,7 +62,7 @@ def killed(config, folder, kills):
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory, request):
-    """Work dirs of the runs that are asked for, made by one process."""
+    """Work dirs of the runs that are asked for."""
     root = tmp_path_factory.mktemp('resume')
     data = write_data(root)
 
@@ -106,18 +102,7 @@ def folder(tmp_path_factory, request):
     seed = f'randomness.seed=seed-of:{root}/seedless/killed/epoch_1.pth'
     runs.append(start(seedless, 'whole', seed))
 
-    script = Path(__file__).with_name('killed_runs.py')
-    process = subprocess.run(
-        [sys.executable, str(script), json.dumps(runs)],
-        capture_output=True,
-        text=True,
-        env=environment(),
-        timeout=300,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr
-    ends = json.loads(process.stdout.strip().splitlines()[-1])
-    assert ends == ['killed' if kill else 0 for kill, _ in runs], process.stderr
+    run_all(runs)
     return root
 
 

@@ -2,15 +2,13 @@
 """Two processes with half the batch each train like one with the whole batch."""
 
 import json
-import socket
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
-from tests.engine.guided_runs import build, leave_group, witness
-from tests.quick import asked, spare, swept
+from tests.engine.guided_runs import build, witness
+from tests.quick import asked, swept, two_ranks
 
 SAMPLER = dict(type='mmvpt.ClassBalancedBatchSampler', samples_per_class=2)
 VARIANTS = {
@@ -57,13 +55,9 @@ def train(folder, variant, batch_size, launcher='none'):
     torch.save(result, folder / f'result_{rank}.pt')
 
 
-def one_rank(rank, port, root, variants):
-    spare()
-    options = dict(world_size=2, rank=rank)
-    dist.init_process_group('gloo', f'tcp://127.0.0.1:{port}', **options)
+def one_rank(rank, root, variants):
     for variant in variants:
         train(root / variant / 'two', variant, 6, 'pytorch')
-    leave_group()
 
 
 @pytest.fixture(scope='module')
@@ -76,12 +70,7 @@ def root(tmp_path_factory, request):
             (root / variant / name).mkdir(parents=True)
         train(root / variant / 'one', variant, 12)
     torch.set_default_dtype(torch.float32)
-    with socket.socket() as found:
-        found.bind(('127.0.0.1', 0))
-        port = found.getsockname()[1]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('LOCAL_RANK', '0')
-        mp.spawn(one_rank, (port, root, variants), nprocs=2)
+    two_ranks(one_rank, root, variants)
     return root
 
 

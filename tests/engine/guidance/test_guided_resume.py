@@ -6,14 +6,12 @@ and after the map changes.
 """
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from mmvpt.checkpoint import read_checkpoint
-from tests.engine.miniature import environment, write_config, write_data
+from tests.engine.killed_runs import run_all
+from tests.engine.miniature import write_config, write_data
 from tests.engine.test_exact_resume import assert_same_end, killed
 from tests.quick import asked, swept
 
@@ -48,7 +46,7 @@ def guided(**mapping):
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory, request):
-    """Work dirs of the runs that are asked for, made by one process."""
+    """Work dirs of the runs that are asked for."""
     root = tmp_path_factory.mktemp('guided')
     data = write_data(root)
 
@@ -72,18 +70,7 @@ def folder(tmp_path_factory, request):
         runs.append([None, [str(path), '--work-dir', str(path.parent / 'whole')]])
         for name, where in asked(request, 'name', kills).items():
             runs += killed(path, path.parent / name, where)
-    script = Path(__file__).parents[1] / 'killed_runs.py'
-    process = subprocess.run(
-        [sys.executable, str(script), json.dumps(runs)],
-        capture_output=True,
-        text=True,
-        env=environment(),
-        timeout=300,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr
-    ends = json.loads(process.stdout.strip().splitlines()[-1])
-    assert ends == ['killed' if kill else 0 for kill, _ in runs], process.stderr
+    run_all(runs)
     return root
 
 

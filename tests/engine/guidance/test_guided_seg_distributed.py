@@ -1,22 +1,19 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Two processes with unlike crops and labels train like one with the whole batch."""
 
-import socket
-
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from mmpretrain.structures import DataSample
-from yapf.yapflib import yapf_api
 
 from mmvpt.engine.guidance.labels import LabelReader
 from mmvpt.engine.hooks import MetricGuidanceHook, SemanticMappingHook
 from mmvpt.models.losses import ProxyAnchorLoss
 from tests.engine.guidance.test_labels import masked
-from tests.engine.guided_runs import leave_group, witness
+from tests.engine.guided_runs import witness
 from tests.engine.guided_seg_runs import build
 from tests.models.guided_model import Model, random_backbone
+from tests.quick import two_ranks
 
 METRIC = ('loss_metric_visual', 'loss_metric_cls')
 LABELS = ('image', 'patch')
@@ -95,12 +92,8 @@ def count(vit, images, samples):
     return vit.prompt.class_sums.clone(), vit.prompt.class_counts.clone()
 
 
-def one_rank(rank, port, root):
-    yapf_api.FormatCode = lambda text, **_: (text, True)
+def one_rank(rank, root):
     torch.set_default_dtype(torch.float64)
-    torch.set_num_threads(1)
-    options = dict(world_size=2, rank=rank)
-    dist.init_process_group('gloo', f'tcp://127.0.0.1:{port}', **options)
     for labels in LABELS:
         train(root / labels / 'two', labels, 2, 'pytorch')
     found = {}
@@ -112,7 +105,6 @@ def one_rank(rank, port, root):
             gradient /= 2
         found[name] = losses, gradients, count(vit, *double(ranks[rank]))
     torch.save(found, root / f'cases_{rank}.pt')
-    leave_group()
 
 
 def double(case):
@@ -127,17 +119,11 @@ def root(tmp_path_factory):
     for labels in LABELS:
         for name in ('one', 'two'):
             (root / labels / name).mkdir(parents=True)
-    with socket.socket() as found:
-        found.bind(('127.0.0.1', 0))
-        port = found.getsockname()[1]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(yapf_api, 'FormatCode', lambda text, **_: (text, True))
-        patch.setenv('LOCAL_RANK', '0')
-        torch.set_default_dtype(torch.float64)
-        for labels in LABELS:
-            train(root / labels / 'one', labels, 4)
-        torch.set_default_dtype(torch.float32)
-        mp.spawn(one_rank, (port, root), nprocs=2)
+    torch.set_default_dtype(torch.float64)
+    for labels in LABELS:
+        train(root / labels / 'one', labels, 4)
+    torch.set_default_dtype(torch.float32)
+    two_ranks(one_rank, root)
     return root
 
 

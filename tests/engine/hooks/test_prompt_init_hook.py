@@ -2,12 +2,10 @@
 """Prompts that start from training images, and losses of their own parameters."""
 
 import copy
-import socket
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -18,8 +16,9 @@ from mmvpt.checkpoint.tuned import read_tuned
 from mmvpt.engine.forward import unwrapped
 from mmvpt.engine.hooks import PromptInitHook, PromptLossHook
 from mmvpt.errors import UserError
-from tests.engine.guided_runs import build, leave_group
+from tests.engine.guided_runs import build
 from tests.engine.miniature import config, write_data
+from tests.quick import two_ranks
 
 SELF = dict(type='SelfPrompt', num_tokens=3, drop_rate=0.2)
 BPT = dict(type='BilinearPrompt', num_tokens=3, rank=4, init='whitened')
@@ -178,12 +177,9 @@ def train(folder, prompt, batch_size, launcher='none'):
     torch.save(state, folder / f'state_{rank}.pt')
 
 
-def one_rank(rank, port, root):
-    options = dict(world_size=2, rank=rank)
-    dist.init_process_group('gloo', f'tcp://127.0.0.1:{port}', **options)
+def one_rank(rank, root):
     for prompt in PROMPTS:
         train(root / prompt / 'two', prompt, 6, 'pytorch')
-    leave_group()
 
 
 def test_two_ranks_equal_one(tmp_path):
@@ -192,12 +188,7 @@ def test_two_ranks_equal_one(tmp_path):
             (tmp_path / prompt / name).mkdir(parents=True)
         train(tmp_path / prompt / 'one', prompt, 12)
     torch.set_default_dtype(torch.float32)
-    with socket.socket() as found:
-        found.bind(('127.0.0.1', 0))
-        port = found.getsockname()[1]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('LOCAL_RANK', '0')
-        mp.spawn(one_rank, (port, tmp_path), nprocs=2)
+    two_ranks(one_rank, tmp_path)
     for prompt in PROMPTS:
         one = torch.load(tmp_path / prompt / 'one/state_0.pt')
         if prompt == 'relocated':

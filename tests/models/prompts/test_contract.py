@@ -3,13 +3,9 @@
 
 import copy
 import itertools
-import os
-import socket
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from mmengine.registry import DefaultScope
 
 from mmvpt.models import prompts as shipped
@@ -28,6 +24,7 @@ from tests.models.prompted import (
     build,
     images,
 )
+from tests.quick import two_ranks
 
 every_prompt = pytest.mark.parametrize('name', PROMPT_CONFIGS)
 
@@ -235,11 +232,8 @@ def built(name, with_cp, family, **options):
     return build(name, arch=arch, with_cp=with_cp, **options).double().train()
 
 
-def run_rank(rank, port, path):
+def run_rank(rank, path):
     """Compute gradients of half a batch for every prompt under DDP."""
-    torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    dist.init_process_group('gloo', rank=rank, world_size=2)
     found = {}
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         for entry in RANKS_RUN:
@@ -249,15 +243,11 @@ def run_rank(rank, port, path):
             found[entry] = gradients(model, vit, half)
     if rank == 0:
         torch.save(found, path)
-    dist.destroy_process_group()
 
 
 def test_two_processes_equal_one(tmp_path):
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
     path = tmp_path / 'gradients.pth'
-    mp.spawn(run_rank, args=(port, path), nprocs=2)
+    two_ranks(run_rank, path)
     found = torch.load(path, weights_only=True)
     for entry in RANKS_RUN:
         name, _, family = entry
