@@ -21,29 +21,35 @@ def spare():
     yapf.yapflib.yapf_api.FormatCode = lambda text, *_, **__: (text, True)
 
 
-def two_ranks(function, *args):
-    """Run ``function(rank, *args)`` in two processes of one group.
+def two_ranks(function, *args, group=True):
+    """Run ``function(rank, *args)`` in two processes, of one group unless told else.
 
-    They are forked: importing all anew takes each longer than what it computes.
+    They are forked: importing everything anew takes longer than what they compute.
     """
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('LOCAL_RANK', '0')
-        context = (function, port, args)
-        mp.start_processes(_one_rank, context, nprocs=2, start_method='fork')
+    context = (function, port, group, args)
+    mp.start_processes(_one_rank, context, nprocs=2, start_method='fork')
 
 
-def _one_rank(rank, function, port, args):
-    options = dict(world_size=2, rank=rank)
-    dist.init_process_group('gloo', f'tcp://127.0.0.1:{port}', **options)
+def _one_rank(rank, function, port, group, args):
+    place = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=2, MASTER_PORT=port)
+    os.environ.update(MASTER_ADDR='127.0.0.1', **{k: str(v) for k, v in place.items()})
+    if group:
+        dist.init_process_group('gloo')
     function(rank, *args)
     # Models for distributed training keep gloo's threads until they are collected;
     # where that falls into the end of the interpreter, the process may abort.
-    dist.barrier()
-    dist.destroy_process_group()
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
     os._exit(0)
+
+
+def launched(rank, tool, *args):
+    """Run a tool as one of the processes that ``torchrun`` starts."""
+    tool.main([*map(str, args), '--launcher', 'pytorch'])
 
 
 def asked(request, name, table):

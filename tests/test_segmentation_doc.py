@@ -15,6 +15,7 @@ from mmvpt.checkpoint import read_checkpoint
 from mmvpt.datasets import export_digit_scenes
 from tests.config_files import ROOT
 from tests.engine.miniature import environment
+from tests.quick import launched, two_ranks
 from tests.segmentation import make_data, small
 from tests.tools.test_distributed import free_port
 from tools import train as train_tool
@@ -35,8 +36,12 @@ FEWER = {
 }
 
 
-def run(folder, work_dir, *more):
-    """Run the command of the page in ``folder``, shorter; return what it printed."""
+def run(folder, work_dir, *more, program=False):
+    """Run the command of the page in ``folder``, shorter; return what it logged.
+
+    Bash does with ``program``; without, it expands the words, and two forked processes
+    take them.
+    """
     command = COMMAND.replace('tools/dist_train.sh', f'{ROOT}/tools/dist_train.sh')
     command = command.replace('configs/davpt', f'{ROOT}/configs/davpt')
     for long, short in FEWER.items():
@@ -44,6 +49,8 @@ def run(folder, work_dir, *more):
         command = command.replace(long, short)
     words = ' '.join(('--work-dir', str(work_dir), *more))
     command = command.replace('--work-dir work_dirs/miniature', words)
+    if not program:
+        command = command.replace('bash ', r"printf '%s\n' ", 1)
     path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
     ended = subprocess.run(
         ['bash', '-c', command],
@@ -55,7 +62,17 @@ def run(folder, work_dir, *more):
         check=False,
     )
     assert ended.returncode == 0, ended.stderr[-4000:]
-    return ended.stdout + ended.stderr
+    if not program:
+        _, config, processes, *args = ended.stdout.splitlines()
+        assert processes == '2'
+        two_ranks(_train_in, folder, config, *args, group=False)
+    (log,) = work_dir.glob('*/*.log')
+    return log.read_text()
+
+
+def _train_in(rank, folder, *args):
+    os.chdir(folder)
+    launched(rank, train_tool, *args)
 
 
 def scores(text):
@@ -64,28 +81,34 @@ def scores(text):
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """The folder it ran in and what it printed."""
+    """The folder it ran in and what it logged."""
     folder = tmp_path_factory.mktemp('run')
     export_digit_scenes(folder / 'data/miniature', scenes=SCENES)
     return folder, run(folder, folder / 'whole')
 
 
 def test_two_processes_train_validate_and_save(trained):
-    folder, printed = trained
-    assert 'No GPU: 2 SyncBN of the model became BN' in printed
-    (log,) = folder.rglob('whole/*/*.log')
-    assert 'No GPU: 2 SyncBN of the model became BN' in log.read_text()
-    assert len(scores(printed)) == 2
+    folder, logged = trained
+    assert 'No GPU: 2 SyncBN of the model became BN' in logged
+    assert len(scores(logged)) == 2
     assert {f'iter_{i}.pth' for i in (2, 4)} <= {p.name for p in folder.rglob('*.pth')}
+
+
+@pytest.mark.sweep
+def test_the_command_as_it_stands(trained):
+    folder, logged = trained
+    program = run(folder, folder / 'program', program=True)
+    assert 'No GPU: 2 SyncBN of the model became BN' in program
+    assert scores(program) == scores(logged)
 
 
 @pytest.mark.sweep
 def test_a_resumed_run_ends_equal(trained):
     """Weights, and the figure of all ranks with their norms."""
-    folder, printed = trained
+    folder, logged = trained
     resume = ('--resume', str(folder / 'whole/iter_2.pth'))
     again = run(folder, folder / 'resumed', *resume)
-    assert scores(again)[-1] == scores(printed)[-1]
+    assert scores(again)[-1] == scores(logged)[-1]
     ends = [
         read_checkpoint(folder / name / 'iter_4.pth')['state_dict']
         for name in ('whole', 'resumed')

@@ -1,10 +1,8 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Searches and benchmarks whose processes get killed; a program for tests.
+"""Searches and benchmarks whose processes get killed.
 
-Usage: ``python killable.py FOLDER KILLS SEED STRATEGY [STORAGE [SESSIONS]]``. A session
-is a forked child, so that everything heavy is imported once. At random moments either a
-worker or a session is killed; a dead session is started anew. Workers import this file,
-so that its top stays light.
+A session is a forked child. At random moments either a worker or a session is killed; a
+dead session is started anew.
 """
 
 import json
@@ -15,21 +13,18 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+from mmvpt.bench import get_protocol
+from mmvpt.bench.benchmark import Finals
+from mmvpt.bench.pool import Pool
+from mmvpt.bench.scheduler import run
+from mmvpt.bench.settings import Settings
+from mmvpt.bench.suites import Cell
+from mmvpt.errors import UserError
+from tests.bench.searches import outcome_lines, start_search
 
 
 def session(folder, strategy, pause, url, finals=True):
     """Search, then run the final runs; everything is faked but the machinery."""
-    from mmvpt.bench import get_protocol
-    from mmvpt.bench.benchmark import Finals
-    from mmvpt.bench.pool import Pool
-    from mmvpt.bench.scheduler import run
-    from mmvpt.bench.settings import Settings
-    from mmvpt.bench.suites import Cell
-    from mmvpt.errors import UserError
-    from tests.bench.searches import outcome_lines, start_search
-
     search = start_search(folder, url, strategy, pause, grace=2)
     settings = Settings(get_protocol('vpt'), folder, (1, 2, 3))
     cell = Cell('suite', 'task', '', 'method', 'net', 'none.py', metric='top1')
@@ -78,15 +73,20 @@ def start(*args):
     return pid
 
 
-def main():
-    """Run sessions to their ends, killing on the way."""
-    folder, kills, seed, strategy, *rest = sys.argv[1:]
-    url = rest[0] if rest else f'sqlite:///{folder}/search.db'
-    count = int(rest[1]) if len(rest) > 1 else 1
-    import tests.bench.searches  # noqa: F401  once, for all sessions
+def main(folder, kills, seed, strategy, url=None, count=1):
+    """Run sessions to their ends, killing on the way; write down what was killed.
 
-    rng, left = random.Random(int(seed)), int(kills)
-    args = Path(folder), strategy, 0.04, url, count == 1
+    Args:
+        folder: Where all is written.
+        kills: Their number.
+        seed: Of the moments.
+        strategy: Of the search.
+        url: Of the storage, by default a file.
+        count: Sessions at once; several do no final runs.
+    """
+    url = url or f'sqlite:///{folder}/search.db'
+    rng, left = random.Random(seed), kills
+    args = folder, strategy, 0.04, url, count == 1
     killed = dict(worker=0, session=0)
     pids = [start(*args) for _ in range(count)]
     while pids:
@@ -109,8 +109,4 @@ def main():
             pids[pids.index(pid)] = start(*args)
             killed['session'] += 1
         left -= 1
-    print(json.dumps(killed))
-
-
-if __name__ == '__main__':
-    main()
+    (folder / 'killed.json').write_text(json.dumps(killed))

@@ -2,43 +2,27 @@
 """Searches and benchmarks that are killed end as undisturbed ones."""
 
 import json
-import os
-import subprocess
-import sys
+import multiprocessing
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip('optuna')
 import optuna
 
+from tests.bench.killable import main
 from tests.bench.postgresql import server
-
-PROGRAM = Path(__file__).with_name('killable.py')
 
 
 def run(folder, kills, seed, strategy, *more):
-    """Run the program and return outcomes, records and what ran to its end."""
+    """Run sessions; return outcomes, records, what ran to its end and the kills."""
     folder.mkdir()
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(PROGRAM),
-            str(folder),
-            str(kills),
-            str(seed),
-            strategy,
-            *more,
-        ],
-        capture_output=True,
-        text=True,
-        env=dict(os.environ, OMP_NUM_THREADS='1'),
-        timeout=400,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout.splitlines()[-1])
+    args = (folder, kills, seed, strategy, *more)
+    session = multiprocessing.get_context('fork').Process(target=main, args=args)
+    session.start()
+    session.join(400)
+    assert session.exitcode == 0
+    report = json.loads((folder / 'killed.json').read_text())
     records = {p.name: p.read_text() for p in folder.glob('records/**/*.json')}
     diary = Counter((folder / 'diary').read_text().splitlines())
     return (folder / 'outcomes').read_text(), records, diary, report
@@ -82,7 +66,7 @@ def test_twenty_kills(tmp_path, undisturbed, seed):
 def test_postgresql_gives_what_sqlite_gives(tmp_path, undisturbed):
     """Two sessions on a server, both killed now and then, find what one finds alone."""
     with server() as url:
-        outcomes, _, diary, report = run(tmp_path / 'run', 8, 1, 'asha', url, '2')
+        outcomes, _, diary, report = run(tmp_path / 'run', 8, 1, 'asha', url, 2)
         study = optuna.load_study(study_name='study', storage=url)
         ends = [t.user_attrs['slot'] for t in study.trials if t.state.name != 'FAIL']
         study._storage._backend.engine.dispose()

@@ -1,5 +1,4 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,8 +8,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from mmvpt.datasets import VTAB1k, digits, export_digits
-
-ROOT = Path(__file__).resolve().parents[2]
+from mmvpt.errors import run_tool
+from tests.tools.programs import load_tool
 
 
 @pytest.fixture(scope='module')
@@ -120,13 +119,11 @@ def test_impossible_sizes(tmp_path, sizes):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_command_line(tmp_path):
+def test_command_line(tmp_path, monkeypatch, capsys):
     (tmp_path / 'digits-source').mkdir()
-    done = subprocess.run(
-        [sys.executable, ROOT / 'tools/data/export_digits.py', '--data-root', tmp_path],
-        capture_output=True,
-        text=True,
-        env={'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
-    )
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("export_digits.py: error: '")
+    main = load_tool('data/export_digits').main
+    monkeypatch.setattr(sys, 'argv', ['tools/data/export_digits.py'])
+    with pytest.raises(SystemExit) as error:
+        run_tool(lambda: main(['--data-root', str(tmp_path)]))
+    assert error.value.code == 1
+    assert capsys.readouterr().err.startswith("export_digits.py: error: '")

@@ -3,8 +3,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -19,41 +17,31 @@ from mmvpt.engine.work_dir import (
 )
 from mmvpt.errors import UserError
 
-HOLDER = """
-import os, sys, time
-from mmvpt.engine.work_dir import lock_work_dir
-with lock_work_dir(sys.argv[1]):
-    if os.fork() == 0:  # as a data-loading worker that outlives its parent
-        time.sleep(20)
-    print('locked', flush=True)
-    time.sleep(20)
-"""
-
 
 @pytest.fixture
 def holder(tmp_path):
-    """A process that holds the lock and has a child."""
-    env = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
-    process = subprocess.Popen(
-        [sys.executable, '-c', HOLDER, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=env,
-        start_new_session=True,
-    )
-    while (line := process.stdout.readline()) != 'locked\n':
-        assert line, process.poll()  # behind what libraries say on import
-    yield process
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    """The id of a process that holds the lock and has a child."""
+    locked, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        with lock_work_dir(tmp_path):
+            if os.fork():  # the other as a data-loading worker that outlives its parent
+                os.write(tell, b'locked')
+            time.sleep(20)
+        os._exit(0)
+    assert os.read(locked, 6) == b'locked'
+    yield pid
+    os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def test_second_run_is_refused_until_the_first_is_gone(tmp_path, holder):
-    with pytest.raises(UserError, match=f'{tmp_path}.*process {holder.pid}.*--work'):
+    with pytest.raises(UserError, match=f'{tmp_path}.*process {holder}.*--work'):
         with lock_work_dir(tmp_path):
             pass
-    os.kill(holder.pid, signal.SIGKILL)
-    while os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT) is None:
+    os.kill(holder, signal.SIGKILL)
+    while os.waitid(os.P_PID, holder, os.WEXITED | os.WNOWAIT) is None:
         time.sleep(0.01)
     with lock_work_dir(tmp_path):  # although the child lives
         assert f'process {os.getpid()}' in (tmp_path / '.lock').read_text()

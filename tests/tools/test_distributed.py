@@ -11,7 +11,10 @@ import pytest
 import torch
 
 from mmvpt.checkpoint import read_checkpoint
-from tests.engine.miniature import ROOT, environment, run_tool, write_config, write_data
+from tests.engine.killed_runs import run_all
+from tests.engine.miniature import ROOT, environment, write_config, write_data
+from tests.quick import launched, two_ranks
+from tests.tools.programs import test_tool, train_tool
 
 
 def free_port():
@@ -20,10 +23,10 @@ def free_port():
         return str(s.getsockname()[1])
 
 
-def bash(script, *args, **extra):
+def bash(script, *args):
     """Run a script of the tree from another folder."""
     path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-    env = environment(PORT=free_port(), PATH=path, **extra)
+    env = environment(PORT=free_port(), PATH=path)
     env.pop('OMP_NUM_THREADS')  # the scripts set it
     process = subprocess.run(
         ['bash', str(ROOT / 'tools' / script), *map(str, args)],
@@ -38,11 +41,12 @@ def bash(script, *args, **extra):
 
 
 def test_train_resume_and_test(tmp_path):
+    """The scripts go on with a run of two processes, and test it."""
     config = write_config(tmp_path, train_dataloader__num_workers=1)
     work_dir = tmp_path / 'run'
-    ended = bash('dist_train.sh', config, 2, '--work-dir', work_dir)
-    assert ended.returncode == 0, ended.stderr
-    assert 'Epoch(val) [2]' in ended.stderr + ended.stdout
+    two_ranks(launched, train_tool, config, '--work-dir', work_dir, group=False)
+    (log,) = work_dir.glob('*/*.log')
+    assert 'Epoch(val) [2]' in log.read_text()
     assert read_checkpoint(work_dir / 'epoch_2.pth')['meta']['iter'] == 4
 
     more = ('--resume', '--cfg-options', 'train_cfg.max_epochs=3')
@@ -52,16 +56,21 @@ def test_train_resume_and_test(tmp_path):
     last = work_dir / 'epoch_3.pth'
     assert read_checkpoint(last)['meta']['iter'] == 6
 
-    out = tmp_path / 'metrics.json'
-    ended = bash('dist_test.sh', config, last, 2, '--out', out, '--out-item', 'metrics')
+    one, two = tmp_path / 'one.json', tmp_path / 'two.json'
+    what = ('--out-item', 'metrics')
+    ended = bash('dist_test.sh', config, last, 1, '--out', one, *what)
     assert ended.returncode == 0, ended.stderr
-    assert 'accuracy/top1' in out.read_text()
+    args = (config, last, '--work-dir', tmp_path / 'test', '--out', two, *what)
+    two_ranks(launched, test_tool, *args, group=False)
+    assert 'accuracy/top1' in one.read_text()
+    assert two.read_text() == one.read_text()
 
 
-def test_two_processes_and_one_end_equal(tmp_path):
+def test_two_processes_and_one_end_equal(tmp_path, monkeypatch):
     """The same global batch of 8 gives the same weights after 20 iterations."""
     float64 = 'import torch\ntorch.set_default_dtype(torch.float64)\n'
     (tmp_path / 'float64.py').write_text(float64)
+    monkeypatch.syspath_prepend(tmp_path)
     write_data(tmp_path, num_train=32)
     ends = {}
     for processes, batch in ((1, 8), (2, 4)):
@@ -73,13 +82,11 @@ def test_two_processes_and_one_end_equal(tmp_path):
             train_cfg__max_epochs=5,
         )
         work_dir = tmp_path / f'run{processes}'
-        args = (config, '--work-dir', work_dir)
-        extra = dict(PYTHONPATH=str(tmp_path))
+        args = [str(config), '--work-dir', str(work_dir)]
         if processes == 1:
-            ended = run_tool(*args, env=environment(**extra))
+            run_all([[None, args]])
         else:
-            ended = bash('dist_train.sh', config, processes, *args[1:], **extra)
-        assert ended.returncode == 0, ended.stderr
+            two_ranks(launched, train_tool, *args, group=False)
         checkpoint = read_checkpoint(work_dir / 'epoch_5.pth')
         assert checkpoint['meta']['iter'] == 20
         ends[processes] = checkpoint['state_dict']
@@ -88,24 +95,19 @@ def test_two_processes_and_one_end_equal(tmp_path):
         torch.testing.assert_close(ends[2][key], one, rtol=0, atol=1e-9)
 
 
-SRUN = """#!/bin/bash
-echo "$@" > "$SRUN_LOG"
-while [[ "$1" == --* ]]; do shift; done
-SLURM_PROCID=0 SLURM_NTASKS=1 SLURM_LOCALID=0 MASTER_ADDR=127.0.0.1 exec "$@"
-"""
+SRUN = '#!/bin/bash\nprintf "%s\\n" "$MASTER_PORT" "$@" > "$SRUN_LOG"\n'
 
 
-def test_slurm(tmp_path):
-    """With a stand-in for srun that starts one task."""
+def test_slurm(tmp_path, monkeypatch):
+    """What srun, of which there is a stand-in, is asked to start, runs as one task."""
     srun = tmp_path / 'bin' / 'srun'
     srun.parent.mkdir()
     srun.write_text(SRUN)
     srun.chmod(0o755)
     config = write_config(tmp_path, train_cfg__max_epochs=1)
     log, work_dir = tmp_path / 'srun.log', tmp_path / 'run'
-    tools = Path(sys.executable).parent
     env = environment(
-        PATH=os.pathsep.join([str(srun.parent), str(tools), os.environ['PATH']]),
+        PATH=os.pathsep.join([str(srun.parent), os.environ['PATH']]),
         SRUN_LOG=str(log),
         GPUS='1',
         GPUS_PER_NODE='0',
@@ -113,19 +115,22 @@ def test_slurm(tmp_path):
         SRUN_ARGS='--quotatype=spot --exclusive',
     )
     script = str(ROOT / 'tools/slurm_train.sh')
-    ended = subprocess.run(
-        ['bash', script, 'part', 'job', str(config), str(work_dir)],
-        capture_output=True,
-        text=True,
-        env=env,
-        timeout=120,
-        check=False,
-    )
+    command = ['bash', script, 'part', 'job', str(config), str(work_dir)]
+    ended = subprocess.run(command, capture_output=True, text=True, env=env)
     assert ended.returncode == 0, ended.stderr
+    port, *words = log.read_text().splitlines()
+    assert {'--partition=part', '--job-name=job', '--ntasks=1'} <= set(words)
+    assert {'--quotatype=spot', '--exclusive'} <= set(words)
+    assert not any(word.startswith('--gres') for word in words)
+
+    (tool,) = (i for i, word in enumerate(words) if word.endswith('tools/train.py'))
+    assert Path(words[tool]).samefile(ROOT / 'tools/train.py')
+    for name, value in dict(PROCID=0, NTASKS=1, LOCALID=0).items():
+        monkeypatch.setenv(f'SLURM_{name}', str(value))
+    monkeypatch.setenv('MASTER_ADDR', '127.0.0.1')
+    monkeypatch.setenv('MASTER_PORT', port)
+    run_all([[None, words[tool + 1 :]]])
     assert (work_dir / 'epoch_1.pth').exists()
-    command = log.read_text()
-    assert '--partition=part --job-name=job --ntasks=1' in command
-    assert '--quotatype=spot --exclusive' in command and '--gres' not in command
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,7 @@
 """Every key is accounted for; what does not fit is named and nothing is written."""
 
 import os
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +10,10 @@ import torch
 from safetensors.torch import save_file
 
 from mmvpt.checkpoint import CheckpointError, read_checkpoint
+from mmvpt.errors import run_tool
 from mmvpt.weights import FORMATS, convert, convert_file
 from mmvpt.weights.files import file_hashes, read_metadata
+from tests.tools.programs import load_tool
 from tests.weights.sources import (
     DEPTH,
     HEADS,
@@ -23,8 +23,6 @@ from tests.weights.sources import (
     source,
     timm_vit,
 )
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope='module')
@@ -141,28 +139,22 @@ def test_files_in_and_out(weights, tmp_path, kind, suffix):
     assert facts['architecture']['num_layers'] == DEPTH
 
 
-def run(*arguments):
-    command = [sys.executable, str(ROOT / 'tools/weights/convert.py'), *arguments]
-    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-    return subprocess.run(
-        list(map(str, command)), env=env, capture_output=True, text=True, timeout=300
-    )
-
-
-def test_the_command(weights, tmp_path):
+def test_the_command(weights, tmp_path, monkeypatch, capsys):
     path, dest = tmp_path / 'in.pth', tmp_path / 'out.pth'
     torch.save(weights, path)
-    arguments = (path, dest, '--to', 'mmvpt', '--num-heads', HEADS)
-    done = run(*arguments)
-    assert done.returncode == 0, done.stderr
-    assert 'format         timm' in done.stdout
-    assert 'unused         2: head.weight, head.bias' in done.stdout
-    assert "'embed_dims': 24" in done.stdout
-    done = run(*arguments)
-    assert done.returncode == 1
-    assert done.stderr.startswith('convert.py: error: ')
-    assert '--overwrite' in done.stderr
-    assert 'Traceback' not in done.stderr
+    main = load_tool('weights/convert').main
+    arguments = [str(path), str(dest), '--to', 'mmvpt', '--num-heads', str(HEADS)]
+    main(arguments)
+    shown = capsys.readouterr().out
+    assert 'format         timm' in shown
+    assert 'unused         2: head.weight, head.bias' in shown
+    assert "'embed_dims': 24" in shown
+    monkeypatch.setattr(sys, 'argv', ['tools/weights/convert.py'])
+    with pytest.raises(SystemExit) as error:
+        run_tool(lambda: main(arguments))
+    assert error.value.code == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith('convert.py: error: ') and '--overwrite' in shown
 
 
 def test_a_truncated_file_leaves_nothing(weights, tmp_path):
