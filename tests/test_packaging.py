@@ -34,14 +34,16 @@ def source(tmp_path_factory):
     return copy
 
 
-def pip(*arguments):
-    """Run pip of this environment and fail with what it says."""
-    command = [sys.executable, '-m', 'pip', '--disable-pip-version-check']
-    result = subprocess.run(
-        [*command, *map(str, arguments)], capture_output=True, text=True
-    )
+def build(source, hook, target):
+    """Call a hook of the build backend as pip does (PEP 517, 660); return the wheel."""
+    project = (source / 'pyproject.toml').read_text()
+    (backend,) = re.findall(r'^build-backend = "([\w.]+)"$', project, re.MULTILINE)
+    code = f'import {backend} as backend; backend.{hook}({str(target)!r})'
+    command = [sys.executable, '-c', code]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=source)
     assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
+    (path,) = target.glob('*.whl')
+    return path
 
 
 def read_wheel(path):
@@ -60,9 +62,7 @@ def wheel(source, tmp_path_factory):
     stale.parent.mkdir(parents=True)
     stale.write_text('raise RuntimeError\n')
     target = tmp_path_factory.mktemp('wheel')
-    pip('wheel', source, '--no-deps', '--no-build-isolation', '-w', target)
-    (path,) = target.glob('*.whl')
-    return read_wheel(path)
+    return read_wheel(build(source, 'build_wheel', target))
 
 
 def shipped():
@@ -129,16 +129,8 @@ def test_lock_satisfies_the_ranges(wheel):
 
 
 def test_editable_install_sees_current_configs(source, tmp_path, wheel):
-    """PEP 660: pip calls editable_wheel, which the classic recipe forgets."""
-    pip(
-        'install',
-        '--no-deps',
-        '--no-build-isolation',
-        '--target',
-        tmp_path,
-        '-e',
-        source,
-    )
+    """PEP 660: pip calls build_editable, which the classic recipe forgets."""
+    build(source, 'build_editable', tmp_path)
     mim = source / 'mmvpt' / '.mim'
     assert {p.name for p in mim.iterdir()} == {'configs', 'tools', 'model-index.yml'}
     (source / 'configs' / 'added_later.py').write_text('')
@@ -146,9 +138,8 @@ def test_editable_install_sees_current_configs(source, tmp_path, wheel):
         assert (mim / 'configs' / 'added_later.py').exists()
     # Links must not make a later wheel pack things twice or pack the links.
     target = tmp_path / 'again'
-    pip('wheel', source, '--no-deps', '--no-build-isolation', '-w', target)
-    (path,) = target.glob('*.whl')
-    names, _ = read_wheel(path)
+    target.mkdir()
+    names, _ = read_wheel(build(source, 'build_wheel', target))
     assert set(names) == set(wheel[0]) | {'mmvpt/.mim/configs/added_later.py'}
     assert len(names) == len(set(names))
     assert (mim / 'configs' / 'added_later.py').exists(), 'the wheel took the links'
