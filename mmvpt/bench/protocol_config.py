@@ -64,7 +64,8 @@ def _apply(
     """Give a config its seed and data; return the test data that it had."""
     refuse_test_keys({**spec.get('overrides', {}), **spec.get('settings', {})})
     if 'randomness.seed' not in spec.get('overrides', {}):  # a space may vary it
-        config.setdefault('randomness', {})['seed'] = spec['seed']
+        randomness = config.get('randomness') or {}
+        config.randomness = dict(randomness, seed=spec['seed'])
     before = dict(test_dataloader=copy.deepcopy(config.get('test_dataloader')))
     if before['test_dataloader'] is None and stage == 'final':
         raise UserError(f'{spec["config"]} has no test_dataloader to report on')

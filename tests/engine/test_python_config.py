@@ -2,11 +2,14 @@
 """Pure-Python configs are read as text configs: whatever reads configs reads both."""
 
 import numpy as np
+import pytest
 import torch
 
 from mmvpt import engine, load
 from mmvpt.apis import publish
+from mmvpt.apis.export import export
 from mmvpt.engine.config_file import load_config
+from tests.bench.inline_pool import InlinePool
 from tests.engine.miniature import ROOT, config, write_data
 
 BASE = """
@@ -83,7 +86,7 @@ def plain(value):
     return value
 
 
-def test_one_goes_through_everything(tmp_path):
+def test_one_goes_through_everything(tmp_path, monkeypatch):
     data = write_data(tmp_path)
     (tmp_path / 'data_part.py').write_text(BASE.replace('DATA', str(data)))
     path = tmp_path / 'python_style.py'
@@ -103,9 +106,26 @@ def test_one_goes_through_everything(tmp_path):
     assert 0 <= metrics['accuracy/top1'] <= 100
     released = publish(last, tmp_path / 'released')
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    weights = str(last)
-    one = load(path, weights=weights).predict(list(images))
-    assert len(one) == 2 and released.is_file()
+    tuned = load(path, weights=str(last))
+    assert len(tuned.predict(list(images))) == 2 and released.is_file()
+    facts = export(tuned, tmp_path / 'model.pt2', 'torch')
+    assert facts['largest_difference'] < 1e-5
+
+    pytest.importorskip('optuna')
+    from mmvpt.bench import search
+
+    monkeypatch.setattr(search, 'Pool', InlinePool)
+    space = tmp_path / 'space.py'
+    space.write_text("space = {'optim_wrapper.optimizer.lr': [0.01, 0.1]}\n")
+    record = search.search(
+        str(path), space=str(space), out=str(tmp_path / 'search'), strategy='grid'
+    )
+    assert len(record['trials']) == 2
+    best = record['best']['overrides']
+    chosen = load_config(tmp_path / 'search/best.py')
+    lr = chosen.optim_wrapper.optimizer.lr
+    assert lr == best['optim_wrapper.optimizer.lr']
+    assert plain(chosen.model.to_dict()) == plain(text['model'])
 
 
 def test_amp_finds_the_wrapper_of_a_class(tmp_path):
