@@ -74,3 +74,23 @@ def swept(table, *kept):
         pytest.param(key, marks=() if key in kept else pytest.mark.sweep)
         for key in table
     ]
+
+
+def in_turn(ones, others, *kept):
+    """Return pairs as parameters, so that each of both sides meets one of the other.
+
+    Args:
+        ones: The longer side.
+        others: The shorter side.
+        *kept: More pairs that stay; all others are for the sweep.
+    """
+
+    def marks(pair, turn):
+        kept_here = turn % len(others) == 0 or pair in kept
+        return () if kept_here else pytest.mark.sweep
+
+    return [
+        pytest.param(one, other, marks=marks((one, other), i - k))
+        for i, one in enumerate(ones)
+        for k, other in enumerate(others)
+    ]

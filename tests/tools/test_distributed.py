@@ -1,6 +1,7 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Two processes on the CPU: they train, resume, test, and agree with one process."""
 
+import json
 import os
 import socket
 import subprocess
@@ -23,10 +24,10 @@ def free_port():
         return str(s.getsockname()[1])
 
 
-def bash(script, *args):
+def bash(script, *args, **extra):
     """Run a script of the tree from another folder."""
     path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-    env = environment(PORT=free_port(), PATH=path)
+    env = environment(PORT=free_port(), PATH=path, **extra)
     env.pop('OMP_NUM_THREADS')  # the scripts set it
     process = subprocess.run(
         ['bash', str(ROOT / 'tools' / script), *map(str, args)],
@@ -56,14 +57,22 @@ def test_train_resume_and_test(tmp_path):
     last = work_dir / 'epoch_3.pth'
     assert read_checkpoint(last)['meta']['iter'] == 6
 
-    one, two = tmp_path / 'one.json', tmp_path / 'two.json'
-    what = ('--out-item', 'metrics')
-    ended = bash('dist_test.sh', config, last, 1, '--out', one, *what)
-    assert ended.returncode == 0, ended.stderr
-    args = (config, last, '--work-dir', tmp_path / 'test', '--out', two, *what)
-    two_ranks(launched, test_tool, *args, group=False)
-    assert 'accuracy/top1' in one.read_text()
-    assert two.read_text() == one.read_text()
+    metrics = test_tool.main([str(config), str(last), '--work-dir', str(tmp_path)])
+    out = tmp_path / 'metrics.json'
+    options = ('--out', out, '--out-item', 'metrics')
+    python = tmp_path / 'python'
+    python.write_text('#!/bin/bash\nprintf "%s\\n" "$OMP_NUM_THREADS" "$@"\n')
+    python.chmod(0o755)
+    ended = bash('dist_test.sh', config, last, 2, *options, PYTHON=str(python))
+    threads, *launcher = ended.stdout.splitlines()
+    assert threads == '1' and launcher[:2] == ['-m', 'torch.distributed.run']
+    assert '--nproc_per_node=2' in launcher
+    (tool,) = (i for i, word in enumerate(launcher) if word.endswith('tools/test.py'))
+    assert Path(launcher[tool]).samefile(ROOT / 'tools/test.py')
+    words = launcher[tool + 1 :]
+    assert words[2:4] == ['--launcher', 'pytorch']
+    two_ranks(launched, test_tool, *words, group=False)
+    assert json.loads(out.read_text()) == metrics
 
 
 def test_two_processes_and_one_end_equal(tmp_path, monkeypatch):

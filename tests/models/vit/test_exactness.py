@@ -21,6 +21,7 @@ from tests.models.prompted import (
     WITH_OUTPUT,
     build,
 )
+from tests.quick import in_turn
 
 HOSTS = {
     'layer scale': dict(layer_scale_init_value=0.1),
@@ -29,6 +30,7 @@ HOSTS = {
     'all of it': dict(layer_scale_init_value=0.1, pre_norm=True, qkv_bias=False),
     'no class token': dict(with_cls_token=False),
 }
+EVERY = (*PROMPT_CONFIGS, None)
 TUNABLES = ('full', 'partial-1', 'norm', 'bias', 'davpt+', 'layers.*.attn.qkv.weight')
 ADAPTIVE = {
     'two static layers': dict(static_layers=2),
@@ -106,16 +108,16 @@ def shortcuts(monkeypatch):
     return calls
 
 
-@pytest.mark.parametrize('tunable', TUNABLES)
-@pytest.mark.parametrize('name', [*PROMPT_CONFIGS, None])
+@pytest.mark.parametrize(('name', 'tunable'), in_turn(EVERY, TUNABLES))
 def test_gradients_of_what_trains_where_cls_alone_is_read(name, tunable, shortcuts):
     vit = build(name, tunable=tunable).double().train()
     check(vit, batch())
     assert len(shortcuts) == meets_tokens(vit)
 
 
-@pytest.mark.parametrize('host', HOSTS)
-@pytest.mark.parametrize('name', [*PROMPT_CONFIGS, None])
+@pytest.mark.parametrize(
+    ('name', 'host'), in_turn(EVERY, HOSTS, ('spatial', 'no class token'))
+)
 def test_hosts(name, host):
     outputs = [{}, dict(pooling='patches', norm_before_pool=False)]
     if host == 'no class token' and name == 'spatial':
@@ -165,7 +167,7 @@ def test_guided(reads, mask):
         assert_same(vit, [*outs[0], *read[0]], [*outs[1], *read[1]])
 
 
-@pytest.mark.parametrize('name', [*PROMPT_CONFIGS, None])
+@pytest.mark.parametrize('name', EVERY)
 def test_evaluation_without_gradients(name):
     """The second time static prompts are known."""
     outputs = [output for other, output in WITH_OUTPUT if other == name]

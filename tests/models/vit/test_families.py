@@ -18,6 +18,7 @@ from mmvpt.weights.families import FAMILIES
 from tests.models.exact import assert_same
 from tests.models.naive import naive_angles, naive_forward
 from tests.models.vit.test_vit import randomize
+from tests.quick import in_turn
 
 DIMS, DEPTH, HEADS, INNER = 48, 3, 3, 40
 SHAPE = dict(embed_dim=DIMS, depth=DEPTH, num_heads=HEADS)
@@ -336,8 +337,7 @@ def small(family, **options):
     return randomize(vit.double())
 
 
-@pytest.mark.parametrize('family', FAMILIES)
-@pytest.mark.parametrize('kind', PROMPTS)
+@pytest.mark.parametrize(('kind', 'family'), in_turn(PROMPTS, FAMILIES))
 def test_rows_that_nobody_reads_change_nothing(family, kind):
     import tests.models.vit.test_seams  # noqa: F401, registers prompts
 

@@ -21,6 +21,7 @@ from tests.models.prompted import PROMPT_CONFIGS
 from tests.models.vit.test_families import small
 from tests.models.vit.test_mixed_batch import share
 from tests.models.vit.test_vit import DEEP
+from tests.quick import in_turn
 
 OTHERS = [family for family in FAMILIES if family != 'vit']
 every_family = pytest.mark.parametrize('family', OTHERS)
@@ -36,8 +37,9 @@ def images(size=(32, 32), count=2):
     return torch.randn(count, 3, *size, generator=generator, dtype=torch.float64)
 
 
-@every_family
-@pytest.mark.parametrize('name', PROMPT_CONFIGS)
+@pytest.mark.parametrize(
+    ('name', 'family'), in_turn(PROMPT_CONFIGS, OTHERS, ('spatial', 'siglip'))
+)
 def test_every_method_equals_the_full_token_way(name, family):
     """Outputs and gradients; frozen weights get none."""
     if name == 'spatial' and not FAMILIES[family].with_cls_token:
@@ -86,18 +88,9 @@ METHODS = {
     ),
     'lora': dict(prompt=DEEP, adapter=dict(type='LoRA', rank=2)),
 }
-#: Every family with one method in turn, all others in the sweep.
-PAIRS = [
-    pytest.param(
-        family, method, marks=() if (i - k) % len(METHODS) == 0 else pytest.mark.sweep
-    )
-    for i, family in enumerate(FAMILIES)
-    for k, method in enumerate(METHODS)
-]
-every_pair = pytest.mark.parametrize(('family', 'method'), PAIRS)
 
 
-@every_pair
+@pytest.mark.parametrize(('family', 'method'), in_turn(FAMILIES, METHODS))
 def test_what_is_tuned_moves_and_travels_alone(family, method):
     """A step with decay, in mixed precision; then its file on other prompts."""
     vit = small(family, **METHODS[method]).float().train()
