@@ -29,12 +29,14 @@ def _guided(config):
 
 
 def _head(config, rates, key=_lr):
+    """Return the entry of a method with one learning rate, of the head by default."""
     return dict(config=f'configs/{config}_dinov2-s_cub100.py', space={key: rates})
 
 
 # Adam moves a parameter by about the learning rate, whatever its scale: the range goes
 # with the scale of what is tuned, tokens of std .045 (VPT) or weights.
 _tokens = [0.3, 1.0, 3.0]
+_long_tokens = [1.0, 3.0, 10.0]  # patch tokens of late layers
 _weights = [0.1, 0.3, 1.0]
 
 methods = {
@@ -52,6 +54,16 @@ methods = {
     'VAPT': _method('vapt/vapt', _weights),
     'DA-VPT': _guided('davpt/davpt'),
     'DA-VPT+': _guided('davpt/davpt-plus'),
+    'VFPT': _method('vfpt/vfpt', _tokens),
+    'E2VPT': _method('e2vpt/e2vpt', _tokens),
+    'SPT': _method('spt/spt-deep', _long_tokens),
+    'VIPAMIN': _method('vipamin/vipamin', _tokens),
+    'PAE': _method('pae/pae', _tokens),
+    'BPT': _method('bpt/bpt-deep', _tokens),
+    'PRO-VPT': _method('provpt/provpt', _tokens),
+    'CVPT': _method('cvpt/cvpt', _tokens),
+    'Rein': _method('rein/rein', _weights),
+    'SA2VP': _method('sa2vp/sa2vp', _weights),
     'bias': _method('baselines/bias', _weights),
     'SSF': _method('baselines/ssf', _weights),
     'LoRA': _method('baselines/lora', _weights),

@@ -1,0 +1,10 @@
+# The frozen ViT with UPerNet.
+# MSRC-21, DINOv2 ViT-S/14; docs/results.md.
+# Run: python tools/train.py configs/baselines/frozen_upernet-dinov2-s_msrc21.py
+_base_ = [
+    '../_base_/models/upernet_dinov2-s_focus.py',
+    '../_base_/datasets/msrc21.py',
+    '../_base_/schedules/msrc21_adamw_140i.py',
+]
+
+optim_wrapper = dict(paramwise_cfg=None)

@@ -1,0 +1,29 @@
+# DA-VPT, guided by the class of each patch, with UPerNet.
+# MSRC-21, DINOv2 ViT-S/14; docs/results.md.
+# Run: python tools/train.py configs/davpt/davpt_upernet-dinov2-s_msrc21.py
+_base_ = [
+    '../_base_/models/upernet_dinov2-s_focus.py',
+    '../_base_/datasets/msrc21.py',
+    '../_base_/schedules/msrc21_adamw_140i.py',
+]
+
+model = dict(
+    backbone=dict(
+        prompt=dict(
+            type='DistributionAwarePrompt',
+            num_classes=_base_.model.decode_head.num_classes,
+            num_guided_tokens=5,
+            num_tokens=10,
+            labels='patch',
+        ),
+    )
+)
+default_hooks = dict(
+    # one pass over the images are 35 batches
+    semantic_mapping=dict(
+        type='mmvpt.SemanticMappingHook', by_epoch=False, interval=35
+    ),
+    metric_guidance=dict(
+        type='mmvpt.MetricGuidanceHook', visual_weight=0.01, cls_weight=0.01
+    ),
+)

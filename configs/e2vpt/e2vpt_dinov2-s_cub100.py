@@ -1,0 +1,13 @@
+# E2VPT.
+# 100 species of birds, 1,000 photographs, DINOv2 ViT-S/14; docs/results.md.
+# Run: python tools/train.py configs/e2vpt/e2vpt_dinov2-s_cub100.py
+_base_ = [
+    '../_base_/models/dinov2-s_focus.py',
+    '../_base_/datasets/cub100_1k.py',
+    '../_base_/schedules/cub100_adamw_3e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(prompt=dict(type='KeyValuePrompt', num_tokens=10, num_key_values=5))
+)
