@@ -11,7 +11,7 @@ _base_ = [
 model = dict(
     backbone=dict(
         prompt=dict(
-            type='EvolvingPrompt', num_tokens=10, koopman_dims=64, window=8, stride=4
+            type='EvolvingPrompt', num_tokens=10, koopman_dims=64, window=28, stride=14
         )
     )
 )
