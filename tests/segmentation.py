@@ -78,6 +78,8 @@ def small(name, data_root, crop=(CROP, CROP), **changes):
     for step in config.tta_pipeline[1].transforms[0]:
         _shrink(step, crop)
     shrink_model(config.model, crop)
+    if isinstance(config.param_scheduler, dict):
+        config.param_scheduler = [config.param_scheduler]
     for scheduler in config.param_scheduler:
         if scheduler.type == 'LinearLR':
             scheduler.update(start_factor=0.5, end=2)
@@ -139,6 +141,9 @@ def shrink_model(model, crop):
     elif model.get('neck') and model.neck.type == 'Feature2Pyramid':
         model.neck.embed_dim = 24
     heads = model.get('auxiliary_head') or []
+    if prompt and prompt.get('query_dims'):
+        model.decode_head.num_queries = prompt.num_tokens
+        prompt.rank = 2
     for head in (model.decode_head, *(heads if isinstance(heads, list) else [heads])):
         several = isinstance(head.in_channels, list)
         head.in_channels = [width] * levels if several else width

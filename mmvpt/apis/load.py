@@ -108,8 +108,10 @@ def trusted_config(tuned: TunedCheckpoint) -> Config:
 
     Raises:
         CheckpointError: If it names anything else.
+        UserError: If it names parts of mmdetection, which is not installed.
     """
     config = tuned.build_config()
+    checks.check_mmdetection(config)
     vet(config)
     return config
 

@@ -19,6 +19,8 @@ from mmvpt.checkpoint import CheckpointError
 from mmvpt.checkpoint.config_data import dicts
 
 SCOPES = ('mmvpt', 'mmpretrain', 'mmseg', 'mmcv', 'mmengine')
+#: Scopes that types may name in front.
+PREFIXES = (*SCOPES, 'mmdet')
 #: Where the classes must be defined that a config in a file may name.
 MODULES = (
     'mmvpt.models.',
@@ -40,6 +42,12 @@ MODULES = (
     'mmseg.models.segmentors.',
     'mmseg.structures.sampler.',
     'mmseg.datasets.transforms.',
+    # Parts of Mask2Former.
+    'mmdet.models.dense_heads.mask2former_head.',
+    'mmdet.models.layers.msdeformattn_pixel_decoder.',
+    'mmdet.models.losses.',
+    'mmdet.models.task_modules.assigners.',
+    'mmdet.models.task_modules.samplers.',
     'mmcv.cnn.',
     'mmcv.transforms.',
     'mmengine.model.',
@@ -81,7 +89,7 @@ def vet(config: Mapping[str, Any]) -> None:
         raise _refusal('custom_imports', 'modules to import', 'nothing is imported')
     parts = [part for key in BUILT for part in dicts(config.get(key), key)]
     named = {str(part.get('type')).partition('.')[0] for _, part in parts}
-    registered = _registered({scope, 'mmvpt', 'mmengine', *named} & set(SCOPES))
+    registered = _registered({scope, 'mmvpt', 'mmengine', *named} & set(PREFIXES))
     for place, part in parts:
         for key in _REFUSED_KEYS:
             if part.get(key):
@@ -102,9 +110,9 @@ def _vet_type(name: Any, place: str, registered: dict[str, list[str]]) -> None:
     if not isinstance(name, str):
         raise _refusal(place, repr(name), 'types are named by strings')
     scope, _, plain = name.rpartition('.')
-    if scope and scope not in SCOPES:
-        raise _refusal(place, repr(name), f'it is in none of the scopes {SCOPES}')
-    modules = registered.get(plain)
+    if scope and scope not in PREFIXES:
+        raise _refusal(place, repr(name), f'it is in none of the scopes {PREFIXES}')
+    modules = registered.get(name if scope == 'mmdet' else plain)
     if not modules or plain in _REFUSED:
         raise _refusal(place, repr(name), 'it is no registered model or transform')
     outside = [m for m in modules if not f'{m}.'.startswith(MODULES)]
@@ -140,10 +148,14 @@ def _registered(scopes: set[str]) -> dict[str, list[str]]:
         except ImportError:
             continue
         for registry in vars(module).values():
-            if isinstance(registry, Registry) and registry.name in wanted:
-                registry.import_from_location()
-                for name, entry in registry.module_dict.items():
-                    modules = found.setdefault(name, [])
+            if not isinstance(registry, Registry) or registry.name not in wanted:
+                continue
+            if scope == 'mmdet' and registry.name == 'transform':
+                continue  # of mmdet only parts of models, whose transforms are others
+            registry.import_from_location()
+            for name, entry in registry.module_dict.items():
+                for key in {name, f'mmdet.{name}'} if scope == 'mmdet' else {name}:
+                    modules = found.setdefault(key, [])
                     if entry.__module__ not in modules:
                         modules.append(entry.__module__)
     return found

@@ -141,7 +141,7 @@ def check(config: Config) -> None:
     Raises:
         UserError: With place, value and remedy of every mistake.
     """
-    _check_mmdetection(config)
+    check_mmdetection(config)
     problems: list[tuple[str, str]] = []
     scope = config.get('default_scope') or 'mmengine'
     with DefaultScope.overwrite_default_scope(scope):
@@ -161,7 +161,7 @@ def check(config: Config) -> None:
         )
 
 
-def _check_mmdetection(config: Config) -> None:
+def check_mmdetection(config: Config) -> None:
     """Refuse a model with parts of mmdetection where that is not installed.
 
     Heads such as Mask2Former are other classes without it, whose options are others.
@@ -550,8 +550,8 @@ def _find(name: str, registry: Registry, scope: str | None) -> Any:
     """Return what a name means in the scope of the config."""
     found = _in_scope(registry, scope).get(name)
     if found is None and registry is roots.MODELS:  # parts of models have registries
-        short = name.rpartition('.')[2]
-        for other in _registries(scope):
+        prefix, _, short = name.rpartition('.')
+        for other in _registries(prefix or scope):
             if short in other.module_dict:
                 return other.module_dict[short]
     return found

@@ -35,7 +35,7 @@ def test_configs_of_the_zoo_pass(folder):
         seen[tuple(part[:4] for part in path.stem.split('_')[1:])] = path
     for path in seen.values():
         if 'mask2former' in path.stem:
-            continue  # its head has parts of mmdet, which files may not name
+            continue  # with mmdet: tests/models/seg/test_mask2former_files.py
         config = Config.fromfile(path)
         if not str(config.model.type).startswith('mmdet'):
             vet(config.to_dict())

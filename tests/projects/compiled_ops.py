@@ -42,3 +42,20 @@ def provide():
 
     base_dense_head.batched_nms = batched_nms  # mmpretrain may have imported mmdet
     return True
+
+
+def provide_mask2former():
+    """Let Mask2Former run on the CPU, where its operators are plain PyTorch."""
+    provide()
+    import mmdet.models  # noqa: F401
+    import mmseg.models  # noqa: F401
+    from mmcv import ops
+    from mmdet.models.dense_heads import mask2former_head
+    from mmdet.models.layers.transformer import deformable_detr_layers
+    from mmdet.models.utils import point_sample
+
+    # mmpretrain may have imported mmdet before, without them.
+    deformable_detr_layers.MultiScaleDeformableAttention = (
+        ops.MultiScaleDeformableAttention
+    )
+    mask2former_head.point_sample = point_sample.point_sample = ops.point_sample

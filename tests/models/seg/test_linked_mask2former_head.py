@@ -23,19 +23,7 @@ def build(replace_query_feat=True, num_queries=5, dims=16):
     """Build a segmentor with a decoder of two layers on a small ViT."""
     from tests.projects import compiled_ops
 
-    compiled_ops.provide()
-    import mmdet.models  # noqa: F401
-    import mmseg.models  # noqa: F401
-    from mmcv import ops
-    from mmdet.models.dense_heads import mask2former_head
-    from mmdet.models.layers.transformer import deformable_detr_layers
-    from mmdet.models.utils import point_sample
-
-    # mmpretrain may have imported mmdet before; on the CPU they are plain PyTorch.
-    deformable_detr_layers.MultiScaleDeformableAttention = (
-        ops.MultiScaleDeformableAttention
-    )
-    mask2former_head.point_sample = point_sample.point_sample = ops.point_sample
+    compiled_ops.provide_mask2former()
 
     layer = dict(
         self_attn_cfg=dict(embed_dims=dims, num_heads=2, batch_first=True),
