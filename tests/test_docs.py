@@ -2,6 +2,7 @@
 """What the documentation names exists, and its Python examples run."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ PAGES = sorted(
 LINK = re.compile(r'\]\((?!https?:|#|mailto:)([^)#]+)')
 NAMED = re.compile(r'(?<![\w./-])((?:configs|tools|docs|mmvpt|tests)/[\w./-]*\w)')
 EXAMPLES = ['docs/get_started.md']
-# Files that a page tells the reader to create.
-TO_CREATE = ('configs/own/', 'mmvpt/models/prompts/echo.py', 'mmvpt/apis')
+# Files that a page tells the reader to create, and what an installation makes.
+TO_CREATE = ('configs/own/', 'mmvpt/models/prompts/echo.py', 'mmvpt/apis', 'mmvpt/.mim')
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -36,3 +37,17 @@ def test_python_examples_run(page):
     assert blocks
     for block in blocks:
         exec(compile(block, page, 'exec'), {})
+
+
+def test_every_method_has_its_picture(tmp_path):
+    methods = ROOT / 'docs/methods'
+    gallery = (methods / 'index.md').read_text()
+    pages = {page.stem for page in methods.glob('*.md')} - {'index', 'add_your_own'}
+    assert set(re.findall(r'pictures/(\w+)\.svg\)\]\(\1\.md\)', gallery)) == pages
+    for name in pages:
+        assert f'](pictures/{name}.svg)' in (methods / f'{name}.md').read_text()
+    runpy.run_path(str(methods / 'draw.py'))['main'](tmp_path / 'drawn')
+    drawn = {path.name: path.read_text() for path in (tmp_path / 'drawn').iterdir()}
+    kept = {path.name: path.read_text() for path in methods.glob('pictures/*.svg')}
+    assert drawn == kept, 'python docs/methods/draw.py brings the pictures up to date'
+    assert set(kept) == {f'{name}.svg' for name in pages}
