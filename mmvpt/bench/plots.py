@@ -165,6 +165,33 @@ def group_bars(table: Table, path: Path) -> Path | None:
     return _save(fig, path)
 
 
+def seeds_of_one_task(table: Table, path: Path) -> Path | None:
+    """Plot each seed and the mean of each method of a table with one task, best first.
+
+    Returns:
+        The path, None if there are no rows.
+    """
+    (task,) = table.tasks
+    by_mean = sorted(table.rows, key=lambda row: row.figure({task: 1.0}).mean)
+    if not by_mean:
+        return None
+    fig, axis = plt.subplots(figsize=(7, 0.28 * len(by_mean) + 1.2))
+    for y, row in enumerate(by_mean):
+        values = [r['metrics']['test'][table.metric] for r in row.all()]
+        axis.scatter(values, [y] * len(values), s=22, alpha=0.5, color=COLOURS[0], lw=0)
+        axis.scatter(row.figure({task: 1.0}).mean, y, s=160, marker='|', color='black')
+    axis.set_yticks(
+        range(len(by_mean)),
+        [f'{table.name(row)}, {_short(row.tuned())}' for row in by_mean],
+    )
+    axis.set_xlabel(_percent(table.metric) + ' on test; dots: seeds, bar: their mean')
+    axis.set_title(f'{table.title}; method, tuned parameters', fontsize=10)
+    axis.grid(alpha=0.3)
+    axis.set_axisbelow(True)
+    axis.spines[['top', 'right']].set_visible(False)
+    return _save(fig, path)
+
+
 def _filled(i: int) -> dict:
     return dict(facecolor=_colour(i), hatch=HATCHES[_round(i)], edgecolor='white')
 
@@ -243,7 +270,7 @@ def _outcomes(record: Mapping) -> dict[int, Outcome]:
 def _short(value: float, _position: object = None) -> str:
     for factor, unit in ((1e9, 'G'), (1e6, 'M'), (1e3, 'k')):
         if value >= factor:
-            return f'{value / factor:g} {unit}'
+            return f'{value / factor:.3g} {unit}'
     return f'{value:g}'
 
 

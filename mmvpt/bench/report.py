@@ -72,7 +72,9 @@ def draw(
         name = re.sub(r'\W+', '-', f'{table.suite}_{table.protocol["name"]}')
         found += [
             plots.accuracy_against_parameters(table, out / f'parameters_{name}.png'),
-            plots.group_bars(table, out / f'bars_{name}.png'),
+            plots.seeds_of_one_task(table, out / f'seeds_{name}.png')
+            if len(table.tasks) == 1
+            else plots.group_bars(table, out / f'bars_{name}.png'),
         ]
     found.append(plots.search_history(searches, out / 'search.png'))
     return [path for path in found if path is not None]

@@ -99,6 +99,22 @@ def test_bars_of_groups(tmp_path, drawn):
     assert sum(len(c) for c in axis.containers if hasattr(c, 'patches')) == 5
 
 
+def test_seeds_of_one_task_best_method_first(tmp_path, drawn):
+    records = runs('birds', {1: 70.0, 2: 72.0}, 'lora', tuned_parameters=41_234)
+    table = table_of(records + runs('birds', {1: 50.0, 2: 40.0}, 'ssf'))
+    plots.seeds_of_one_task(table, tmp_path / 's.png')
+    (axis,) = drawn['s'].axes
+    labels = [text.get_text() for text in axis.get_yticklabels()]
+    assert labels[1] == 'lora, 41.2 k' and labels[0].startswith('ssf, ')
+    drawn_at = [points.get_offsets().tolist() for points in axis.collections]
+    assert drawn_at == [
+        [[50.0, 0.0], [40.0, 0.0]],
+        [[45.0, 0.0]],
+        [[70.0, 1.0], [72.0, 1.0]],
+        [[71.0, 1.0]],
+    ]
+
+
 def test_bars_of_tasks_where_no_group_is_complete(tmp_path, drawn):
     table = table_of(runs('vtab-dtd', {1: 3.0}))
     plots.group_bars(table, tmp_path / 'b.png')

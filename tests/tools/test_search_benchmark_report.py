@@ -113,7 +113,7 @@ def test_from_search_to_table(project, benchmark, capsys):
     assert '| deep ' in page and '±' in page and '| settings' in page
     assert (report / 'report.csv').read_text().count('\n') == 3
     assert r'\toprule' in (report / 'report.tex').read_text()
-    for name in ('search', 'parameters_colours_vpt', 'bars_colours_vpt'):
+    for name in ('search', 'parameters_colours_vpt', 'seeds_colours_vpt'):
         assert (report / f'{name}.png').stat().st_size > 5000
 
 
