@@ -54,14 +54,6 @@ RUNS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def plain_configs(monkeypatch):
-    """Save configs without yapf, and look for compilers once."""
-    formatter = 'yapf.yapflib.yapf_api.FormatCode'
-    monkeypatch.setattr(formatter, lambda text, **_: (text, False))
-    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
-
-
 @pytest.fixture(scope='module')
 def data_root(tmp_path_factory):
     """Both data sets, in one folder."""

@@ -8,15 +8,14 @@ from mmpretrain.apis import ImageClassificationInferencer
 import mmvpt
 from mmvpt.apis import merge, write_config
 from mmvpt.checkpoint import CheckpointError
-from tests.apis.tuned_runs import SEG_CLASSES, unformatted
+from tests.apis.tuned_runs import SEG_CLASSES
 
 
 @pytest.mark.parametrize('merged', [True, False])
 def test_mmpretrain(trained_classifier, tmp_path, merged):
     trained = trained_classifier / 'run/epoch_1.pth'
     full = merge(trained, tmp_path / 'full.pth')
-    with unformatted():
-        write_config(full if merged else trained, tmp_path / 'config.py')
+    write_config(full if merged else trained, tmp_path / 'config.py')
     inferencer = ImageClassificationInferencer(
         str(tmp_path / 'config.py'), str(full if merged else trained), device='cpu'
     )
@@ -32,8 +31,7 @@ def test_mmseg(trained_segmentor, tmp_path):
 
     trained = trained_segmentor / 'run/iter_2.pth'
     full = merge(trained, tmp_path / 'full.pth')
-    with unformatted():
-        write_config(full, tmp_path / 'config.py')
+    write_config(full, tmp_path / 'config.py')
     inferencer = MMSegInferencer(
         str(tmp_path / 'config.py'), str(full), device='cpu', show_progress=False
     )

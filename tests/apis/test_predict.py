@@ -227,11 +227,9 @@ def test_tool_classifies(trained_classifier, folder, tmp_path, capsys):
 
 def test_tool_takes_a_config_and_its_checkpoint(trained_classifier, tmp_path):
     from tests.apis.tuned_runs import classifier as config_of
-    from tests.apis.tuned_runs import unformatted
 
     config = tmp_path / 'config.py'
-    with unformatted():
-        config_of(trained_classifier).dump(str(config))
+    config_of(trained_classifier).dump(str(config))
     image = trained_classifier / 'data/images/test_0.png'
     weights = ('--weights', str(trained_classifier / 'run/epoch_1.pth'))
     args = [str(config), str(image), '--out', str(tmp_path / 'out'), *weights]

@@ -1,9 +1,7 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Trainings of a second whose backbone has frozen weights in a file."""
 
-from contextlib import contextmanager
 from pathlib import Path
-from unittest import mock
 
 import cv2
 import numpy as np
@@ -55,14 +53,6 @@ HOOKS = {
 }
 SEG_CLASSES = ('sky', 'road', 'tree', 'car')
 PALETTE = ((10, 20, 30), (200, 100, 0), (0, 160, 0), (0, 0, 250))
-
-
-@contextmanager
-def unformatted():
-    """Save configs without yapf, which takes half a second each time."""
-    formatter = 'yapf.yapflib.yapf_api.FormatCode'
-    with mock.patch(formatter, lambda text, **_: (text, False)):
-        yield
 
 
 def write_frozen(path, backbone, seed=0):
@@ -220,7 +210,7 @@ def train(config, resume=None):
     use_safe_loading()
     if resume is not None:
         config.load_from, config.resume = str(resume), True
-    with unformatted(), DefaultScope.overwrite_default_scope(config.default_scope):
+    with DefaultScope.overwrite_default_scope(config.default_scope):
         runner = Runner.from_cfg(config)
         runner.train()
     return runner
@@ -236,7 +226,7 @@ def test(config, checkpoint):
     config.load_from, config.resume = str(checkpoint), False
     config.custom_hooks = [dict(type='mmvpt.CompleteWeightsHook')]
     out = Path(config.work_dir) / 'dumped.pkl'
-    with unformatted(), DefaultScope.overwrite_default_scope(config.default_scope):
+    with DefaultScope.overwrite_default_scope(config.default_scope):
         runner = Runner.from_cfg(config)
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=str(out)))
         runner.test()

@@ -39,14 +39,6 @@ def project(tmp_path_factory):
     return root
 
 
-@pytest.fixture(autouse=True)
-def plain_config_files(monkeypatch):
-    """Save configs unformatted: yapf takes longer than these trainings."""
-    monkeypatch.setattr(
-        'yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True)
-    )
-
-
 def spec_for(project, where, **changes):
     spec = dict(
         suite='suite',
@@ -72,11 +64,7 @@ def spec_for(project, where, **changes):
 @pytest.fixture(scope='module')
 def undisturbed(project, tmp_path_factory):
     where = tmp_path_factory.mktemp('undisturbed')
-    patch = pytest.MonkeyPatch()
-    patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
-    with patch.context():
-        finals.run_final(spec_for(project, where))
-    patch.undo()
+    finals.run_final(spec_for(project, where))
     return where
 
 

@@ -130,8 +130,6 @@ def test_a_search_that_nobody_asked_for(tmp_path, monkeypatch):
     """The probe of the protocol of VPT: found on val, then trained without it."""
     pytest.importorskip('optuna')
     monkeypatch.setattr(benchmark_command, 'Pool', InlinePool)
-    plain = 'yapf.yapflib.yapf_api.FormatCode'
-    monkeypatch.setattr(plain, lambda text, **_: (text, True))
     data = miniature.write_data(tmp_path)
     config = miniature.config(data, model__backbone__prompt=None)
     config.optim_wrapper, config.param_scheduler = PROBE.optim_wrapper, None

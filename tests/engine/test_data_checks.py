@@ -22,15 +22,8 @@ from mmvpt.engine.data_checks import (
     name_files,
 )
 from mmvpt.errors import UserError
-from tests.apis.tuned_runs import classifier, segmentor, unformatted
+from tests.apis.tuned_runs import classifier, segmentor
 from tests.datasets.own.pictures import class_folders
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
-    with unformatted():
-        yield
 
 
 def scenes_config(root):

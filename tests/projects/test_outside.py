@@ -17,10 +17,8 @@ ARCH = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    """Work in an empty folder; save configs without yapf."""
+    """Work in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    formatter = 'yapf.yapflib.yapf_api.FormatCode'
-    monkeypatch.setattr(formatter, lambda text, **_: (text, False))
     return tmp_path
 
 

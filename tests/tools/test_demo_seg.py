@@ -37,8 +37,6 @@ def demo(tmp_path_factory):
     source = demonstration.data_options(str(data / 'digit-scenes-source'))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        # formatting the config for a checkpoint takes longer than the training
-        patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda code, **_: (code, 1))
         finals.pretrain(
             dict(
                 config=DIGIT_SCENES.pretrain,

@@ -10,7 +10,6 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
-from yapf.yapflib import yapf_api
 
 from tests.datasets.own.pictures import class_folders, pairs, picture
 from tests.tools.programs import ROOT, load_tool, test_tool, train_tool
@@ -28,10 +27,8 @@ HEADS = ('', 'decode_', 'auxiliary_')
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    """Work in an empty folder; save configs without yapf, which takes seconds."""
+    """Work in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(yapf_api, 'FormatCode', lambda text, *_, **__: (text, False))
-    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
     return tmp_path
 
 

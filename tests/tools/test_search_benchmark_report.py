@@ -59,12 +59,10 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope='module', autouse=True)
 def in_this_process():
-    """Fast: no processes, config files unformatted."""
+    """Fast: no processes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mmvpt.bench.benchmark, 'Pool', InlinePool)
         patch.setattr(mmvpt.bench.search, 'Pool', InlinePool)
-        plain = 'yapf.yapflib.yapf_api.FormatCode'
-        patch.setattr(plain, lambda text, **_: (text, True))
         yield
 
 

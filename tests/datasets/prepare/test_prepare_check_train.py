@@ -26,13 +26,6 @@ QUICK = ('cub', 'kitti', 'ade20k')
 BATCH = 32
 
 
-@pytest.fixture(autouse=True)
-def plain_configs(monkeypatch):
-    """Save configs without yapf, which takes seconds for the longer ones."""
-    formatter = 'yapf.yapflib.yapf_api.FormatCode'
-    monkeypatch.setattr(formatter, lambda text, **_: (text, False))
-
-
 def tasks(names):
     return [
         pytest.param(name, marks=() if name in QUICK else pytest.mark.sweep)

@@ -6,7 +6,6 @@ import json
 import pytest
 import torch
 from mmengine.hooks import Hook
-from yapf.yapflib import yapf_api
 
 from mmvpt.checkpoint import read_checkpoint
 from mmvpt.engine.guidance.class_pass import unprompted
@@ -17,9 +16,7 @@ from tests.engine.guided_seg_runs import IGNORED, NUM_CLASSES, ToyScenes, build
 
 
 @pytest.fixture(autouse=True)
-def float64(monkeypatch):
-    # mmengine formats the config at every checkpoint, which takes half a second.
-    monkeypatch.setattr(yapf_api, 'FormatCode', lambda text, **_: (text, True))
+def float64():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
@@ -74,13 +71,11 @@ def literal_sums(labels, features, scenes):
 @pytest.fixture(scope='module', params=['image', 'patch'])
 def whole(request, tmp_path_factory):
     """Train seven iterations without interruption."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(yapf_api, 'FormatCode', lambda text, **_: (text, True))
-        torch.set_default_dtype(torch.float64)
-        folder = tmp_path_factory.mktemp(request.param)
-        runner, notes = build(folder, request.param), Notes()
-        runner.register_hook(notes)
-        runner.train()
+    torch.set_default_dtype(torch.float64)
+    folder = tmp_path_factory.mktemp(request.param)
+    runner, notes = build(folder, request.param), Notes()
+    runner.register_hook(notes)
+    runner.train()
     return request.param, folder, runner, notes
 
 

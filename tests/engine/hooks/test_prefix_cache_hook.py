@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import yapf.yapflib.yapf_api
 from mmengine.runner import Runner
 
 from mmvpt.engine.hooks import PrefixCacheHook
@@ -18,14 +17,6 @@ LATE = dict(
 )
 ROW = 17 * 32 * 4  # bytes of one image
 ALL = 24 + 9  # to train and to validate on
-
-
-@pytest.fixture(autouse=True)
-def plain_configs(monkeypatch):
-    """Leave configs unformatted, which takes longer than the training."""
-    monkeypatch.setattr(
-        yapf.yapflib.yapf_api, 'FormatCode', lambda text, *_, **__: (text, False)
-    )
 
 
 def train(data, work_dir, hooks=(), still=True, **changes):

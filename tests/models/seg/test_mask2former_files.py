@@ -17,7 +17,7 @@ from mmvpt.checkpoint.config_data import to_data
 from mmvpt.checkpoint.tuned import TunedCheckpoint
 from mmvpt.errors import UserError
 from mmvpt.zoo import cells
-from tests.apis.tuned_runs import unformatted, write_frozen
+from tests.apis.tuned_runs import write_frozen
 from tests.config_files import ROOT
 from tests.projects import compiled_ops
 from tests.segmentation import make_data, small
@@ -46,9 +46,8 @@ def miniature(root, name):
 def test_trains_is_published_and_predicts(name, tmp_path):
     compiled_ops.provide_mask2former()
     config = miniature(tmp_path, name)
-    with unformatted():
-        runner = Runner.from_cfg(config)
-        runner.train()
+    runner = Runner.from_cfg(config)
+    runner.train()
     release = publish(tmp_path / 'run/iter_1.pth', tmp_path)
     model = mmvpt.load(release, device='cpu')
     assert len(model.class_names) == 150
