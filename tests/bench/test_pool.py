@@ -33,7 +33,7 @@ def end_of(pool, function, **spec):
 
 
 def test_workers_share_devices_and_survive_failures():
-    with Pool(3, ['4', '7']) as pool:
+    with Pool(3, ['4', '7'], 'fork') as pool:
         jobs = [Job(f'{MODULE}:device', dict(wait=0.2), key=i) for i in range(3)]
         assert sorted(result for *_, result in run(pool, *jobs)) == ['4', '4', '7']
         assert os.environ.get('CUDA_VISIBLE_DEVICES') is None
@@ -95,18 +95,21 @@ def test_workers_end_with_the_pool_in_the_middle_of_a_job():
 
 
 def test_workers_end_with_a_killed_parent():
+    """With processes that start anew, as by default."""
     script = (
         'import time\nfrom mmvpt.bench.pool import Job, Pool\n'
         'if __name__ == "__main__":\n'
-        '    with Pool(1) as pool:\n'
-        f'        pool.submit(Job("{MODULE}:pid", {{}}))\n'
-        '        print(next(pool.wait(60))[2], flush=True)\n'
+        '    with Pool(1, ["7"]) as pool:\n'
+        '        for name, spec in (("device", dict(wait=0)), ("pid", {})):\n'
+        f'            pool.submit(Job(f"{MODULE}:{{name}}", spec))\n'
+        '            print(next(pool.wait(600))[2], flush=True)\n'
         f'        pool.submit(Job("{MODULE}:device", dict(wait=600)))\n'
         '        time.sleep(600)\n'
     )
     parent = subprocess.Popen(
         [sys.executable, '-c', script], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
+    assert parent.stdout.readline() == '7\n'
     worker = int(parent.stdout.readline())
     parent.send_signal(signal.SIGKILL)
     parent.wait()
