@@ -26,6 +26,8 @@ extensions = [
 source_suffix = {'.md': 'markdown'}
 exclude_patterns = ['_build', 'data/*']
 html_theme = 'furo'
+# furo's own choice underlines what is imported, like a link
+pygments_dark_style = 'github-dark'
 html_static_path = ['_static']
 html_css_files = ['site.css']
 html_title = f'mmvpt {release}'

@@ -1,5 +1,5 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Draw what each method does to a frozen ViT: docs/methods/pictures/*.svg.
+"""Draw what each method does to a frozen ViT: docs/methods/pictures/*.svg, method.svg.
 
 Run it after a change: ``python docs/methods/draw.py``. All pictures share one canvas,
 one set of colours and the legend, and stay readable at the width of a phone.
@@ -446,6 +446,23 @@ def baselines():
     return p
 
 
+def method():
+    """The first picture of the README."""
+    p = Picture('only what is green trains: often far below 1 % of the parameters')
+    p.grid(14, 100, ['#9db8d9', '#b7cbe3', '#8aa9cf'] * 3)
+    p.text(41, 172, 'image', GREY, 14)
+    p.to(70, 82)
+    for x, name in ((86, '1'), (188, '2'), (306, 'L')):
+        p.column(x)
+        p.layer(x + 22, name, 60)
+    p.text(198, 24, 'prompts, fresh before every layer', TUNED)
+    p.to(170, 183)
+    p.dots(287)
+    p.to(390, 410)
+    p.head(414)
+    return p
+
+
 ONLY_START = (spt, vipamin)
 METHODS = (
     *(vpt, gated, vapt, davpt, vfpt, bpt, provpt, spt),
@@ -453,14 +470,19 @@ METHODS = (
 )
 
 
-def main(folder=Path(__file__).parent / 'pictures'):
-    """Write every picture into ``folder``."""
-    folder.mkdir(exist_ok=True)
-    for method in METHODS:
-        picture = method()
-        if method in ONLY_START:
+DOCS = Path(__file__).resolve().parents[1]
+
+
+def main(folder=DOCS):
+    """Write every picture below ``folder``, that of the documentation."""
+    method().save(folder / 'method.svg')
+    pictures = folder / 'methods/pictures'
+    pictures.mkdir(parents=True, exist_ok=True)
+    for draw in METHODS:
+        picture = draw()
+        if draw in ONLY_START:
             training(picture)
-        picture.save(folder / f'{method.__name__}.svg')
+        picture.save(pictures / f'{draw.__name__}.svg')
 
 
 if __name__ == '__main__':
