@@ -139,7 +139,7 @@ class Architecture:
             options['in_channels'] = self.in_channels
         usual = dict(
             qkv_bias=family.qkv_bias if size.qkv_bias is None else size.qkv_bias,
-            pre_norm=False,
+            pre_norm=family.pre_norm,
             final_norm=True,
             num_registers=family.num_registers,
             act=size.act or family.act,

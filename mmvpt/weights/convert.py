@@ -334,7 +334,7 @@ def _settle(
 ) -> None:
     """Add what family and format say where nothing else did."""
     form, family = FORMATS[format], FAMILIES[facts['family']]
-    clip = found.pre_norm
+    clip = found.pre_norm and not family.pre_norm
     eps = form.norm_eps or (1e-5 if clip else family.norm_eps)
     if format != 'mmseg' and facts.setdefault('norm_eps', eps) == eps:
         says = f'format {format}' if form.norm_eps else 'CLIP' if clip else 'family'

@@ -41,8 +41,10 @@ class Family(NamedTuple):
     act: str = 'gelu'  # kind of MLP, see ``ACTIVATIONS``
     layer_scale: bool = False  # whether branches are scaled for each channel
     inner_norm: bool = False  # whether a norm stands before the output projection
+    pre_norm: bool = False  # whether a norm stands before the layers
     qkv_bias: bool = True  # whether query, key and value have biases
     pooling: str = 'cls'  # what one vector for each image is by default
+    pool_heads: int | None = None  # of the attention pool; None for those of the layers
 
 
 #: How positions are interpolated; ``antialias`` as PyTorch's ``interpolate`` has it.

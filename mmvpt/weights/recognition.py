@@ -78,6 +78,16 @@ RECOGNISERS = {
     'eva02-clip': Recogniser(
         lambda t: t.cls and t.positions and t.swiglu and t.inner_norm
     ),
+    'pe-core': Recogniser(
+        lambda t: (
+            t.cls
+            and t.positions
+            and t.pool
+            and t.pre_norm
+            and t.final_norm
+            and not (t.registers or t.scale or t.swiglu)
+        )
+    ),
 }
 
 # What no family here has, and what it is.
@@ -87,9 +97,9 @@ _OTHERS: tuple[tuple[Callable[[Traits], object], str], ...] = (
         'register tokens and no class token (rope_reg*_gap and reg*_gap of timm)',
     ),
     (
-        lambda t: t.pool and (t.cls or t.pre_norm),
-        'an attention pool besides a class token or a norm before the layers '
-        '(Perception Encoder)',
+        lambda t: t.pool and t.cls != t.pre_norm,
+        'an attention pool besides a class token or a norm before the layers, one '
+        'without the other (Perception Encoder G)',
     ),
     (
         lambda t: t.pre_norm and not t.final_norm,

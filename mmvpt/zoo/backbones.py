@@ -42,9 +42,9 @@ _WIDTHS += ('input_features',)
 #: What an old backbone may set of its family, and what lets the new one settle it.
 _OF_FAMILY = dict.fromkeys(
     ('qkv_bias', 'norm_cfg', 'layer_scale_init_value', 'num_registers', 'act')
-    + ('with_cls_token', 'interpolate_mode')
+    + ('with_cls_token', 'interpolate_mode', 'pre_norm')
 )
-_OF_FAMILY.update(pre_norm=False, rope_dtype='float64')
+_OF_FAMILY.update(rope_dtype='float64')
 #: What ``davpt+`` tunes where there is no class token.
 _DAVPT_PLUS_BIASES = [f'layers.*.attn.qkv.bias.{part}' for part in ('key', 'value')]
 

@@ -24,12 +24,13 @@ def naive_qkv(layer, x):
 def naive_angles(vit, grid):
     """Return the angle of each patch and pair of channels, (N, d / 2), by loops."""
     quarter = vit.embed_dims // vit.arch_settings['num_heads'] // 4
-    dinov3 = vit.family == 'dinov3'
+    dinov3, pe = vit.family == 'dinov3', vit.family == 'pe-core'
     angles = []
     for row in range(grid[0]):
         for column in range(grid[1]):
             places = []
-            for place, size in ((row, grid[0]), (column, grid[1])):
+            both = ((row, grid[0]), (column, grid[1]))
+            for place, size in both[::-1] if pe else both:
                 for k in range(quarter):
                     if dinov3:
                         period = 100 ** (k / quarter)
@@ -38,7 +39,8 @@ def naive_angles(vit, grid):
                         u = 2 * (place + 0.5) / size - 1
                         places.append(2 * math.pi * u / period)
                     else:
-                        places.append(16 * place / size / 10000 ** (k / quarter))
+                        u = place + 1 if pe else 16 * place / size
+                        places.append(u / 10000 ** (k / quarter))
             angles.append(places)
     return torch.tensor(angles, dtype=torch.float64)
 
@@ -244,7 +246,8 @@ def naive_forward(vit, images, records=None):
         elif vit.out_type == 'avg_featmap':
             outs.append(vit.ln2(norm(x)[:, e + count :].mean(1)))
         elif vit.pooling == 'map':
-            outs.append(naive_pool(vit.pool, norm(x)[:, e + count :]))
+            rows = torch.cat([x[:, : int(vit.with_cls_token)], x[:, e + count :]], 1)
+            outs.append(naive_pool(vit.pool, norm(rows)))
         else:
             rows = {
                 'cls': slice(0, 1),

@@ -8,7 +8,7 @@ import torch
 from mmvpt.weights import FAMILIES, Architecture
 
 WIDTH, HEADS, HIDDEN = 24, 3, 40
-_OWN = dict(patch_bias=True, qkv_bias=True, pre_norm=False, final_norm=True)
+_OWN = dict(qkv_bias=True, final_norm=True)
 
 
 def architecture(family, **changes):
@@ -27,6 +27,8 @@ def architecture(family, **changes):
                 patch_size=patch,
                 in_channels=3,
                 num_registers=row.num_registers,
+                pre_norm=row.pre_norm,
+                patch_bias=not row.pre_norm,
                 layer_scale=row.layer_scale,
                 norm_eps=row.norm_eps,
                 activation=row.act,
@@ -302,6 +304,22 @@ def openai(state, arch):
         (_BLOCK + r'ffn\.layers\.1', r'transformer.resblocks.\1.mlp.c_proj'),
     )
     return {**_named(state, pairs), 'proj': torch.ones(WIDTH, 7)}
+
+
+def pe(state, arch):
+    """Perception Encoder as Meta names it."""
+    pairs = (
+        (r'^pool\.probe', 'attn_pool.probe'),
+        (r'^pool\.proj', 'attn_pool.attn.out_proj'),
+        (r'^pool\.norm', 'attn_pool.layernorm'),
+        (r'^pool\.fc1', 'attn_pool.mlp.c_fc'),
+        (r'^pool\.fc2', 'attn_pool.mlp.c_proj'),
+    )
+    out = openai(state, arch)
+    for leaf in ('weight', 'bias'):
+        both = [out.pop(f'pool.{part}.{leaf}') for part in ('q', 'kv')]
+        out[f'attn_pool.attn.in_proj_{leaf}'] = torch.cat(both)
+    return _named(out, pairs)
 
 
 def npz(state, arch):

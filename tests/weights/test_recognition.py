@@ -110,6 +110,14 @@ ROWS = [
             ('mmpretrain', 'mmpretrain'),
         )
     ),
+    *(
+        ('pe-core', architecture('pe-core'), layout, name, {})
+        for layout, name in (
+            ('timm', 'timm'),
+            ('pe', 'pe'),
+            ('mmpretrain', 'mmpretrain'),
+        )
+    ),
 ]
 
 
@@ -146,6 +154,11 @@ def clip_in_timms_names():
 
 def siglip_in_timms_names():
     arch = architecture('siglip')
+    return layouts.timm(weights(arch), arch)
+
+
+def perception_encoder():
+    arch = architecture('pe-core')
     return layouts.timm(weights(arch), arch)
 
 
@@ -201,9 +214,13 @@ AMBIGUOUS = {
         keyless_plain_mlp,
         'biases of queries and values, none of keys, and a plain MLP',
     ),
-    'a perception encoder': (
-        lambda: {**siglip_in_timms_names(), 'cls_token': torch.ones(1, 1, 24)},
-        'Perception Encoder',
+    'a perception encoder of size G': (
+        lambda: _drop(perception_encoder(), 'cls_token'),
+        'Perception Encoder G',
+    ),
+    'one without its final norm': (
+        lambda: _drop(perception_encoder(), 'norm.'),
+        'a norm before the layers and none behind them: Perception Encoder',
     ),
     'distillation': (
         lambda: vit_with(dist_token=torch.ones(1, 1, 24)),

@@ -186,6 +186,12 @@ def architecture(arch: str | dict) -> Architecture:
         raise UserError(
             f'arch: embed_dims={dims} is not divisible by num_heads={heads}.'
         )
+    pool_heads = found.family.pool_heads
+    if pool_heads and dims % pool_heads:
+        raise UserError(
+            f'arch: embed_dims={dims} is not divisible by the {pool_heads} heads of '
+            f"{family}'s attention pool."
+        )
     if found.family.rotation and dims // heads % 4:
         raise UserError(
             f'arch: {family} turns quarters of the {dims // heads} channels of a head, '

@@ -345,10 +345,11 @@ class Block(BaseModule):
 
 
 class AttentionPool(BaseModule):
-    r"""One vector from all patches: a learned query z asks, an MLP follows.
+    r"""One vector from CLS, if there is one, and all patches: a learned query asks.
 
-    :math:`a = W_o\,\mathrm{softmax}((W_q z + b_q) K^T / \sqrt d) V + b_o` with keys and
-    values of the patches; :math:`a + W_2\,\mathrm{act}(W_1 \mathrm{LN}(a) + b_1) +
+
+    :math:`a = W_o\,\mathrm{softmax}((W_q z + b_q) K^T / \sqrt d) V + b_o` with the query
+    z and keys and values of the rows; then an MLP, :math:`a + W_2\,\mathrm{act}(W_1 \mathrm{LN}(a) + b_1) +
     b_2`. The query is the same for all images, so keys and values are never computed,
     see :func:`attend_through`.
 

@@ -15,24 +15,27 @@ class Rotary(NamedTuple):
     r"""How a family turns pairs of channels of a head of d channels.
 
     Row r of h rows has the coordinate :math:`u_r`, columns alike. The d / 2 angles of a
-    patch are :math:`s\,u / \theta^{4k/d}`, :math:`k = 0 \ldots d/4 - 1`, of its row,
-    then of its column.
+    patch are :math:`u / \theta^{4k/d}`, :math:`k = 0 \ldots d/4 - 1`, of its row, then
+    of its column.
 
     Args:
         theta: Base of the frequencies.
-        centred: Whether :math:`u_r = 2 (r + 1/2) / h - 1` and :math:`s = 2 \pi`; else
-            :math:`u_r = 16 r / h`, the grid of pretraining, and s = 1.
+        places: Which coordinates: ``centred`` :math:`2 \pi (2 (r + 1/2) / h - 1)`;
+            ``scaled`` :math:`16 r / h`, to the grid of pretraining; ``counted`` r + 1.
         interleaved: Whether channels 2k and 2k + 1 are a pair, else k and k + d / 2.
+        columns_first: Whether angles of the column stand before those of the row.
     """
 
     theta: float
-    centred: bool
+    places: str
     interleaved: bool
+    columns_first: bool = False
 
 
 ROTATIONS = {
-    'dinov3': Rotary(100.0, centred=True, interleaved=False),
-    'eva02': Rotary(10000.0, centred=False, interleaved=True),
+    'dinov3': Rotary(100.0, 'centred', interleaved=False),
+    'eva02': Rotary(10000.0, 'scaled', interleaved=True),
+    'pe': Rotary(10000.0, 'counted', interleaved=True, columns_first=True),
 }
 
 
@@ -105,15 +108,17 @@ def rotation(
     angles = []
     for size in grid:
         place = torch.arange(size, dtype=double, device=device)
-        if rotary.centred:
+        if rotary.places == 'centred':
             place = 2 * math.pi * (2 * (place + 0.5) / size - 1)
-        else:
+        elif rotary.places == 'scaled':
             place = 16 * place / size
+        else:
+            place = place + 1
         angles.append(place[:, None] / periods)
     rows, columns = angles
     shape = (*grid, head_dims // 4)
     both = [rows[:, None].expand(shape), columns[None].expand(shape)]
-    angle = torch.cat(both, dim=-1).flatten(0, 1)
+    angle = torch.cat(both[::-1] if rotary.columns_first else both, dim=-1).flatten(0, 1)
     if rotary.interleaved:
         angle = angle.repeat_interleave(2, dim=-1)
     else:

@@ -104,8 +104,8 @@ class PromptedVisionTransformer(BaseModule):
 
     Args:
         arch: ``FAMILY-SIZE``: families ``vit`` (``vit-ti``, ``-s``, ``-b``, ``-l``,
-            ``-h``), ``dinov2``, ``dinov2-reg``, ``dinov3``, ``siglip``, ``eva02`` and
-            ``eva02-clip``, see docs/backbones.md; a name of mmpretrain's zoo (whose
+            ``-h``), ``dinov2``, ``dinov2-reg``, ``dinov3``, ``siglip``, ``eva02``,
+            ``eva02-clip`` and ``pe-core``, see docs/backbones.md; a name of mmpretrain's zoo (whose
             ``small`` is 768 wide); or a dict with ``embed_dims``, ``num_layers``,
             ``num_heads``, ``feedforward_channels`` and perhaps ``family``. It settles
             every argument below that is None.
@@ -191,7 +191,7 @@ class PromptedVisionTransformer(BaseModule):
         act: str | None = None,
         norm_cfg: dict | None = None,
         layer_scale_init_value: float | None = None,
-        pre_norm: bool = False,
+        pre_norm: bool | None = None,
         with_cls_token: bool | None = None,
         num_registers: int | None = None,
         interpolate_mode: str | None = None,
@@ -212,6 +212,7 @@ class PromptedVisionTransformer(BaseModule):
         norm_cfg = settle(norm_cfg, dict(type='LN', eps=family.norm_eps))
         scale = settle(layer_scale_init_value, 1e-5 if family.layer_scale else 0.0)
         with_cls_token = settle(with_cls_token, family.with_cls_token)
+        pre_norm = settle(pre_norm, family.pre_norm)
         num_registers = settle(num_registers, family.num_registers)
         mode = settle(interpolate_mode, family.positions or 'bicubic')
         check_choice('out_type', out_type, OUT_TYPES)
@@ -294,6 +295,7 @@ class PromptedVisionTransformer(BaseModule):
         if out_type == 'avg_featmap':
             self.ln2 = build_norm_layer(norm_cfg, self.embed_dims)
         if out_type == 'cls_token' and self.pooling == 'map':
+            heads = family.pool_heads or heads
             self.pool = AttentionPool(self.embed_dims, heads, channels, act, norm_cfg)
 
         freeze(self, tunable)
@@ -525,6 +527,8 @@ class PromptedVisionTransformer(BaseModule):
         if self.pooling == 'cls':
             return norm(extra[:, 0])
         if self.pooling == 'map':
+            if self.with_cls_token:
+                patches = torch.cat([extra[:, :1], patches], dim=1)
             return self.pool(norm(patches))
         rows = {
             'patches': [patches],

@@ -47,6 +47,18 @@ DINOV3 = partial(
     norm_layer=partial(LayerNorm, eps=1e-5),
 )
 EVA02 = partial(EVA, swiglu_mlp=True, ref_feat_shape=(16, 16), global_pool='avg')
+#: Its coordinates are not scaled, as released; timm scales them to its first grid.
+PE = partial(
+    EVA,
+    attn_type='rope',
+    use_pre_transformer_norm=True,
+    rope_grid_offset=1.0,
+    rope_grid_indexing='xy',
+    global_pool='map',
+    attn_pool_num_heads=8,
+    attn_pool_mlp_ratio=INNER / DIMS,
+    norm_layer=partial(LayerNorm, eps=1e-5),
+)
 PACKED = dict(mlp_ratio=2 * INNER / DIMS, mlp_layer=SwiGLUPacked, act_layer=nn.SiLU)
 RATIO = dict(mlp_ratio=INNER / DIMS)
 #: Family, arguments of ours, timm's model.
@@ -126,6 +138,7 @@ MODELS = {
             global_pool='token',
         ),
     ),
+    'pe-core': ('pe-core', {}, PE),
 }  # fmt: skip
 every_model = pytest.mark.parametrize('name', MODELS)
 RENAMED = (
@@ -252,13 +265,13 @@ def through_timm(theirs, images, tokens, pooled):
 SIZES = [((32, 32), (32, 32)), ((20, 36), (20, 36)), ((20, 36), (24, 40))]
 
 
-def resized(positions, new_size, old_size, num_prefix_tokens=1):
+def resized(positions, new_size, old_size, num_prefix_tokens=1, mode='bicubic'):
     """Resize positions as all families do but DINOv2 with registers, in float32."""
     if tuple(new_size) == tuple(old_size):
         return positions
     extra, grid = positions.tensor_split([num_prefix_tokens], dim=1)
     grid = grid.unflatten(1, tuple(old_size)).permute(0, 3, 1, 2).float()
-    grid = F.interpolate(grid, tuple(new_size), mode='bicubic', align_corners=False)
+    grid = F.interpolate(grid, tuple(new_size), mode=mode, align_corners=False)
     return torch.cat([extra, grid.flatten(2).mT.to(extra)], dim=1)
 
 
@@ -271,7 +284,9 @@ def test_equals_timm(name, monkeypatch):
     """
     if name != 'dinov2-reg':
         for module in (eva, vision_transformer):
-            monkeypatch.setattr(module, 'resample_abs_pos_embed', resized)
+            mode = 'bilinear' if name == 'pe-core' else 'bicubic'
+            rule = partial(resized, mode=mode)
+            monkeypatch.setattr(module, 'resample_abs_pos_embed', rule)
     deep = dict(type='DeepPrompt', num_tokens=5)
     for trained, size in SIZES:
         images = torch.randn(2, 3, *size, dtype=torch.float64)
