@@ -345,13 +345,12 @@ class Block(BaseModule):
 
 
 class AttentionPool(BaseModule):
-    r"""One vector from CLS, if there is one, and all patches: a learned query asks.
+    r"""One vector of an image: a learned query asks CLS, if there is one, and patches.
 
-
-    :math:`a = W_o\,\mathrm{softmax}((W_q z + b_q) K^T / \sqrt d) V + b_o` with the query
-    z and keys and values of the rows; then an MLP, :math:`a + W_2\,\mathrm{act}(W_1 \mathrm{LN}(a) + b_1) +
-    b_2`. The query is the same for all images, so keys and values are never computed,
-    see :func:`attend_through`.
+    :math:`a = W_o\,\mathrm{softmax}((W_q z + b_q) K^T / \sqrt d) V + b_o` with the
+    query z and keys and values of the rows; then an MLP,
+    :math:`a + W_2\,\mathrm{act}(W_1 \mathrm{LN}(a) + b_1) + b_2`. The query is the same
+    for all images, so keys and values are never computed, see :func:`attend_through`.
 
     Args:
         embed_dims: Channels (C).
@@ -380,13 +379,13 @@ class AttentionPool(BaseModule):
         self.act = build_activation_layer(_ACTIVATIONS[act])
         self.fc2 = nn.Linear(feedforward_channels, embed_dims)
 
-    def forward(self, patches: Tensor) -> Tensor:
-        """Return the vector of each image, (B, C), of normed patches (B, N, C)."""
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return the vector of each image, (B, C), of normed rows (B, [1 +] N, C)."""
         heads = (self.num_heads, -1)
         query = self.q(self.probe)[:, 0].unflatten(-1, heads)
-        query = query.expand(patches.shape[0], -1, -1)
+        query = query.expand(rows.shape[0], -1, -1)
         key, value = self.kv.weight.unflatten(0, (2, *heads)).unbind(0)
-        out = attend_through(query, key, value, patches)
+        out = attend_through(query, key, value, rows)
         a = self.proj(out + self.kv.bias.chunk(2)[1])
         return a + self.fc2(self.act(self.fc1(self.norm(a))))
 

@@ -118,7 +118,8 @@ def rotation(
     rows, columns = angles
     shape = (*grid, head_dims // 4)
     both = [rows[:, None].expand(shape), columns[None].expand(shape)]
-    angle = torch.cat(both[::-1] if rotary.columns_first else both, dim=-1).flatten(0, 1)
+    both = both[::-1] if rotary.columns_first else both
+    angle = torch.cat(both, dim=-1).flatten(0, 1)
     if rotary.interleaved:
         angle = angle.repeat_interleave(2, dim=-1)
     else:

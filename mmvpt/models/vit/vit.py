@@ -105,8 +105,8 @@ class PromptedVisionTransformer(BaseModule):
     Args:
         arch: ``FAMILY-SIZE``: families ``vit`` (``vit-ti``, ``-s``, ``-b``, ``-l``,
             ``-h``), ``dinov2``, ``dinov2-reg``, ``dinov3``, ``siglip``, ``eva02``,
-            ``eva02-clip`` and ``pe-core``, see docs/backbones.md; a name of mmpretrain's zoo (whose
-            ``small`` is 768 wide); or a dict with ``embed_dims``, ``num_layers``,
+            ``eva02-clip`` and ``pe-core``, see docs/backbones.md; a name of mmpretrain's
+            zoo (whose ``small`` is 768 wide); or a dict with ``embed_dims``, ``num_layers``,
             ``num_heads``, ``feedforward_channels`` and perhaps ``family``. It settles
             every argument below that is None.
         img_size: Training image size in pixels, a multiple of the patch size. Other
