@@ -105,10 +105,10 @@ class PromptedVisionTransformer(BaseModule):
     Args:
         arch: ``FAMILY-SIZE``: families ``vit`` (``vit-ti``, ``-s``, ``-b``, ``-l``,
             ``-h``), ``dinov2``, ``dinov2-reg``, ``dinov3``, ``siglip``, ``eva02``,
-            ``eva02-clip`` and ``pe-core``, see docs/backbones.md; a name of mmpretrain's
-            zoo (whose ``small`` is 768 wide); or a dict with ``embed_dims``, ``num_layers``,
-            ``num_heads``, ``feedforward_channels`` and perhaps ``family``. It settles
-            every argument below that is None.
+            ``eva02-clip`` and ``pe-core``, see docs/backbones.md; a name of
+            mmpretrain's zoo (whose ``small`` is 768 wide); or a dict with
+            ``embed_dims``, ``num_layers``, ``num_heads``, ``feedforward_channels`` and
+            perhaps ``family``. It settles every argument below that is None.
         img_size: Training image size in pixels, a multiple of the patch size. Other
             sizes run too: positions are resized as the family does, and images are
             padded at the bottom and right to whole patches.
