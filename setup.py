@@ -96,7 +96,7 @@ setup(
     packages=find_packages(include=['mmvpt', 'mmvpt.*']),
     package_data={
         'mmvpt.weights': ['known.csv', '*.yml'],
-        'mmvpt.zoo': ['data/*.csv'],
+        'mmvpt.zoo': ['data/*.csv', 'data/*.yml'],
         'mmvpt.datasets.prepare': ['tasks.yml'],
     },
     python_requires='>=3.9',

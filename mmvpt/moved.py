@@ -29,6 +29,12 @@ PLACES = {
     'mmvpt.protocol': 'mmvpt.bench',
     'mmvpt.sealed': 'mmvpt.files',
     'mmvpt.tuned': 'mmvpt.checkpoint.tuned',
+    'mmvpt.zoo.baselines': 'mmvpt.zoo.methods',
+    'mmvpt.zoo.field': 'mmvpt.zoo.methods',
+    'mmvpt.zoo.gatedvpt': 'mmvpt.zoo.methods',
+    'mmvpt.zoo.prompts': 'mmvpt.zoo.methods',
+    'mmvpt.zoo.vapt': 'mmvpt.zoo.methods',
+    'mmvpt.zoo.vpt': 'mmvpt.zoo.methods',
 }
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from mmengine.config import Config
 
 from mmvpt.datasets import FGVC, VTAB1k
-from mmvpt.zoo import prompts
+from mmvpt.zoo.methods import PAPERS
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(
@@ -63,8 +63,9 @@ ZOO = [name for name in map(named, CONFIGS) if name is not None]
 #: Method and backbone of the zoo's configs of methods that do not cover every task.
 FIELD = [
     (config.method, config.backbone)
-    for method in prompts.METHODS
-    for config in method.configs()
+    for paper in PAPERS.values()
+    for config in paper.configs()
+    if not NAME.fullmatch(config.name)
 ]
 OTHERS = [path for path in CONFIGS if named(path) is None]
 

@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     from mmvpt.errors import UserError
     from mmvpt.files import ROOT
-    from mmvpt.zoo import backbones, cells, listing, writing
+    from mmvpt.zoo import backbones, cells, listing, methods, writing
 
     parser = argparse.ArgumentParser(description=__doc__)
     action = parser.add_mutually_exclusive_group(required=True)
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             args.out.parent.mkdir(parents=True, exist_ok=True)
             args.out.write_text(text, encoding='utf-8')
     elif args.count:
-        print('\n'.join(listing.counts(ROOT, writing.METHODS)))
+        print('\n'.join(listing.counts(ROOT, methods.PAPERS.values())))
     elif args.write:
         print(*(f'wrote {name}' for name in writing.write()), sep='\n')
     elif changed := list(writing.outdated()):

@@ -15,7 +15,8 @@ from mmengine.config import Config
 
 from mmvpt.errors import MissingFileError, UserError
 from mmvpt.files import ROOT
-from mmvpt.zoo import baselines, davpt, gatedvpt, own, vapt, vpt
+from mmvpt.zoo import own
+from mmvpt.zoo.methods import PAPERS
 from mmvpt.zoo.tables import TASKS, Task, file_name
 
 from . import PROTOCOLS, Protocol
@@ -24,9 +25,9 @@ from .space import Space, read_space
 
 FILES = 'configs/suites'
 _FOLDERS = {
-    name: module.FOLDER
-    for module in (vpt, gatedvpt, vapt, davpt, baselines)
-    for name in module.METHODS
+    name: folder
+    for folder in ('vpt', 'gatedvpt', 'vapt', 'davpt', 'baselines')
+    for name in PAPERS[folder].methods
 }
 _GROUPS = ('natural', 'specialized', 'structured')
 #: Suites of the zoo: name -> groups of their tasks.

@@ -7,31 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from .source import Code
-from .tables import (
-    BACKBONES,
-    PROTOCOLS,
-    TASKS,
-    Config,
-    Task,
-    data_settings,
-    figures,
-    file_name,
-    read_table,
-    zoo_config,
-)
+from .tables import TASKS, Task, data_settings, file_name, read_table
 
-FOLDER = 'davpt'
-NAME = 'DA-VPT'
-TITLE = 'DA-VPT: Semantic-Guided Visual Prompt Tuning for Vision Transformers'
 URL = 'https://arxiv.org/abs/2505.23694'
-TECHNIQUES = ['Visual prompt tuning', 'Metric learning', 'AdamW']
-README = 'docs/methods/davpt.md'
-METHODS = {
-    'davpt': 'DA-VPT',
-    'davpt-plus': 'DA-VPT+',
-    'davpt-released': 'DA-VPT as its code is released',
-}
-
+PAPER = dict(
+    source=f'{URL}, Table 1, and its released code', remark='best epoch on test'
+)
 LAYERS = 12
 #: Batch and images per class of configs/_base_/datasets/*_davpt.py.
 BATCH, PER_CLASS = 32, 2
@@ -43,7 +24,6 @@ MODELS = {
 }
 #: Columns of the table that are text or true or false; the others are numbers.
 TEXTS = ('file', 'backbone', 'task', 'vpt_norm')
-SOURCE = f'Source: {URL}, Table 1, and its released code.'
 DATASETS = {'fgvc': 'fgvc_davpt', 'vtab': 'vtab1k_davpt'}
 #: What every released file tunes besides prompts and head, and what some of them do.
 TUNED = (
@@ -83,8 +63,8 @@ def released_files(
     return files, notes
 
 
-def configs() -> Iterator[Config]:
-    """Yield every config of the method."""
+def abouts() -> Iterator[tuple[str, str, Task, dict[str, Any]]]:
+    """Yield method, backbone, task and what its config has, see ``Paper``."""
     files, notes = released_files()
     own = {(row['backbone'], row['task']): (row, '') for row in files.values()}
     borrowed = {
@@ -96,10 +76,12 @@ def configs() -> Iterator[Config]:
         for task in TASKS.values():
             row, why = recipes[backbone, task.name]
             remarks = notes.get(row['file'], [])
-            yield _prompts_alone(backbone, task, row, why, remarks)
-            yield _with_biases(backbone, task, row)
+            alone = _prompts_alone(backbone, task, row, why, remarks)
+            yield 'davpt', backbone, task, alone
+            yield 'davpt-plus', backbone, task, _with_biases(backbone, task, row)
     for row in released_files(revived=False)[0].values():
-        yield _released(row['backbone'], TASKS[row['task']], row)
+        task = TASKS[row['task']]
+        yield 'davpt-released', row['backbone'], task, _released(task, row)
 
 
 def _number(text: str) -> float | int | bool:
@@ -108,68 +90,55 @@ def _number(text: str) -> float | int | bool:
     return int(text) if text.isdigit() else float(text)
 
 
-def _head(method: str, backbone: str, task: Task) -> list[str]:
-    return [
-        f'{METHODS[method]} on {task.title}, {BACKBONES[backbone]}.',
-        SOURCE,
-        figures(method, backbone, task, 'best epoch on test'),
-        f'Protocol: {PROTOCOLS[task.benchmark]}.',
-    ]
-
-
 def _prompts_alone(
     backbone: str, task: Task, row: dict[str, Any], why: str, remarks: list[str]
-) -> Config:
-    """Return the config of DA-VPT, which tunes prompts and head."""
+) -> dict[str, Any]:
+    """Return what a config of DA-VPT has, which tunes prompts and head."""
     file = f'{row["file"]}.yaml'
     taken = 'tokens, guided layers, loss weights, drop-path, optimizer'
     if why:
         origin = f'Not a released recipe, {why}: {taken} of the nearest, {file}.'
     else:
         origin = f'From the released {file}: {taken}.'
-    head = [
-        *_head('davpt', backbone, task),
+    note = (
         f'{origin} It tunes biases and more; this tunes prompts and head alone, and '
         'compares tokens and groups classes as the paper says: sweep the weights on '
-        'val.',
-        *remarks,
-    ]
+        'val.'
+    )
     settings = _settings(backbone, task, row)
     settings['default_hooks'] = dict(metric_guidance=_guidance(row))
-    bases = _bases(backbone, task, 'davpt_runtime')
-    return zoo_config(FOLDER, 'davpt', backbone, task, head, bases, settings)
+    return dict(
+        PAPER,
+        notes=[note, *remarks],
+        bases=_bases(backbone, task, 'davpt_runtime'),
+        settings=settings,
+    )
 
 
-def _with_biases(backbone: str, task: Task, row: dict[str, Any]) -> Config:
-    """Return the config of DA-VPT+, which adds biases and the class token."""
+def _with_biases(backbone: str, task: Task, row: dict[str, Any]) -> dict[str, Any]:
+    """Return what a config of DA-VPT+ has, which adds biases and the class token."""
     tuned = ['keys'] if row['bias_k'] else []
     tuned += ['values', 'projections', 'MLP outputs', 'second norms']
     biases = f'{", ".join(tuned[:-1])} and {tuned[-1]}'
     more = ['the first norms'] if row['norm_norm1'] else []
     more += ['the class token'] if row['train_cls'] else []
     also = f'; and {" and ".join(more)}' if more else ''
-    head = [
-        *_head('davpt-plus', backbone, task),
+    notes = [
         'Also tunes biases of keys and values and the class token, as the paper says. '
         f'{row["file"]}.yaml tunes biases of {biases}{also}.',
         'All else is the config below.',
     ]
-    bases = [f'./{file_name("davpt", backbone, task)}.py']
-    settings = dict(model=dict(backbone=dict(tunable='davpt+')))
-    return zoo_config(FOLDER, 'davpt-plus', backbone, task, head, bases, settings)
+    return dict(
+        PAPER,
+        notes=notes,
+        bases=[f'./{file_name("davpt", backbone, task)}.py'],
+        settings=dict(model=dict(backbone=dict(tunable='davpt+'))),
+    )
 
 
-def _released(backbone: str, task: Task, row: dict[str, Any]) -> Config:
-    """Return the config of a released file, which does what its code does."""
-    final = task.benchmark == 'vtab'
-    protocol = 'vtab-final' if final else task.benchmark
-    head = [
-        f'{METHODS["davpt-released"]}, on {task.title}, {BACKBONES[backbone]}.',
-        f'Source: {URL}, released code, {row["file"]}.yaml.',
-        figures('davpt-plus', backbone, task, 'DA-VPT+, best epoch on test'),
-        f'Protocol: {PROTOCOLS[protocol]}. The release picks the best of the late '
-        'epochs on the test images; this reads them once, at the end.',
-    ]
+def _released(task: Task, row: dict[str, Any]) -> dict[str, Any]:
+    """Return what the config of a released file has, which does what its code does."""
+    backbone, final = row['backbone'], task.benchmark == 'vtab'
     settings = _settings(backbone, task, row, final)
     tuned: Any = [*TUNED, *(name for key, name in TUNED_BY_SOME.items() if row[key])]
     if len(tuned) == len(TUNED) + len(TUNED_BY_SOME):
@@ -178,10 +147,9 @@ def _released(backbone: str, task: Task, row: dict[str, Any]) -> Config:
     settings['optim_wrapper'] = dict(
         type='AmpOptimWrapper', **settings['optim_wrapper']
     )
-    guidance = _guidance(row)
+    guidance, notes, runtime = _guidance(row), [], 'davpt_released_runtime'
     weights = guidance['visual_weight'] or guidance['cls_weight']
     if weights and row['loss_vpt_scale_ratio']:
-        runtime = 'davpt_released_runtime'
         settings['default_hooks'] = dict(
             semantic_mapping=dict(begin=row['dynamic_kmeans']),
             metric_guidance=guidance,
@@ -189,9 +157,19 @@ def _released(backbone: str, task: Task, row: dict[str, Any]) -> Config:
     else:
         runtime = 'default_runtime'
         why = 'its scale is 0' if weights else 'the key of their weights is misspelt'
-        head.append(f'Its metric losses do not act, since {why}: there are none.')
-    bases = _bases(backbone, task, runtime, final)
-    return zoo_config(FOLDER, 'davpt-released', backbone, task, head, bases, settings)
+        notes.append(f'Its metric losses do not act, since {why}: there are none.')
+    return dict(
+        lead='{method}, on {task}, {backbone}.',
+        source=f'{URL}, released code, {row["file"]}.yaml',
+        figure_of='davpt-plus',
+        remark='DA-VPT+, best epoch on test',
+        final=final,
+        protocol='. The release picks the best of the late epochs on the test images; '
+        'this reads them once, at the end',
+        notes=notes,
+        bases=_bases(backbone, task, runtime, final),
+        settings=settings,
+    )
 
 
 def _bases(backbone: str, task: Task, runtime: str, final: bool = False) -> list[str]:

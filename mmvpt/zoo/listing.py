@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 
 from mmengine.fileio import dump
 
+from .methods import Paper
 from .tables import BACKBONES, MEANS, PUBLISHED, TASKS, Config, published
 
 #: In the head of every config of the tables, and in front of what is written here.
@@ -20,32 +20,30 @@ SEGMENTATION = {'ade20k': 'ADE20K', 'pascal-context': 'Pascal Context'}
 
 
 def listings(
-    root: Path, methods: Sequence[ModuleType], present: Sequence[str]
+    root: Path, papers: Sequence[Paper], present: Sequence[str]
 ) -> dict[str, str]:
     """Return the text of every listing, by path.
 
     Args:
         root: The tree.
-        methods: The modules of this folder, one for each folder of configs.
+        papers: Their methods, a folder of configs each.
         present: Paths of the configs of the tables.
     """
     files = {}
-    for method in methods:
-        files[f'configs/{method.FOLDER}/metafile.yml'] = _metafile(
-            root, method, present
-        )
+    for paper in papers:
+        files[f'configs/{paper.folder}/metafile.yml'] = _metafile(root, paper, present)
     files['model-index.yml'] = _yaml(dict(Import=list(files)))
     page = (root / PAGE).read_text(encoding='utf-8')
-    files[PAGE] = page.split(BEGIN)[0] + BEGIN + '\n'.join(_page(root, methods)) + '\n'
+    files[PAGE] = page.split(BEGIN)[0] + BEGIN + '\n'.join(_page(root, papers)) + '\n'
     return files
 
 
-def counts(root: Path, methods: Sequence[ModuleType]) -> list[str]:
+def counts(root: Path, papers: Sequence[Paper]) -> list[str]:
     """Return lines that say how many configs, methods and tasks there are."""
-    configs = [config for method in methods for config in method.configs()]
-    names = [name for method in methods for name in method.METHODS]
-    paths = {f'configs/{m.FOLDER}/{c.name}.py' for m in methods for c in m.configs()}
-    others = sum(len(_others(root, method, paths)) for method in methods)
+    configs = [config for paper in papers for config in paper.configs()]
+    names = [name for paper in papers for name in paper.methods]
+    paths = {f'configs/{p.folder}/{c.name}.py' for p in papers for c in p.configs()}
+    others = sum(len(_others(root, paper, paths)) for paper in papers)
     benchmarks = [task.benchmark for task in TASKS.values()]
     lines = [
         f'configs   {len(configs)} from the tables, {others} others',
@@ -64,15 +62,15 @@ def counts(root: Path, methods: Sequence[ModuleType]) -> list[str]:
     return lines
 
 
-def _others(root: Path, method: ModuleType, present: Collection[str]) -> list[str]:
+def _others(root: Path, paper: Paper, present: Collection[str]) -> list[str]:
     """Return the paths of the configs of a folder that no table has."""
-    paths = sorted((root / 'configs' / method.FOLDER).glob('*.py'))
+    paths = sorted((root / 'configs' / paper.folder).glob('*.py'))
     names = [path.relative_to(root).as_posix() for path in paths]
     texts = [path.read_text(encoding='utf-8') for path in paths]
     return [n for n, t in zip(names, texts) if n not in present and MARK not in t]
 
 
-def _metafile(root: Path, method: ModuleType, present: Sequence[str]) -> str:
+def _metafile(root: Path, paper: Paper, present: Sequence[str]) -> str:
     """Return the metafile of a folder. No result is measured yet."""
     models = [
         dict(
@@ -81,30 +79,30 @@ def _metafile(root: Path, method: ModuleType, present: Sequence[str]) -> str:
                 'Training Data': config.task.title,
                 'Pretraining': BACKBONES[config.backbone],
             },
-            **_model(method, f'configs/{method.FOLDER}/{config.name}.py'),
+            **_model(paper, f'configs/{paper.folder}/{config.name}.py'),
         )
-        for config in method.configs()
+        for config in paper.configs()
     ]
-    for path in _others(root, method, present):
+    for path in _others(root, paper, present):
         name = Path(path).stem
         data = SEGMENTATION.get(name.rsplit('_', 1)[-1])
         metadata = {'Training Data': data, 'Task': 'Semantic Segmentation'}
         known = dict(Metadata=metadata) if data else {}
-        models.append(dict(Name=name, **known, **_model(method, path)))
+        models.append(dict(Name=name, **known, **_model(paper, path)))
     collection = {
-        'Name': method.NAME,
+        'Name': paper.name,
         'Metadata': {
-            'Training Techniques': method.TECHNIQUES,
+            'Training Techniques': paper.techniques,
             'Architecture': ['Vision Transformer'],
         },
-        'Paper': {'Title': method.TITLE, 'URL': method.URL},
-        'README': method.README,
+        'Paper': {'Title': paper.title, 'URL': paper.url},
+        'README': paper.readme,
     }
     return _yaml(dict(Collections=[collection], Models=models))
 
 
-def _model(method: ModuleType, path: str) -> dict[str, str | None]:
-    return {'In Collection': method.NAME, 'Results': None, 'Config': path}
+def _model(paper: Paper, path: str) -> dict[str, str | None]:
+    return {'In Collection': paper.name, 'Results': None, 'Config': path}
 
 
 def _yaml(content: dict) -> str:
@@ -112,18 +110,18 @@ def _yaml(content: dict) -> str:
     return f'# {MARK}.\n{text}'
 
 
-def _page(root: Path, methods: Sequence[ModuleType]) -> Iterator[str]:
+def _page(root: Path, papers: Sequence[Paper]) -> Iterator[str]:
     """Yield the lines of the part of the page that is written here."""
     yield '\n## How many\n'
     yield '`python tools/zoo.py --count` prints\n'
-    yield from ('```', *counts(root, methods), '```')
-    for method in methods:
-        configs = {(c.method, c.backbone, c.task.name): c for c in method.configs()}
+    yield from ('```', *counts(root, papers), '```')
+    for paper in papers:
+        configs = {(c.method, c.backbone, c.task.name): c for c in paper.configs()}
         columns = list(dict.fromkeys(key[:2] for key in configs))
         if not columns:
             continue
-        yield f'\n## {method.NAME}\n'
-        yield f'[{method.TITLE}]({method.URL})\n'
+        yield f'\n## {paper.name}\n'
+        yield f'[{paper.title}]({paper.url})\n'
         titles = (f'{name}<br>{backbone}' for name, backbone in columns)
         yield f'| task | {" | ".join(titles)} |'
         yield f'|---{"|---" * len(columns)}|'
@@ -132,16 +130,16 @@ def _page(root: Path, methods: Sequence[ModuleType]) -> Iterator[str]:
                 if task.group == group:
                     found = [configs.get((*c, task.name)) for c in columns]
                     if any(found):
-                        cells = (_cell(method, config) for config in found)
+                        cells = (_cell(paper, config) for config in found)
                         yield f'| {task.title} | {" | ".join(cells)} |'
             means = [PUBLISHED.get((*column, group), '') for column in columns]
             if any(means):
                 yield f'| *{MEANS[group]}* | {" | ".join(means)} |'
 
 
-def _cell(method: ModuleType, config: Config | None) -> str:
+def _cell(paper: Paper, config: Config | None) -> str:
     if config is None:
         return ''
     figure = published(config.method, config.backbone, config.task)[0]
-    link = f'../configs/{method.FOLDER}/{config.name}.py'
+    link = f'../configs/{paper.folder}/{config.name}.py'
     return f'[{figure or "config"}]({link})'

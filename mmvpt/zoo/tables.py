@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mmvpt.datasets import FGVC, VTAB1k
 
-from .source import Code, config
+from .source import Code
 
 TABLES = Path(__file__).parent / 'data'
 BACKBONES = {
@@ -145,35 +145,3 @@ def data_settings(
     if final:
         settings['val_cfg'] = Code('None  # all 1,000 images train')
     return settings
-
-
-def zoo_config(
-    folder: str,
-    method: str,
-    backbone: str,
-    task: Task,
-    head: list[str],
-    bases: list[str],
-    settings: dict[str, Any],
-    launcher: str = 'bash tools/dist_train.sh',
-) -> Config:
-    """Return a config with its head completed.
-
-    Args:
-        folder: Its folder below configs.
-        method: As in its name.
-        backbone: As in its name.
-        task: The task.
-        head: Paragraphs of the head but the last two.
-        bases: Parts that it inherits: relative to configs/_base_, or to its folder if
-            they start with './'.
-        settings: What it assigns.
-        launcher: The command before the path of the config.
-    """
-    path = f'configs/{folder}/{file_name(method, backbone, task)}.py'
-    command = f'Run: {launcher} {path}'
-    if launcher.endswith('.sh'):
-        command += ' 1'
-    head = [*head, 'Written by tools/zoo.py from the tables in mmvpt/zoo/data.']
-    bases = [b if b.startswith('./') else f'../_base_/{b}.py' for b in bases]
-    return Config(method, backbone, task, config([*head, command], bases, settings))

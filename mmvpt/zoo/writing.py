@@ -7,20 +7,8 @@ from pathlib import Path
 
 from mmvpt.files import ROOT
 
-from . import baselines, cells, davpt, field, gatedvpt, listing, prompts, vapt, vpt
-
-METHODS = (
-    vpt,
-    gatedvpt,
-    vapt,
-    davpt,
-    field.E2VPT,
-    field.CVPT,
-    field.SA2VP,
-    field.REIN,
-    *prompts.METHODS,
-    baselines,
-)
+from . import cells, listing
+from .methods import PAPERS
 
 
 def generated(root: Path = ROOT) -> dict[str, str | None]:
@@ -32,17 +20,17 @@ def generated(root: Path = ROOT) -> dict[str, str | None]:
         root: The tree, whose other configs are listed too.
     """
     files: dict[str, str | None] = {}
-    for method in METHODS:
-        for config in method.configs():
-            files[f'configs/{method.FOLDER}/{config.name}.py'] = config.text
-        for path in sorted((root / 'configs' / method.FOLDER).glob('*.py')):
+    for paper in PAPERS.values():
+        for config in paper.configs():
+            files[f'configs/{paper.folder}/{config.name}.py'] = config.text
+        for path in sorted((root / 'configs' / paper.folder).glob('*.py')):
             name = path.relative_to(root).as_posix()
             if name not in files and listing.MARK in path.read_text(encoding='utf-8'):
                 files[name] = None
     present = sorted(name for name, text in files.items() if text is not None)
-    for method in METHODS:
-        files.update(cells.shipped(method.FOLDER))
-    files.update(listing.listings(root, METHODS, present))
+    for paper in PAPERS.values():
+        files.update(cells.shipped(paper.folder))
+    files.update(listing.listings(root, list(PAPERS.values()), present))
     return files
 
 

@@ -14,7 +14,8 @@ from mmengine.registry import MODELS, DefaultScope
 from mmvpt.datasets import FGVC, VTAB1k
 from mmvpt.errors import UserError
 from mmvpt.models.tunable import count_parameters
-from mmvpt.zoo import davpt, gatedvpt, listing, source, tables, writing
+from mmvpt.zoo import davpt, listing, source, tables, writing
+from mmvpt.zoo.methods import PAPERS
 from tests.config_files import FIELD, ROOT, ZOO, load
 from tools import zoo
 
@@ -36,7 +37,7 @@ def test_the_tree_is_current():
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     """A tree of one method, written."""
-    monkeypatch.setattr(writing, 'METHODS', (gatedvpt,))
+    monkeypatch.setattr(writing, 'PAPERS', dict(gatedvpt=PAPERS['gatedvpt']))
     (tmp_path / 'docs').mkdir()
     (tmp_path / 'docs/model_zoo.md').write_text('By hand.\n')
     (tmp_path / 'configs/gatedvpt').mkdir(parents=True)
@@ -80,7 +81,7 @@ def test_check_and_count_speak(capsys, monkeypatch):
 
 def test_docs_state_the_counts():
     """What --count prints, the files there are, and the pages say the same."""
-    lines = listing.counts(ROOT, writing.METHODS)
+    lines = listing.counts(ROOT, PAPERS.values())
     page = (ROOT / 'docs/model_zoo.md').read_text()
     assert '\n'.join(lines) in page
     number = int(re.match(r'configs +(\d+) from the tables', lines[0])[1])
