@@ -37,6 +37,7 @@ LAYERS = (
     'mmvpt.datasets',
     'mmvpt.analysis',
     'mmvpt.engine',
+    'mmvpt.command_line',
     'mmvpt.zoo',
     'mmvpt.apis',
     'mmvpt.analysis.command',

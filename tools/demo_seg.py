@@ -11,30 +11,24 @@ truth and predictions side by side.
 
 from __future__ import annotations
 
-import argparse
-import os
 from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the demo.
-
-    Args:
-        argv: Arguments; those of the process by default.
-    """
+    """Run the demo."""
     from mmvpt.bench.console import quiet
 
     with quiet():  # libraries print when they are imported
-        from mmvpt.bench.demo import DATA, DIGIT_SCENES, run
+        from mmvpt.bench.demo import DIGIT_SCENES, run
+        from mmvpt.bench.settings import WORKERS
+        from mmvpt.command_line import parser_of
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--out', default=DIGIT_SCENES.out, help='where results go')
-    parser.add_argument('--data-root', default=DATA, help='where images go')
-    parser.add_argument(
-        '--seeds', type=int, nargs='+', default=list(DIGIT_SCENES.seeds)
+    defaults = dict(out=DIGIT_SCENES.out, seeds=DIGIT_SCENES.seeds, workers=WORKERS)
+    changes = {name: dict(default=value) for name, value in defaults.items()}
+    run(
+        DIGIT_SCENES,
+        **vars(parser_of(__doc__, run, demo=None, **changes).parse_args(argv)),
     )
-    parser.add_argument('--workers', type=int, default=min(2, os.cpu_count() or 1))
-    run(DIGIT_SCENES, **vars(parser.parse_args(argv)))
 
 
 if __name__ == '__main__':

@@ -10,51 +10,28 @@ image could be read.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line.
-
-    Args:
-        argv: Arguments; those of the process by default.
-    """
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('model', help='release, checkpoint of training, or a config')
-    parser.add_argument('images', nargs='+', help='image files and folders')
-    parser.add_argument('--out', required=True, help='folder for the results')
-    parser.add_argument(
-        '--weights',
-        help='frozen weights of the backbone (mmvpt://NAME, timm://NAME or a file) '
-        '[as the config in the checkpoint]; with a config its checkpoint',
-    )
-    parser.add_argument(
-        '--device', help='cpu, cuda, cuda:1 ... [a GPU if there is one]'
-    )
-    parser.add_argument(
-        '--batch-size', type=int, help='images in a batch [as in tools/test.py]'
-    )
-    parser.add_argument(
-        '--pictures', action='store_true', help='draw the class on each image'
-    )
-    parser.add_argument(
-        '--strict', action='store_true', help='exit with 1 if any image is unreadable'
-    )
-    return parser.parse_args(argv)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
-    """Predict.
-
-    Args:
-        argv: Arguments; those of the process by default.
-    """
+    """Predict; exit with 1 if no image could be read, or with --strict not all."""
     from mmvpt.apis import load, predict_to_folder
+    from mmvpt.command_line import parser_of
 
-    args = parse_args(argv)
-    model = load(args.model, args.weights, args.device)
+    parser = parser_of(
+        __doc__,
+        load,
+        predict_to_folder,
+        path_or_config=dict(
+            metavar='model', help='release, checkpoint of training, or config'
+        ),
+        model=None,
+        out=dict(placed=False, required=True),
+        strict=dict(action='store_true', help='exit with 1 if any is unreadable'),
+    )
+    args = parser.parse_args(argv)
+    model = load(args.path_or_config, args.weights, args.device)
     summary = predict_to_folder(
         model, args.images, args.out, args.batch_size, args.pictures
     )

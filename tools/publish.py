@@ -8,33 +8,17 @@ fingerprint of the frozen weights; no optimizer, no logs, no frozen weights.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
-    """Publish.
-
-    Args:
-        argv: Arguments; those of the process by default.
-
-    Returns:
-        The file.
-    """
+    """Publish, and return the file."""
     from mmvpt.apis import publish
     from mmvpt.checkpoint.tuned import read_tuned
+    from mmvpt.command_line import run
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('checkpoint', help='checkpoint of training')
-    parser.add_argument(
-        'out', help='folder, or name without ending; a part of the hash is added'
-    )
-    parser.add_argument(
-        '--config', help='its config, if the checkpoint was not written by mmvpt'
-    )
-    args = parser.parse_args(argv)
-    path = publish(args.checkpoint, args.out, args.config)
+    path = run(publish, __doc__, argv)
     tuned = read_tuned(path)
     print(f'{path} ({path.stat().st_size:,} bytes, {len(tuned.state)} tensors)')
     for mark in tuned.frozen.values():

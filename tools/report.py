@@ -8,40 +8,26 @@ one table. Files that are no valid records are named and left out.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
-    """Write the report.
-
-    Args:
-        argv: Arguments; those of the process by default.
-
-    Returns:
-        The folder.
-    """
+    """Write the report, and return its folder."""
     from mmvpt.bench.console import quiet
 
     with quiet():  # libraries print when they are imported
         from mmvpt.bench.report import report
+        from mmvpt.command_line import run
 
-    parser = argparse.ArgumentParser('report.py', description=__doc__)
-    parser.add_argument(
-        'records', nargs='+', help='record files, or folders of a benchmark or search'
+    return run(
+        report,
+        __doc__,
+        argv,
+        paths=dict(metavar='records'),
+        with_plots=dict(flags=('--no-plots',), help='tables alone'),
+        against=dict(metavar='METHOD'),
     )
-    parser.add_argument('--out', help='folder [report/ in the first folder]')
-    parser.add_argument(
-        '--against',
-        nargs='+',
-        default=(),
-        metavar='METHOD',
-        help='compare all methods with these, seed by seed',
-    )
-    parser.add_argument('--no-plots', action='store_true', help='tables alone')
-    args = parser.parse_args(argv)
-    return report(args.records, args.out, not args.no_plots, args.against)
 
 
 if __name__ == '__main__':

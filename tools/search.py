@@ -9,42 +9,27 @@ settings are written as a config, the search as a record. Test data is not read.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> dict | None:
-    """Search.
-
-    Args:
-        argv: Arguments; those of the process by default.
-
-    Returns:
-        The record of the search, None after --preview.
-    """
+    """Search, and return the record, None after --preview."""
     from mmvpt.bench.console import quiet
 
     with quiet():  # libraries print when they are imported
         from mmvpt.bench import PROTOCOLS
         from mmvpt.bench.search import search
-        from mmvpt.bench.settings import add_search_arguments
-        from mmvpt.engine.config_file import OptionAction
+        from mmvpt.bench.settings import SEARCH, Settings
+        from mmvpt.command_line import parser_of
 
-    parser = argparse.ArgumentParser('search.py', description=__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--space', help='what varies, e.g. configs/search/vpt_grid.py')
-    add_search_arguments(parser, 'grid')
-    parser.add_argument(
-        '--protocol',
-        default='vpt',
-        choices=[p.name for p in PROTOCOLS.values() if p.searches],
-        help='which images train and which choose [vpt]',
-    )
-    parser.add_argument('--metric', help='what is maximised [by the evaluator]')
-    parser.add_argument('--study', help='name of the search in the storage')
-    parser.add_argument('--out', help='folder [work_dirs/search/<config>]')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE'
+    searching = [p.name for p in PROTOCOLS.values() if p.searches]
+    parser = parser_of(
+        __doc__,
+        search,
+        Settings,
+        **{**SEARCH, 'strategy': dict(SEARCH['strategy'], default='grid')},
+        seeds=None,
+        protocol=dict(choices=searching),
     )
     args = parser.parse_args(argv)
     if args.strategy != 'fixed' and not args.space:

@@ -13,14 +13,7 @@ from pathlib import Path
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Do what the command line asks for.
-
-    Args:
-        argv: Arguments; those of the process by default.
-
-    Raises:
-        UserError: If a file is not current.
-    """
+    """Do what the command line asks for."""
     from mmvpt.errors import UserError
     from mmvpt.files import ROOT
     from mmvpt.zoo import backbones, cells, listing, methods, writing

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,6 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmvpt.apis import TunedModel, load
-from mmvpt.engine.config_file import OptionAction
 from mmvpt.engine.run import load_config
 from mmvpt.engine.shown_images import ShownImages, choose_indices, show_images
 from mmvpt.engine.work_dir import list_checkpoints
@@ -28,6 +26,13 @@ from mmvpt.registry import DATASETS
 
 from . import prompted_backbone
 
+#: What command lines say of models and images besides the signatures.
+LOOK: dict[str, dict] = dict(
+    checkpoint=dict(placed=True, nargs='?'),
+    split=dict(choices=['train', 'val', 'test']),
+    num=dict(flags=('--num', '-n')),
+    images=dict(metavar='FILE'),
+)
 RELEASED = ('.safetensors', '.pth')
 
 
@@ -53,52 +58,6 @@ class Look:
         if left:
             print(f'left out {left} images, of other sizes than the first one')
         return self.parts[0]
-
-
-def add_run(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that name a model."""
-    parser.add_argument(
-        'run', help='work dir of a run, a config file, or a released file'
-    )
-    parser.add_argument(
-        'checkpoint',
-        nargs='?',
-        help='checkpoint file or URL [the last one of the work dir]',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionAction,
-        metavar='KEY=VALUE',
-        help='change the config',
-    )
-
-
-def add_images(parser: argparse.ArgumentParser, count: int) -> None:
-    """Add the arguments that name images."""
-    parser.add_argument(
-        '--split',
-        choices=['train', 'val', 'test'],
-        default='val',
-        help="data of the config [val], with the validation's pipeline",
-    )
-    parser.add_argument(
-        '--num',
-        '-n',
-        type=int,
-        default=count,
-        help=f'images of the split, one of each class in turn [{count}]',
-    )
-    parser.add_argument(
-        '--images', nargs='+', metavar='FILE', help='image files instead of a split'
-    )
-
-
-def add_out(parser: argparse.ArgumentParser, name: str) -> None:
-    """Add the argument that names what is written."""
-    parser.add_argument(
-        '--out', default=name, help=f'path without ending of the files [{name}]'
-    )
 
 
 def load_model(
@@ -140,11 +99,12 @@ def load_model(
 
 def load_look(
     run: str,
-    checkpoint: str | None,
-    cfg_options: Mapping | None,
-    split: str,
+    checkpoint: str | None = None,
+    *,
     num: int,
-    images: Sequence[str] | None,
+    cfg_options: Mapping | None = None,
+    split: str = 'val',
+    images: Sequence[str] | None = None,
 ) -> Look:
     """Load a model and images.
 
@@ -152,9 +112,9 @@ def load_look(
         run: See :func:`load_model`.
         checkpoint: See :func:`load_model`.
         cfg_options: See :func:`load_model`.
-        split: Data of the config: 'train', 'val' or 'test'.
         num: Images of the split.
-        images: Files in place of a split.
+        split: Data of the config, with the validation's pipeline.
+        images: Image files instead of a split.
 
     Raises:
         UserError: If the config lacks the data, an image is missing, or the model has

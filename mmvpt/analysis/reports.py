@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,30 +40,27 @@ def attention(
     run: str,
     checkpoint: str | None = None,
     *,
-    cfg_options: Mapping | None = None,
-    split: str = 'val',
     num: int = 4,
-    images: Sequence[str] | None = None,
     layer: int | None = None,
     head: int | None = None,
     max_prompts: int = 5,
     out: str = 'attention',
+    **how: Any,
 ) -> None:
     """Save and draw where CLS and prompts attend to in the image.
 
     Args:
         run: Work dir of a run, a config file, or a released file.
-        checkpoint: File or URL.
-        cfg_options: Changes to the config, by dotted key.
-        split: Data of the config.
-        num: Images of the split.
-        images: Files in place of a split.
-        layer: Layer of the picture [the last guided one, or the last].
+        checkpoint: File or URL [the last one of the work dir].
+        num: Images of the split, one of each class in turn.
+        layer: Layer of the picture, from 0 or negative from the end [the last guided
+            one, or the last].
         head: One head [mean of all].
         max_prompts: Prompts that get a map.
         out: Path without ending of the files.
+        **how: Arguments of :func:`mmvpt.analysis.command.load_look`.
     """
-    look = load_look(run, checkpoint, cfg_options, split, num, images)
+    look = load_look(run, checkpoint, num=num, **how)
     shown = look.of_first_size()
     layer = resolve_layer(look.backbone, layer)
     maps = attention_maps(look.model, shown.inputs)
@@ -111,24 +109,20 @@ def similarity(
     run: str,
     checkpoint: str | None = None,
     *,
-    cfg_options: Mapping | None = None,
-    split: str = 'val',
     num: int = 8,
-    images: Sequence[str] | None = None,
     out: str = 'similarity',
+    **how: Any,
 ) -> None:
     """Save and draw how alike the prompts of all layers are.
 
     Args:
         run: Work dir of a run, a config file, or a released file.
-        checkpoint: File or URL.
-        cfg_options: Changes to the config, by dotted key.
-        split: Data of the config.
-        num: Images of the split.
-        images: Files in place of a split.
+        checkpoint: File or URL [the last one of the work dir].
+        num: Images of the split, one of each class in turn.
         out: Path without ending of the files.
+        **how: Arguments of :func:`mmvpt.analysis.command.load_look`.
     """
-    look = load_look(run, checkpoint, cfg_options, split, num, images)
+    look = load_look(run, checkpoint, num=num, **how)
     shown = look.of_first_size()
     arrays = prompt_similarity(look.model, shown.inputs)
     path = save_arrays(out, arrays)
@@ -144,43 +138,39 @@ def embedding(
     run: str,
     checkpoint: str | None = None,
     *,
-    cfg_options: Mapping | None = None,
-    split: str = 'val',
     num: int = 100,
-    images: Sequence[str] | None = None,
     layer: int | None = None,
     space: str = 'query',
     method: str = 'tsne',
     max_patches: int = 400,
     seed: int = 0,
     out: str = 'embedding',
+    **how: Any,
 ) -> None:
     """Save and draw prompts, class means, images and patches of a layer in the plane.
 
     Args:
         run: Work dir of a run, a config file, or a released file.
-        checkpoint: File or URL.
-        cfg_options: Changes to the config, by dotted key.
-        split: Data of the config.
-        num: Images of the split.
-        images: Files in place of a split.
-        layer: The layer [the last guided one, or the last].
+        checkpoint: File or URL [the last one of the work dir].
+        num: Images of the split, one of each class in turn.
+        layer: From 0 or negative from the end [the last guided one, or the last].
         space: Space of the points.
         method: 'tsne', 'umap' or 'pca'.
         max_patches: Patches drawn at most.
         seed: Of the choice of patches and the method.
         out: Path without ending of the files.
+        **how: Arguments of :func:`mmvpt.analysis.command.load_look`.
 
     Raises:
         UserError: If there are no classes.
     """
-    if images:
+    if how.get('images'):
         raise UserError('class means need classes: give a split instead of --images')
-    look = load_look(run, checkpoint, cfg_options, split, num, None)
+    look = load_look(run, checkpoint, num=num, **how)
     batches = []
     for part in look.parts:
         if part.classes is None:
-            raise UserError(f'the images of {split} have no labels for class means.')
+            raise UserError('the images have no labels for class means.')
         batches += zip(part.inputs.split(_BATCH), part.classes.split(_BATCH))
     arrays = layer_points(
         look.model,

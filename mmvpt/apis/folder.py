@@ -44,7 +44,7 @@ def predict_to_folder(
         model: The model.
         images: Files and folders; below a folder ``out`` is left out.
         out: The folder, made if it is not there. Files of the same name are replaced.
-        batch_size: As for :meth:`TunedModel.predict`.
+        batch_size: Images in a batch [as in tools/test.py].
         pictures: Draw the class on each image; masks are always drawn.
 
     Raises:

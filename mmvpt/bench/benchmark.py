@@ -55,19 +55,23 @@ def benchmark(
     """Search, train and test methods on the tasks of a suite, a record for each run.
 
     Args:
-        suite: Name or file, see :func:`load_suite`.
-        method: Names of methods, or ``['all']``.
-        backbone: Such as 'vit-b_in21k'.
+        suite: fgvc, vtab, vtab-natural, vtab-specialized, vtab-structured, ade20k,
+            pascal-context, a file of configs/suites by its name, or the path of an own
+            one.
+        method: Names of methods, or ``all`` alone.
+        backbone: Such as vit-b_in21k.
         tasks: Only these.
-        protocol: Name; that of the suite by default.
-        seeds: Those of the protocol by default.
-        search: Search settings first, for each method and task.
-        space: Space file for all methods; each has its own by default.
-        out: Folder; work_dirs/benchmark/<suite> by default.
+        protocol: Its name [the suite's].
+        seeds: Of the final runs [the protocol's].
+        search: Search settings of each cell first.
+        space: Space file for all methods [each its own].
+        out: Folder [work_dirs/benchmark/<suite>].
         workers: Number of processes.
-        devices: GPU numbers over which they are spread.
+        devices: GPU numbers; workers are spread over them, several share one if there
+            are more workers than devices.
         preview: Estimate the cost first; 'only': and stop there.
-        predictions: Keep the test predictions of the first seed.
+        predictions: Keep the test predictions of the first seed: predictions.pkl, or
+            label maps in predictions/, in the folder of the run.
         **how: Fields of :class:`Settings`, such as ``strategy`` and ``storage``.
 
     Returns:

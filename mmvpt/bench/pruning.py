@@ -136,8 +136,8 @@ def prune(
         absolute: See :func:`mask_scores`.
         min_tokens: Tokens that are kept at least.
         min_segments: Segments of each token that are kept at least.
-        metric: What runs are compared by; more is better.
-        retrain: Whether to train; otherwise the runs' configs alone are written.
+        metric: Of validation, by which runs are compared; more is better.
+        retrain: Train each run; otherwise the configs of the runs alone are written.
 
     Returns:
         ``pruned.py`` of the best run, None without runs.

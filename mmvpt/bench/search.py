@@ -46,13 +46,15 @@ def search(
 
     Args:
         config: Config file.
-        space: File that says what varies; None only for the strategy 'fixed'.
+        space: File that says what varies, e.g. configs/search/vpt_grid.py; None only
+            for the strategy 'fixed'.
         protocol: Which images train and which choose.
-        metric: What is maximised; by default that of the evaluator.
-        out: Folder; work_dirs/search/<config> by default.
+        metric: What is maximised [by the evaluator].
+        out: Folder [work_dirs/search/<config>].
         cfg_options: Changes to the config, by dotted key.
         workers: Number of processes.
-        devices: GPU numbers over which they are spread.
+        devices: GPU numbers; workers are spread over them, several share one if there
+            are more workers than devices.
         preview: Estimate the cost and stop there.
         **how: Fields of :class:`Settings`, such as ``strategy`` and ``storage``.
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,16 @@ from .space import Space
 from .strategies import STRATEGIES
 from .suites import Cell
 
+#: How many processes there are, unless a command line says otherwise.
+WORKERS = min(2, os.cpu_count() or 1)
+#: What command lines say of searches besides the signatures.
+SEARCH: dict[str, dict[str, Any]] = dict(
+    strategy=dict(choices=list(STRATEGIES)),
+    accept_duplicates=dict(metavar='N'),
+    workers=dict(default=WORKERS),
+    devices=dict(metavar='GPU'),
+)
+
 
 class StorageError(UserError):
     """The storage of a search cannot be reached, is full, or holds another search."""
@@ -29,12 +38,28 @@ class OtherSearchError(StorageError):
 
 @dataclass
 class Settings:
-    """What the command line says."""
+    """What the command line says.
+
+    Args:
+        protocol: Which images train and which choose.
+        out: Where everything goes.
+        seeds: Of the final runs.
+        storage: Database of the searches: sqlite:///PATH, postgresql://USER@HOST/NAME,
+            mysql+pymysql://... [a file in --out].
+        strategy: How settings are searched.
+        trials: Of tpe and asha.
+        batch: Trials of tpe and asha that are drawn together and can run side by side;
+            the result depends on it, not on --workers.
+        search_seed: Of trials.
+        accept_duplicates: So many training images may be copies of test images;
+            recorded.
+        study: Name of the search in the storage.
+    """
 
     protocol: Protocol
     out: Path
     seeds: tuple[int, ...]
-    storage: str | None = None  # None: a file in out
+    storage: str | None = None
     strategy: str = 'tpe'
     trials: int = 24
     batch: int = 4
@@ -89,40 +114,3 @@ def run_folder(settings: Settings, cell: Cell, seed: int) -> Path:
         return settings.out / cell.folder / f'seed{seed}'
     folder = settings.out / 'runs' / settings.protocol.name / cell.task
     return folder / f'{cell.name}_seed{seed}'
-
-
-def add_search_arguments(parser: argparse.ArgumentParser, strategy: str) -> None:
-    """Add the options that search and benchmark share."""
-    add = parser.add_argument
-    names = list(STRATEGIES)
-    add('--strategy', choices=names, default=strategy, help=f'[{strategy}]')
-    add('--trials', type=int, default=24, help='of tpe and asha [24]')
-    add(
-        '--batch',
-        type=int,
-        default=4,
-        help='trials of tpe and asha that are drawn together and can run side by side; '
-        'the result depends on it, not on --workers [4]',
-    )
-    add(
-        '--storage',
-        help='database of the searches: sqlite:///PATH, postgresql://USER@HOST/NAME, '
-        'mysql+pymysql://... [a file in --out]',
-    )
-    add('--search-seed', type=int, default=0, help='of trials [0]')
-    add(
-        '--accept-duplicates',
-        type=int,
-        default=0,
-        metavar='N',
-        help='so many training images may be copies of test images; recorded [0]',
-    )
-    add('--workers', type=int, default=min(2, os.cpu_count() or 1), help='processes')
-    add(
-        '--devices',
-        nargs='+',
-        metavar='GPU',
-        help='GPU numbers; workers are spread over them, several share one if there '
-        'are more workers than devices',
-    )
-    add('--preview', action='store_true', help='estimate the cost and stop there')

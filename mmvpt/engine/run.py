@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -26,9 +25,9 @@ from mmvpt.models.seg import check_queries
 
 from . import checks
 from .check_rules import check_runner
-from .config_file import OptionAction, load_config, merge_options, named_config
+from .config_file import load_config, merge_options, named_config
 from .data_checks import check_run, image_paths, name_files
-from .distributed import LAUNCHERS, distributed, process_rank
+from .distributed import distributed, process_rank
 from .forward import unwrapped
 from .run_config import add_hook, require, testing_config, training_config
 from .work_dir import clear_for_fresh_run, last_checkpoint, lock_work_dir
@@ -36,38 +35,6 @@ from .work_dir import clear_for_fresh_run, last_checkpoint, lock_work_dir
 __all__ = ['explain', 'load_config', 'run_tool', 'test', 'train']
 
 PICKLES = ('.pkl', '.pickle')
-
-
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that training and testing share."""
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionAction,
-        metavar='KEY=VALUE',
-        help='change the config, for instance model.head.num_classes=10. Lists are '
-        'written key="[a,b]", without blanks.',
-    )
-    parser.add_argument(
-        '--no-pin-memory',
-        dest='pin_memory',
-        action='store_false',
-        help='no pin_memory in data loaders',
-    )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='run code that a checkpoint holds. Only for files whose maker you know; '
-        'MMVPT_TRUST_CHECKPOINT=1 does the same.',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=list(LAUNCHERS),
-        default='none',
-        help='what started the processes of a distributed run',
-    )
-    # torch.distributed.launch passes either spelling.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
 def train(
@@ -87,13 +54,14 @@ def train(
     Args:
         config: A config or its file.
         cfg_options: Changes to it, by dotted key.
-        resume: Continue from this checkpoint; with True or 'auto' from the last one in
-            the work dir, or from the start if there is none.
+        resume: Continue from this checkpoint; with True or 'auto', as --resume without
+            PATH, from the last one in the work dir, or from the start if there is none.
         overwrite: Start afresh and delete the checkpoints of an earlier run in the work
             dir.
         launcher: What started the processes: 'none', 'pytorch', 'slurm' or 'mpi'.
         local_rank: Rank of this process on its machine.
-        trust_checkpoint: Run code that a checkpoint holds.
+        trust_checkpoint: Run code that a checkpoint holds. Only for files whose maker
+            you know; MMVPT_TRUST_CHECKPOINT=1 does the same.
         built: Called with the runner before it trains.
         **options: Those of :func:`training_config`.
 
@@ -153,7 +121,8 @@ def test(
         out_item: What goes to ``out``: 'pred' (the default) or 'metrics'.
         launcher: What started the processes: 'none', 'pytorch', 'slurm' or 'mpi'.
         local_rank: Rank of this process on its machine.
-        trust_checkpoint: Run code that the checkpoint holds.
+        trust_checkpoint: Run code that the checkpoint holds. Only for files whose maker
+            you know; MMVPT_TRUST_CHECKPOINT=1 does the same.
         built: Called with the runner before it tests.
         **options: Those of :func:`testing_config`.
 

@@ -407,7 +407,7 @@ def convert_file(
     Args:
         source: As in :func:`convert`.
         dest: ``.pth`` or ``.safetensors``.
-        overwrite: Whether a file that is there may be replaced.
+        overwrite: Replace a file that is there.
         **options: As in :func:`convert`.
 
     Raises:

@@ -30,7 +30,36 @@ METHODS = dict(one='davpt-plus', several='vpt-deep')
 
 @dataclass
 class Options:
-    """What ``tools/new_task.py`` takes; its help says what each is."""
+    """What is done with a user's data.
+
+    Args:
+        data: Folder or CSV file, only read.
+        name: Of the task [that of DATA].
+        method: As in the names of configs [davpt-plus; with --multi-label vpt-deep].
+        backbone: One of the method's, such as dinov3-b, a config, a file of weights,
+            mmvpt://NAME, timm://NAME or an architecture [the method's first].
+        head: Of a segmentation, instead of the one of the method's config.
+        out: The config [configs/own/NAME.py].
+        lists: Folder for the lists [data/own/NAME].
+        overwrite: Replace an earlier config and lists.
+        val: Share of validation images.
+        test: Share of test images, or 0.
+        seed: Another split [0].
+        group_below: Join classes with fewer than N images into one.
+        group_name: Its name.
+        skip_unreadable: Leave out images that cannot be decoded.
+        image_root: Folder of a CSV file's paths [its own].
+        image_column: Of a CSV file [found by name].
+        label_column: Of a CSV file [found by name].
+        multi_label: Of a CSV file: images have any number of classes.
+        masks: Folder of the masks, if DATA is that of images.
+        mask_suffix: Such as _mask.png, after an image's name [found].
+        classes: File with a name on each line, line 1 for mask value 0 [numbers].
+        ignore_zero: Mask value 0 does not count and 1 is the first class, as in ADE20K.
+        palette_masks: Palette images are fine: their indices are the classes.
+        masks_drawn: On images as shown, or as stored before EXIF turns them [by their
+            sizes].
+    """
 
     data: str
     name: str | None = None

@@ -384,7 +384,7 @@ def test_mistakes(here, monkeypatch, args, message):
 
 def test_help_names_methods_and_backbones(capsys):
     with pytest.raises(SystemExit):
-        new_task.parse_args(['--help'])
+        new_task.main(['--help'])
     printed = capsys.readouterr().out
     assert 'davpt-plus: augreg-in21k, mae, mocov3' in printed
     assert 'vpt-deep: upernet-vit-base-p16, ' in printed

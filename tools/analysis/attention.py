@@ -11,35 +11,16 @@ images (figure 3 of DA-VPT), and OUT_layers.png, how CLS divides its attention:
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line.
+    """Run the command line."""
+    from mmvpt.analysis.command import LOOK, load_look
+    from mmvpt.analysis.reports import attention
+    from mmvpt.command_line import run
 
-    Args:
-        argv: Arguments; those of the process by default.
-    """
-    from mmvpt.analysis import command, reports
-
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    command.add_run(parser)
-    command.add_images(parser, 4)
-    command.add_out(parser, 'attention')
-    parser.add_argument(
-        '--layer',
-        type=int,
-        help='layer of the picture, from 0 or negative from the end [the last guided '
-        'one, or the last]',
-    )
-    parser.add_argument('--head', type=int, help='one head [mean of all]')
-    parser.add_argument(
-        '--max-prompts', type=int, default=5, help='prompts that get a map [5]'
-    )
-    reports.attention(**vars(parser.parse_args(argv)))
+    run(attention, __doc__, argv, also=(load_look,), **LOOK)
 
 
 if __name__ == '__main__':

@@ -10,29 +10,15 @@ checkpoints of the run. Writes arrays to OUT.npz, then OUT.png:
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line.
+    """Run the command line."""
+    from mmvpt.analysis.reports import class_map
+    from mmvpt.command_line import run
 
-    Args:
-        argv: Arguments; those of the process by default.
-    """
-    from mmvpt.analysis import command, reports
-
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('work_dir', help='work dir of a run')
-    parser.add_argument(
-        '--checkpoints',
-        action='store_true',
-        help='read the checkpoints instead of the history',
-    )
-    command.add_out(parser, 'class_map')
-    reports.class_map(**vars(parser.parse_args(argv)))
+    run(class_map, __doc__, argv)
 
 
 if __name__ == '__main__':

@@ -11,30 +11,15 @@ Writes steps and values to OUT.npz, then OUT.png with one panel for each scalar:
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line.
+    """Run the command line."""
+    from mmvpt.analysis.reports import curves
+    from mmvpt.command_line import run
 
-    Args:
-        argv: Arguments; those of the process by default.
-    """
-    from mmvpt.analysis import command, reports
-
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('runs', nargs='+', help='work dirs')
-    parser.add_argument('--names', nargs='+', help='names of the runs [their paths]')
-    parser.add_argument(
-        '--keys', nargs='+', help='scalars [loss and the first one of validation]'
-    )
-    parser.add_argument('--list', action='store_true', help='only list the scalars')
-    parser.add_argument('--log', action='store_true', help='logarithmic axes')
-    command.add_out(parser, 'curves')
-    reports.curves(**vars(parser.parse_args(argv)))
+    run(curves, __doc__, argv)
 
 
 if __name__ == '__main__':

@@ -9,26 +9,15 @@ Every picture comes from the command that stands below it on the page:
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line.
+    """Run the command line."""
+    from mmvpt.analysis.gallery import write_gallery
+    from mmvpt.command_line import run
 
-    Args:
-        argv: Arguments; those of the process by default.
-    """
-    from mmvpt.analysis.gallery import DEMO, write_gallery
-
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--demo', default=DEMO, help=f'results of the demo [{DEMO}]')
-    parser.add_argument(
-        '--page', default='docs/gallery.md', help='the page [docs/gallery.md]'
-    )
-    write_gallery(**vars(parser.parse_args(argv)))
+    run(write_gallery, __doc__, argv)
 
 
 if __name__ == '__main__':

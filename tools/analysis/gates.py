@@ -10,26 +10,15 @@ temperatures of each layer to OUT.npz, then OUT.png:
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line.
+    """Run the command line."""
+    from mmvpt.analysis.reports import gates
+    from mmvpt.command_line import run
 
-    Args:
-        argv: Arguments; those of the process by default.
-    """
-    from mmvpt.analysis import command, reports
-
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        'checkpoint', help='a tuned model, file or URL, or a work dir (the last one)'
-    )
-    command.add_out(parser, 'gates')
-    reports.gates(**vars(parser.parse_args(argv)))
+    run(gates, __doc__, argv)
 
 
 if __name__ == '__main__':

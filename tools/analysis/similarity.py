@@ -10,25 +10,16 @@ image (VAPT, Gated Prompt Tuning) are read from some images:
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line.
+    """Run the command line."""
+    from mmvpt.analysis.command import LOOK, load_look
+    from mmvpt.analysis.reports import similarity
+    from mmvpt.command_line import run
 
-    Args:
-        argv: Arguments; those of the process by default.
-    """
-    from mmvpt.analysis import command, reports
-
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    command.add_run(parser)
-    command.add_images(parser, 8)
-    command.add_out(parser, 'similarity')
-    reports.similarity(**vars(parser.parse_args(argv)))
+    run(similarity, __doc__, argv, also=(load_look,), **LOOK)
 
 
 if __name__ == '__main__':

@@ -4,28 +4,25 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse the command line, check, exit with 1 if anything is wrong."""
+    """Check, and exit with 1 if anything is wrong."""
+    from mmvpt.command_line import parser_of
     from mmvpt.datasets.prepare import TASKS, check, find_task, table
     from mmvpt.display import print_markdown
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=f'Tasks: {", ".join(TASKS)}.'
+    parser = parser_of(
+        __doc__,
+        check,
+        task=None,
+        tasks=dict(placed=True, nargs='*', help='what to check [all that are there]'),
+        json=dict(action='store_true', help='print JSON, not a table'),
     )
-    parser.add_argument('tasks', nargs='*', help='what to check [all that are there]')
-    parser.add_argument('--out', default='data', help='folder of all data [data]')
-    parser.add_argument(
-        '--allow-counts',
-        action='store_true',
-        help='let splits of another size than the published ones pass',
-    )
-    parser.add_argument('--json', action='store_true', help='print JSON, not a table')
+    parser.epilog = f'Tasks: {", ".join(TASKS)}.'
     args = parser.parse_args(argv)
     reports = []
     for name in args.tasks or TASKS:

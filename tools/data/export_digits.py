@@ -4,31 +4,15 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Export.
-
-    Args:
-        argv: Arguments; those of the process by default.
-    """
+    """Export, and print the folders."""
+    from mmvpt.command_line import run
     from mmvpt.datasets import export_digits
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--data-root', default='data', help='where the folders are put')
-    parser.add_argument(
-        '--seeds', type=int, nargs='+', default=[0], help='draws of the target task'
-    )
-    parser.add_argument('--train-per-class', type=int, default=40)
-    parser.add_argument('--val-per-class', type=int, default=15)
-    args = parser.parse_args(argv)
-    folders = export_digits(
-        args.data_root, args.seeds, args.train_per_class, args.val_per_class
-    )
-    for folder in folders:
-        print(folder)
+    print(*run(export_digits, __doc__, argv), sep='\n')
 
 
 if __name__ == '__main__':

@@ -69,7 +69,7 @@ def check(
     Args:
         task: One of ``TASKS``.
         out: Folder of all data.
-        allow_counts: Let other counts pass.
+        allow_counts: Let splits of another size than the published ones pass.
     """
     folder = _folder(task, Path(out).expanduser())
     report = Report(task.name, str(folder), expected=expected_counts(task))
