@@ -95,6 +95,7 @@ setup(
     ],
     packages=find_packages(include=['mmvpt', 'mmvpt.*']),
     package_data={
+        'mmvpt.bench': ['*.yml'],
         'mmvpt.weights': ['known.csv', '*.yml'],
         'mmvpt.zoo': ['data/*.csv', 'data/*.yml'],
         'mmvpt.datasets.prepare': ['tasks.yml'],

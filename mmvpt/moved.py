@@ -9,6 +9,13 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 PLACES = {
+    'mmvpt.analysis.pictures.attention': 'mmvpt.analysis.pictures',
+    'mmvpt.analysis.pictures.class_map': 'mmvpt.analysis.pictures',
+    'mmvpt.analysis.pictures.curves': 'mmvpt.analysis.pictures',
+    'mmvpt.analysis.pictures.embedding': 'mmvpt.analysis.pictures',
+    'mmvpt.analysis.pictures.gates': 'mmvpt.analysis.pictures',
+    'mmvpt.analysis.pictures.similarity': 'mmvpt.analysis.pictures',
+    'mmvpt.analysis.pictures.style': 'mmvpt.analysis.pictures',
     'mmvpt.datasets.whole_image': 'mmvpt.datasets.image_files',
     'mmvpt.engine.class_pass': 'mmvpt.engine.guidance.class_pass',
     'mmvpt.engine.config_mistakes': 'mmvpt.engine.checks',

@@ -21,6 +21,7 @@ from . import (
     drift,
     gates_of_state,
     layer_points,
+    pictures,
     place,
     positive_prompts,
     prompt_similarity,
@@ -78,8 +79,6 @@ def attention(
         arrays['shares'] = shares(maps)
     path = save_arrays(out, arrays)
 
-    from . import pictures
-
     figure = pictures.draw_attention(
         shown.pictures,
         arrays.get(f'cls_{layer}'),
@@ -126,8 +125,6 @@ def similarity(
     shown = look.of_first_size()
     arrays = prompt_similarity(look.model, shown.inputs)
     path = save_arrays(out, arrays)
-
-    from . import pictures
 
     pictures.save(pictures.draw_similarity(arrays, len(shown.names)), path)
     for i, row in zip(arrays['layers'], arrays['means']):
@@ -183,8 +180,6 @@ def embedding(
     arrays['places'] = place(arrays['vectors'], method, seed)
     path = save_arrays(out, arrays)
 
-    from . import pictures
-
     figure = pictures.draw_embedding(
         arrays, arrays['places'], method, space, look.classes or None
     )
@@ -207,8 +202,6 @@ def class_map(
     moved = drift(maps, num_prompts)
     arrays.update({f'drift_{name}': values for name, values in moved.items()})
     path = save_arrays(out, arrays)
-
-    from . import pictures
 
     unit = 'epoch' if 'epochs' in arrays else 'iteration'
     times = arrays['epochs' if unit == 'epoch' else 'iterations']
@@ -266,8 +259,6 @@ def curves(
             arrays[f'{base}|values'] = curve.values
     path = save_arrays(out, arrays)
 
-    from . import pictures
-
     pictures.save(pictures.draw_curves(read, keys, log), path)
     for key in keys:
         for name, found in read.items():
@@ -291,8 +282,6 @@ def gates(checkpoint: str, *, out: str = 'gates') -> None:
     state = read_checkpoint(checkpoint)
     arrays = gates_of_state(state.get('state_dict', state), checkpoint)
     path = save_arrays(out, arrays)
-
-    from . import pictures
 
     pictures.save(pictures.draw_gates(arrays), path)
     count = max(map(len, arrays.values()))

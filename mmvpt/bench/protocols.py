@@ -7,9 +7,11 @@ import copy
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 from mmengine.config import Config, ConfigDict
+from mmengine.fileio import load
 
 from mmvpt.errors import UserError
 
@@ -63,58 +65,8 @@ class Protocol:
 
 
 PROTOCOLS = {
-    protocol.name: protocol
-    for protocol in (
-        Protocol(
-            'vpt',
-            'Settings are searched on the validation split; the final model trains on '
-            'all 1,000 images of VTAB-1k, on train of FGVC; the last epoch counts.',
-            'https://arxiv.org/abs/2203.12119',
-            searches=True,
-            selection='last',
-            seeds=(42, 44, 82, 100, 800),
-            final={'vtab': 'both'},
-        ),
-        Protocol(
-            'single-recipe',
-            'One recipe for all tasks, nothing is searched; the final model trains on '
-            'train and val; the last epoch counts.',
-            'https://arxiv.org/abs/2406.06820',
-            searches=False,
-            selection='last',
-            seeds=(18, 45, 25),
-            final={'vtab': 'both', 'fgvc': 'both'},
-        ),
-        Protocol(
-            'davpt-paper',
-            'Test-selected: the best epoch on the test split counts. To replicate the '
-            'released code of DA-VPT, never to compare methods.',
-            'https://arxiv.org/abs/2505.23694',
-            searches=False,
-            selection='best-test',
-            seeds=(0,),
-            final={'vtab': 'both'},
-        ),
-        Protocol(
-            'own',
-            'The splits of the config: settings are searched on its validation data, '
-            'the final model trains on its training data; the last epoch counts.',
-            '',
-            searches=True,
-            selection='last',
-            seeds=(0, 1, 2),
-            validates=True,
-        ),
-        Protocol(
-            'own-best-val',
-            'As own, but the best epoch on the validation data counts.',
-            '',
-            searches=True,
-            selection='best-val',
-            seeds=(0, 1, 2),
-            validates=True,
-        ),
-    )
+    name: Protocol(name, **{**about, 'seeds': tuple(about['seeds'])})
+    for name, about in load(Path(__file__).with_suffix('.yml')).items()
 }
 
 
