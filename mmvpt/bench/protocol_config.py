@@ -26,7 +26,7 @@ from . import (
     summarize,
 )
 from .provenance import fingerprint
-from .space_keys import refuse_test_keys
+from .space import refuse_test_keys
 
 
 def protocol_config(

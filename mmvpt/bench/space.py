@@ -6,14 +6,18 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
-from mmvpt.errors import MissingFileError, UserError
+from mmvpt.engine.checks import options_of
+from mmvpt.errors import MissingFileError, UserError, similar
+
+from .guard import LeakError
 
 Point = tuple[float, ...]  # index of a value, or a number, for each dimension
 
@@ -179,3 +183,65 @@ def read_space(path: str | Path) -> Space:
         return Space(config['space'], config.get('start'))
     except UserError as error:
         raise UserError(f'{path}: {error}') from error
+
+
+def check_keys(config: Config, keys: Iterable[str]) -> None:
+    """Check that something reads every key of a space.
+
+    A key fits if the config has it, or if its place exists and the class there (its
+    ``type``) takes an argument of that name, or if the space itself makes the place, by
+    setting its ``type``.
+
+    Raises:
+        UserError: If a key does not fit, with what is there instead, or changes the
+            test.
+    """
+    scope = config.get('default_scope') or 'mmengine'
+    keys = set(keys)
+    refuse_test_keys(keys)
+    made = {key.rpartition('.')[0] for key in keys if key.endswith('.type')}
+    with DefaultScope.overwrite_default_scope(scope):
+        for key in sorted(keys):
+            if key.rpartition('.')[0] not in made:
+                _check_key(config, key)
+
+
+def refuse_test_keys(keys: Iterable[str]) -> None:
+    """Refuse settings that change what is tested, or how.
+
+    Raises:
+        LeakError: If there is one, since the guard compares with the test images of
+            the config, and figures of different tests compare nothing.
+    """
+    for key in sorted(keys):
+        if key.startswith(('test_', 'tta_')):
+            raise LeakError(
+                f'space key {key!r} changes the test, which settings may not. State it '
+                'in the config, or in the options of the suite.'
+            )
+
+
+def _check_key(config: Config, key: str) -> None:
+    here: Any = config._cfg_dict
+    *parts, last = key.split('.')
+    for i, part in enumerate([*parts, last]):
+        place = '.'.join(parts[:i]) or 'the config'
+        if isinstance(here, (list, tuple)):
+            if not part.isdigit() or int(part) >= len(here):
+                raise UserError(
+                    f'space key {key!r}: {place} is a list of {len(here)}, {part!r} is '
+                    'no number of an item'
+                )
+            here = here[int(part)]
+        elif not isinstance(here, Mapping):
+            raise UserError(f'space key {key!r}: {place} is {here!r}, not a dict')
+        elif part in here:
+            here = here[part]
+        else:
+            known = {*here, *(options_of(here) if i == len(parts) else ())}
+            if part in known:
+                return
+            raise UserError(
+                f'space key {key!r}: {place} has no {part!r};{similar(part, known)} it '
+                f'has {", ".join(sorted(known))}'
+            )

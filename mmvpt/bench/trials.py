@@ -26,7 +26,7 @@ from .protocol_config import (
     protocol_config,
     training_length,
 )
-from .space_keys import check_keys
+from .space import check_keys
 
 
 def inspect_search(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -580,6 +580,18 @@ def _registries(scope: str | None) -> Iterator[Registry]:
                 yield registry
 
 
+def options_of(part: Mapping) -> set[str]:
+    """Return what the class that a dict names takes, as far as one can tell.
+
+    Args:
+        part: A part of a config, in its scope.
+    """
+    found = part.get('type')
+    if isinstance(found, str):
+        found = next(filter(None, (r.get(found) for r in _registries(None))), None)
+    return set(_parameters(found)) - {...} if found is not None else set()
+
+
 def _unknown(name: str, registry: Registry) -> str:
     """Word a type that nobody registered."""
     prefix, _, short = name.rpartition('.')

@@ -7,8 +7,7 @@ import pytest
 from mmengine.config import Config
 
 from mmvpt.bench import LeakError
-from mmvpt.bench.space import Space, read_space
-from mmvpt.bench.space_keys import check_keys
+from mmvpt.bench.space import Space, check_keys, read_space
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -85,11 +84,11 @@ def test_keys_that_something_reads(config, key):
 @pytest.mark.parametrize(
     'key, message',
     [
-        ('model.backbone.prompt.num_tokns', "did you mean 'num_tokens'"),
-        ('optim_wraper.optimizer.lr', "did you mean 'optim_wrapper'"),
+        ('model.backbone.prompt.num_tokns', "Did you mean 'num_tokens'"),
+        ('optim_wraper.optimizer.lr', "Did you mean 'optim_wrapper'"),
         ('optim_wrapper.optimizer.momentum', "has no 'momentum'"),
         ('model.backbone.img_size.height', 'not a dict'),
-        ('model.backbone.promt.num_tokens', "did you mean 'prompt'"),
+        ('model.backbone.promt.num_tokens', "Did you mean 'prompt'"),
         ('train_dataloader.dataset.pipeline.7.scale', 'is a list of 3'),
     ],
 )

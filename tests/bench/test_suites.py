@@ -9,7 +9,7 @@ import pytest
 from mmvpt.bench import benchmark as benchmark_command
 from mmvpt.bench import get_protocol
 from mmvpt.bench.settings import Settings
-from mmvpt.bench.space_keys import check_keys
+from mmvpt.bench.space import check_keys
 from mmvpt.bench.suites import FILES, ROOT, SEGMENTATION, ZOO_SPACES, Cell, load_suite
 from mmvpt.bench.suites import names as names_of_suites
 from mmvpt.engine.run import load_config
