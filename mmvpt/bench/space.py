@@ -242,6 +242,6 @@ def _check_key(config: Config, key: str) -> None:
             if part in known:
                 return
             raise UserError(
-                f'space key {key!r}: {place} has no {part!r};{similar(part, known)} it '
+                f'space key {key!r}: {place} has no {part!r}.{similar(part, known)} It '
                 f'has {", ".join(sorted(known))}'
             )

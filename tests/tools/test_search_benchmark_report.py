@@ -226,7 +226,7 @@ def search(project, *arguments, config='mini_net_colours.py', space='space.py'):
 
 
 def test_errors_of_a_search(project, capsys):
-    with pytest.raises(UserError, match="no 'optimiser'; did you mean 'optimizer'"):
+    with pytest.raises(UserError, match="no 'optimiser'. Did you mean 'optimizer'"):
         search(project, space='wrong.py')
     with pytest.raises(UserError, match='no validation split'):
         search(project, config='no_val.py')
