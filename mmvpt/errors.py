@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 
@@ -93,3 +93,19 @@ def similar(name: str, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(name, sorted(known), n=2)
     return f' Did you mean {" or ".join(map(repr, close))}?' if close else ''
+
+
+def require_known(what: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Refuse names that there are not, and say what there is.
+
+    Args:
+        what: What is named.
+        names: What was given.
+        known: What there is.
+    """
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f'unknown {what} {name!r}; there are {", ".join(known)}.'
+                f'{similar(name, known)}'
+            )

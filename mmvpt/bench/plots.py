@@ -14,13 +14,14 @@ import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.patches import Patch  # noqa: E402
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
 
+from mmvpt.analysis.pictures import COLOURS  # noqa: E402
+
 from .groups import VTAB  # noqa: E402
 from .strategies import Outcome, curve  # noqa: E402
 from .tables import METRICS, Figure, Table, column_title  # noqa: E402
 
-# Okabe and Ito's colours, which the colour-blind tell apart. Each round through them
-# has another mark, line and hatch, so that 21 styles differ.
-COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+# Each round through the colours has another mark, line and hatch, so that 21 styles
+# differ.
 MARKS = 'osD'
 LINES = ('-', '--', ':')
 HATCHES = ('', '////', 'xxx')

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import NamedTuple
 from mmengine.config import Config, ConfigDict
 from mmengine.fileio import load
 
-from mmvpt.errors import UserError
+from mmvpt.errors import UserError, require_known
 
 SELECTIONS = ('last', 'best-val', 'best-test')
 
@@ -76,12 +75,7 @@ def get_protocol(name: str) -> Protocol:
     Raises:
         UserError: If there is none of that name.
     """
-    if name not in PROTOCOLS:
-        close = difflib.get_close_matches(name, PROTOCOLS, n=1)
-        hint = f' Did you mean {close[0]!r}?' if close else ''
-        raise UserError(
-            f'unknown protocol {name!r}; there are {", ".join(PROTOCOLS)}.{hint}'
-        )
+    require_known('protocol', [name], PROTOCOLS)
     return PROTOCOLS[name]
 
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 
-from mmvpt.errors import UserError
+from mmvpt.errors import UserError, require_known
 
 from .space import Dimension, Point, Space
 
@@ -111,19 +111,6 @@ class Strategy(ABC):
         )
 
 
-class Fixed(Strategy):
-    """No search: the config as it is, tried once."""
-
-    name = 'fixed'
-    total = 1
-
-    def _next(self, done: Mapping[int, Outcome]) -> list[Point]:
-        return [] if done else [()]
-
-    def __init__(self, space: Space, seed: int = 0) -> None:
-        super().__init__(Space({}), seed)
-
-
 class Grid(Strategy):
     """Every point of the space once."""
 
@@ -140,6 +127,15 @@ class Grid(Strategy):
 
     def _next(self, done: Mapping[int, Outcome]) -> list[Point]:
         return [] if done else self._points
+
+
+class Fixed(Grid):
+    """No search: the config as it is, the one point of a space without dimensions."""
+
+    name = 'fixed'
+
+    def __init__(self, space: Space, seed: int = 0) -> None:
+        super().__init__(Space({}), seed)
 
 
 class Coordinate(Strategy):
@@ -367,8 +363,7 @@ def make_strategy(
     Raises:
         UserError: If there is none of that name, or it does not fit the space.
     """
-    if name not in STRATEGIES:
-        raise UserError(f'unknown strategy {name!r}; there are {", ".join(STRATEGIES)}')
+    require_known('strategy', [name], STRATEGIES)
     if name == 'tpe' or (name == 'asha' and length < 2):  # nowhere to stop a trial
         return TPE(space, seed, trials, batch)
     if name == 'asha':

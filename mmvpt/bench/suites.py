@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmvpt.errors import MissingFileError, UserError
+from mmvpt.errors import MissingFileError, UserError, require_known
 from mmvpt.files import ROOT
 from mmvpt.zoo import own
 from mmvpt.zoo.methods import PAPERS
@@ -157,7 +156,7 @@ def load_suite(
     else:
         suite = _file_suite(name, methods, backbone)
     if tasks:
-        _known('task', tasks, suite.tasks)
+        require_known('task', tasks, suite.tasks)
     kept = tuple(task for task in suite.tasks if not tasks or task in tasks)
     cells = {key: cell for key, cell in suite.cells.items() if key[1] in kept}
     if space:
@@ -180,16 +179,6 @@ def _with_space(cells: Mapping[Any, Cell], path: str) -> dict[Any, Cell]:
     }
 
 
-def _known(what: str, given: Sequence[str], known: Sequence[str]) -> None:
-    for name in given:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f' Did you mean {close[0]!r}?' if close else ''
-            raise UserError(
-                f'unknown {what} {name!r}; there are {", ".join(known)}.{hint}'
-            )
-
-
 def _zoo_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suite:
     if backbone is None:
         raise UserError(f'suite {name!r} needs --backbone, such as vit-b_in21k')
@@ -197,7 +186,7 @@ def _zoo_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suite
         return _segmentation_suite(name, methods, backbone)
     every = list(methods) == ['all']
     methods = list(_FOLDERS) if every else list(methods)
-    _known('method', methods, list(_FOLDERS))
+    require_known('method', methods, list(_FOLDERS))
     plain = backbone
     for prefix in _PREFIXES:
         plain = plain.removeprefix(prefix)
@@ -270,7 +259,7 @@ def _segmentation_suite(name: str, methods: Sequence[str], backbone: str) -> Sui
         found.setdefault(method, {})[backbone_of] = config
     every = list(methods) == ['all']
     methods = list(found) if every else list(methods)
-    _known('method', methods, list(found))
+    require_known('method', methods, list(found))
     fitting = {}
     for method in methods:
         exact = [b for b in found[method] if b == backbone]
@@ -314,13 +303,13 @@ def _file_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suit
     if not path.is_file():
         if name.endswith('.py'):
             raise MissingFileError(f'suite file {name} does not exist')
-        _known('suite', [name], names())
+        require_known('suite', [name], names())
     config = Config.fromfile(str(path)).to_dict()
     if not config.get('methods') or not config.get('tasks'):
         raise UserError(f'{path} is no suite: it needs methods and tasks')
     known = list(config['methods'])
     chosen = known if list(methods) == ['all'] else list(methods)
-    _known('method', chosen, known)
+    require_known('method', chosen, known)
     tasks = config['tasks']
     stated = config.get('backbone', '')
     if backbone not in (None, stated):
