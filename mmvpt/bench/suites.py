@@ -40,14 +40,7 @@ SEGMENTATION = ('ade20k', 'pascal-context')
 SPACES = 'configs/search'
 #: What is searched for a method of the zoo, unless --space is given.
 ZOO_SPACES = {
-    **dict.fromkeys(('vpt-shallow', 'vpt-deep'), 'vpt_grid'),
-    **dict.fromkeys(('vapt', 'linear', 'mlp', 'bias', 'partial-1'), 'sgd'),
-    'gatedvpt': 'gatedvpt',
-    **dict.fromkeys(('davpt', 'davpt-plus'), 'davpt'),
-    'linear-converged': 'linear-converged',
-    'full': 'full',
-    **dict.fromkeys(('lora', 'adapter-plus'), 'adapter'),
-    'ssf': 'ssf',
+    name: space for paper in PAPERS.values() for name, space in paper.spaces.items()
 }
 #: Methods of the zoo that are always searched, and how.
 ZOO_STRATEGIES = {'linear-converged': 'grid'}

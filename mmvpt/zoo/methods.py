@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -43,6 +43,7 @@ class Paper:
         methods: Names in configs and tables, and in texts.
         readme: Its page.
         backbones: Those with a config for every task.
+        spaces: What suites search, by method.
         cells: What the configs have.
     """
 
@@ -54,6 +55,7 @@ class Paper:
     methods: Mapping[str, str]
     readme: str
     backbones: tuple[str, ...] = ()
+    spaces: Mapping[str, str] = field(default_factory=dict)
     cells: tuple[Mapping[str, Any], ...] = ()
 
     def configs(self) -> Iterator[Config]:
