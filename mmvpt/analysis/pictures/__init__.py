@@ -40,7 +40,7 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _ticks(axis: Axes, labels: Sequence, most: int) -> None:
+def _ticks(axis: Axes, labels: Sequence | np.ndarray, most: int) -> None:
     """Label the places 0, 1, ... of an axis, about ``most`` of them."""
     step = max(1, len(labels) // most)
     axis.set_xticks(range(0, len(labels), step), labels[::step])
