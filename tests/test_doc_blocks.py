@@ -1,7 +1,10 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Code blocks of the pages, run as they stand but for downloads and epochs."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +13,13 @@ import torch
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
+SAID = dict(check=True, capture_output=True, text=True)
 
 
-def blocks(page):
-    """Return the Python blocks of a page."""
-    return re.findall(r'^```python\n(.*?)^```', (ROOT / page).read_text(), re.S | re.M)
+def blocks(page, language='python'):
+    """Return the blocks of a page in one language."""
+    text = (ROOT / page).read_text()
+    return re.findall(rf'^```{language}\n(.*?)^```', text, re.S | re.M)
 
 
 @pytest.fixture
@@ -36,6 +41,23 @@ def test_readme(photos, monkeypatch, capsys):
     (code,) = blocks('README.md')
     exec(code.replace('range(10)', 'range(1)'), {})
     assert capsys.readouterr().out.strip().splitlines()[-1] in ('daisy', 'rose')
+
+
+def test_readme_commands(photos):
+    make, new_task = blocks('README.md', 'bash')
+    # tests/test_setup.py has the set-up, tests/tools/test_demo.py the demo
+    demo, activate = make.splitlines()
+    plan = subprocess.run(['make', '-n', '-C', ROOT, *demo.split()[1:]], **SAID)
+    assert '.venv/bin/python tools/demo.py' in plan.stdout
+    assert activate == 'source .venv/bin/activate'
+    Path('tools').symlink_to(ROOT / 'tools')
+    path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
+    said = subprocess.run(
+        new_task, shell=True, env={**os.environ, 'PATH': path}, **SAID
+    )
+    for command in ('train', 'test', 'predict'):
+        assert f'python tools/{command}.py ' in said.stdout
+    assert Path('configs/own/photos.py').is_file()
 
 
 def _random(source):

@@ -86,8 +86,11 @@ def find_backbone(named: str, known: str) -> dict[str, Any]:
                 f'first and give the result:\n  python tools/weights/convert.py '
                 f'{named} {target}'
             )
+        architecture = converted.architecture
         return dict(
-            converted.architecture.backbone_options(), init_cfg=_pretrained(named)
+            architecture.backbone_options(),
+            patch_size=architecture.patch_size,  # a config has one that is to go
+            init_cfg=_pretrained(named),
         )
     if named in SIZES:
         family, size = SIZES[named]

@@ -212,12 +212,18 @@ def test_any_backbone(here):
         )
         kind = 'mmvpt.PromptedVisionTransformer'
         vit = MODELS.build(dict(type=kind, arch=arch, img_size=32, patch_size=8))
+        dinov2 = MODELS.build(dict(type=kind, arch='dinov2-s', img_size=28))
     torch.save(vit.state_dict(), 'tiny.pth')
     config = Config.fromfile(new_task.main([*options, 'tiny.pth']))
     backbone = config.model.backbone
     assert backbone.init_cfg == dict(type='Pretrained', checkpoint='tiny.pth')
     assert (backbone.img_size, backbone.patch_size) == (32, 8)
     assert build(config).backbone.pos_embed.shape == vit.pos_embed.shape
+    torch.save(dinov2.state_dict(), 'dinov2.pth')
+    config = Config.fromfile(new_task.main([*options, 'dinov2.pth']))
+    backbone = config.model.backbone
+    assert (backbone.arch, backbone.img_size) == ('dinov2-s', 28)
+    assert build(config).backbone.patch_embed.projection.stride == (14, 14)
     other = ROOT / 'configs/_base_/models/vit-base-p16_mae.py'
     config = Config.fromfile(new_task.main([*options, str(other)]))
     expected = Config.fromfile(other).model.backbone.init_cfg
