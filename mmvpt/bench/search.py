@@ -46,8 +46,8 @@ def search(
 
     Args:
         config: Config file.
-        space: File that says what varies, e.g. configs/search/vpt_grid.py; None only
-            for the strategy 'fixed'.
+        space: File that says what varies, e.g. configs/search/vpt_grid.py; only the
+            strategy 'fixed' needs none.
         protocol: Which images train and which choose.
         metric: What is maximised [by the evaluator].
         out: Folder [work_dirs/search/<config>].
