@@ -54,6 +54,7 @@ _BEFORE = (
 # Parts of models that the backbone has no place for.
 REFUSED = (
     (r'.*(dist(illation)?_token|head_dist\..*)$', 'a distillation token'),
+    (r'.*preprocessor\.patchifier\..*', 'the layers of AIMv2, without biases'),
     (r'.*(attn|attention)\.(q_norm|k_norm)\..*', 'normalised queries and keys'),
     (r'.*patch_embed\.backbone\..*|.*conv_root/.*', 'a convolutional stem'),
     (r'.*(relative_position|rel_pos).*', 'relative positions (BEiT)'),

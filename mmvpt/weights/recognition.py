@@ -22,6 +22,7 @@ class Traits(NamedTuple):
     swiglu: bool
     inner_norm: bool
     pool: bool
+    patch_norm: bool
     pre_norm: bool
     final_norm: bool
     fc_norm: bool
@@ -92,6 +93,7 @@ RECOGNISERS = {
 
 # What no family here has, and what it is.
 _OTHERS: tuple[tuple[Callable[[Traits], object], str], ...] = (
+    (lambda t: t.patch_norm, 'a norm of the patches before their positions (AIMv2)'),
     (
         lambda t: t.registers and not t.cls,
         'register tokens and no class token (rope_reg*_gap and reg*_gap of timm)',
@@ -146,6 +148,7 @@ def traits(state: Mapping[str, Tensor], keyless: bool) -> Traits:
         swiglu=has('.ffn.w12.weight'),
         inner_norm=has('.attn.norm.weight'),
         pool='pool.probe' in state,
+        patch_norm='patch_embed.norm.weight' in state,
         pre_norm='pre_norm.weight' in state,
         final_norm='ln1.weight' in state,
         fc_norm='fc_norm.weight' in state,

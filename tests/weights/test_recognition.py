@@ -162,6 +162,14 @@ def perception_encoder():
     return layouts.timm(weights(arch), arch)
 
 
+def aimv2():
+    arch = architecture('siglip', activation='swiglu', pooling='patches')
+    return {
+        **layouts.timm(weights(arch), arch),
+        'patch_embed.norm.weight': torch.ones(24),
+    }
+
+
 def dinov3(**changes):
     arch = architecture('dinov3', **changes)
     return layouts.timm_eva(weights(arch), arch)
@@ -217,6 +225,11 @@ AMBIGUOUS = {
     'a perception encoder of size G': (
         lambda: _drop(perception_encoder(), 'cls_token'),
         'Perception Encoder G',
+    ),
+    'AIMv2 in timm': (aimv2, r'a norm of the patches .*\(AIMv2\), which is not'),
+    'AIMv2 of Apple': (
+        lambda: {'preprocessor.patchifier.proj.weight': torch.ones(24, 3, 8, 8)},
+        'the format is unknown .it has the layers of AIMv2',
     ),
     'one without its final norm': (
         lambda: _drop(perception_encoder(), 'norm.'),
