@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.config import Config
@@ -160,7 +161,7 @@ def _read_items(
     return items, tuple((dataset.metainfo or {}).get('classes') or ())
 
 
-def save_arrays(out: str, arrays: dict[str, np.ndarray]) -> Path:
+def save_arrays(out: str, arrays: dict[str, Any]) -> Path:
     """Write arrays to ``out.npz``, whole or not at all.
 
     Args:

@@ -164,7 +164,7 @@ def embedding(
     if how.get('images'):
         raise UserError('class means need classes: give a split instead of --images')
     look = load_look(run, checkpoint, num=num, **how)
-    batches = []
+    batches: list[tuple] = []
     for part in look.parts:
         if part.classes is None:
             raise UserError('the images have no labels for class means.')

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -329,7 +330,7 @@ class Benchmark:
             Finals(
                 cell,
                 self.settings,
-                lambda cell=cell: self._chosen(cell),
+                partial(self._chosen, cell),
                 self.finals,
                 self.predictions,
             )

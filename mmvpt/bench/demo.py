@@ -65,7 +65,7 @@ class Demo:
     reference: str  # the method that others are compared with
     versus: str  # head of the column that compares
     seeds: tuple[int, ...]  # draws of the target task
-    export: Callable[[str, Sequence[int]], None]
+    export: Callable[..., list[Path]]  # of a folder and draws
     draw: Callable[..., None]
     titles: tuple[str, str]  # of exporting and pretraining
     caption: str  # what the target task is

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import multiprocessing
 import os
 import re
@@ -111,10 +112,8 @@ class Pool(AbstractContextManager):
         #: Whether workers share a device.
         self.shares = workers > max(1, len(set(devices or ())))
         start = multiprocessing.get_context(context)
-        places = [
-            (devices or [None])[i % len(devices or [None])] for i in range(workers)
-        ]
-        self.workers = [_Worker(start, device) for device in places]
+        places = itertools.cycle(devices or [None])
+        self.workers = [_Worker(start, next(places)) for _ in range(workers)]
         self._running: dict[futures.Future, tuple[_Worker, Job]] = {}
 
     def __exit__(self, *_: object) -> None:

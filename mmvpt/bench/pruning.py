@@ -87,7 +87,7 @@ def candidates(
         min_tokens: Tokens that are kept at least.
         min_segments: Segments of each token that are kept at least.
     """
-    counts = {'tokens': (0,), 'segments': (0,)}
+    counts: dict[str, tuple[int, ...]] = {'tokens': (0,), 'segments': (0,)}
     for kind, minimum in (('tokens', min_tokens), ('segments', min_segments)):
         if kind in scores:
             counts[kind] = prune_counts(scores[kind].shape[-1], minimum)

@@ -111,10 +111,10 @@ def _next(pool: Pool, sources: Sequence[Source], again: list[Job]) -> Job | None
             again.remove(job)
             return job
     for source in sources:
-        job = source.next_job()
-        if job is not None:
-            job.source = source
-            return job
+        found = source.next_job()
+        if found is not None:
+            found.source = source
+            return found
     return again.pop(0) if again and not pool.running else None
 
 

@@ -106,9 +106,13 @@ class Strategy(ABC):
             for trial in self.planned
             if trial.slot in finished and finished[trial.slot].state == 'complete'
         ]
-        return min(
-            complete, key=lambda t: (-finished[t.slot].value, t.point), default=None
-        )
+
+        def rank(trial: Planned) -> tuple[float, Point]:
+            value = finished[trial.slot].value
+            assert value is not None, 'a complete trial has one'
+            return -value, trial.point
+
+        return min(complete, key=rank, default=None)
 
 
 class Grid(Strategy):

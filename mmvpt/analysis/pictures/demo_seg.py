@@ -75,7 +75,7 @@ class Scenes:
 
     def colours(self, labels: np.ndarray) -> np.ndarray:
         """Return labels in the colours of the classes, RGB."""
-        table = np.full((256, 3), VOID, np.uint8)
+        table: np.ndarray = np.full((256, 3), VOID, np.uint8)
         table[: len(self.palette)] = self.palette
         return table[labels]
 
@@ -154,7 +154,7 @@ def draw(
 def class_ious(scenes: Scenes, folder: str | Path) -> np.ndarray:
     """Return the IoU of each class over all test pixels, (K,), as mmseg counts it."""
     classes = len(scenes.classes)
-    counts = np.zeros((classes, classes), np.int64)
+    counts: np.ndarray = np.zeros((classes, classes), np.int64)
     for name in scenes.names:
         truth, labels = scenes.mask(name), label_map(Path(folder) / f'{name}.png')
         valid = truth != IGNORED

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -143,9 +144,14 @@ def loader(folder: str, in_memory: bool, args: argparse.Namespace) -> Iterator[T
         args: The command line.
     """
     config = Config.fromfile(ROOT / 'configs/_base_/datasets/vtab1k.py')
-    options = dict(task=None, split='train', data_root=folder, num_classes=2)
+    options: dict[str, Any] = dict(task=None, split='train', num_classes=2)
     batches = DataLoader(
-        VTAB1k(**options, pipeline=config.pipeline, cache_images=in_memory),
+        VTAB1k(
+            **options,
+            data_root=folder,
+            pipeline=config.pipeline,
+            cache_images=in_memory,
+        ),
         args.batch_size,
         shuffle=True,
         generator=torch.Generator().manual_seed(0),

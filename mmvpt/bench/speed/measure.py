@@ -98,7 +98,9 @@ def measure_times(
         By subject ``wall`` and ``processor``, seconds of every round.
     """
     torch.set_num_threads(subjects[0].setting.threads)
-    times = {s.name: dict(wall=[], processor=[]) for s in subjects}
+    times: dict[str, dict[str, list[float]]] = {
+        s.name: dict(wall=[], processor=[]) for s in subjects
+    }
     for turn in range(warmup + repeats):
         for subject in subjects:
             synchronize(subject.setting.device)
@@ -249,13 +251,13 @@ def available_cores() -> int:
     """Return how many cores this process may use."""
     if hasattr(os, 'sched_getaffinity'):
         return len(os.sched_getaffinity(0))
-    return os.cpu_count()
+    return os.cpu_count() or 1
 
 
 if __name__ == '__main__':
     subject_name, options = json.loads(sys.argv[1])
     try:
-        measured = memory_here(subject_name, Setting(**options))
+        measured = json.dumps(memory_here(subject_name, Setting(**options)))
     except OutOfMemoryError:
-        measured = None
-    print(json.dumps(measured))
+        measured = json.dumps(None)
+    print(measured)

@@ -92,8 +92,8 @@ def draw(groups: list[dict], value: str, place, label: str, path: Path) -> None:
         for name, (colour, marker, line) in STYLES.items():
             points = sorted(points_of(here, name, value, place))
             if points:
-                x, y = zip(*points)
-                y = [factor * v for v in y]
+                x, values = zip(*points)
+                y = [factor * value for value in values]
                 axis.plot(
                     x, y, line, color=colour, marker=marker, label=name, markersize=4
                 )

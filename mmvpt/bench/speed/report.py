@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from mmvpt.display import markdown
 
@@ -74,15 +75,13 @@ def group_table(group: dict) -> list[str]:
     """Return the lines of one group: what it is, the table, how equal they are."""
     setting, rows = group['setting'], group['rows']
     labels = list(dict.fromkeys(label for row in rows for label in row['ratios']))
-    columns = {'subject': lambda row: row['subject']}
+    columns: dict[str, Callable[[dict], str]] = {'subject': lambda row: row['subject']}
     timed = any('seconds' in row for row in rows)
     if 'operations' in rows[0]:
         columns['GFLOP'] = lambda row: f'{row["operations"] / 1e9:.1f}'
     if timed:
         for clock in ('wall', 'processor'):
-            columns[f'{clock} ms'] = lambda row, clock=clock: (
-                pair(row[clock], 1e3, 1) if clock in row else TOO_LARGE
-            )
+            columns[f'{clock} ms'] = partial(seconds, clock=clock)
     if any('memory' in row for row in rows):
         columns['peak MiB'] = lambda row: (
             f'{net(row["memory"]) / MEBI:.0f}' if 'memory' in row else TOO_LARGE
@@ -94,9 +93,7 @@ def group_table(group: dict) -> list[str]:
     for label in labels:
         for key in ('operations', 'wall', 'processor', 'memory', 'kept'):
             if any(key in row['ratios'].get(label, ()) for row in rows):
-                columns[f'{key} / {label}'] = lambda row, at=(label, key): ratio(
-                    row, *at
-                )
+                columns[f'{key} / {label}'] = partial(ratio, label=label, key=key)
     body = [[cell(row) for cell in columns.values()] for row in rows]
     lines = [
         f'**{setting["mode"]}**, {setting["arch"]}, {setting["image_size"]} pixels, '
@@ -119,6 +116,11 @@ def group_table(group: dict) -> list[str]:
         most = max(max(found.values()) for found in group['checks'].values())
         lines += ['', f'Full-token ways compute the same to {most:.0e}, relative.']
     return lines
+
+
+def seconds(row: dict, clock: str) -> str:
+    """Format the milliseconds of a row by one clock."""
+    return pair(row[clock], 1e3, 1) if clock in row else TOO_LARGE
 
 
 def ratio(row: dict, label: str, key: str) -> str:

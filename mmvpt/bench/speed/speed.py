@@ -97,8 +97,8 @@ def main(argv: Sequence[str] | None = None) -> dict:
     """Run the benchmark, write its files and return what is in the JSON one."""
     args = parse_args(argv)
     result = dict(measure.begin('speed', argv, args), groups=[])
-    shared = [f.name for f in dataclasses.fields(Setting) if hasattr(args, f.name)]
-    shared = {n: getattr(args, n) for n in shared if n not in ('num_tokens', 'threads')}
+    names = {f.name for f in dataclasses.fields(Setting)} - {'num_tokens', 'threads'}
+    shared = {name: value for name, value in vars(args).items() if name in names}
     for mode in args.modes:
         for count in args.num_tokens:
             setting = Setting(mode=mode, num_tokens=count, **shared)
@@ -124,15 +124,14 @@ def measure_group(args: argparse.Namespace, setting: Setting) -> list[dict]:
     if 'operations' in args.measure:
         print(f'{say}: counting operations', file=sys.stderr, flush=True)
         operations = {n: measure.count_operations(n, setting) for n in names}
-    subjects, checks, too_large = [], {}, []
-    if 'time' in args.measure:
-        subjects, checks, too_large = measure.prepare(names, setting)
+    timed = names if 'time' in args.measure else []
+    subjects, checks, too_large = measure.prepare(timed, setting)
     groups = []
     # Counted operations do not depend on threads: without times, one group is all.
     several = {'time', 'memory'} & set(args.measure)
     for threads in args.threads if several else args.threads[:1]:
         cell = dataclasses.replace(setting, threads=threads)
-        rows = {name: dict(subject=name) for name in names}
+        rows: dict[str, dict] = {name: dict(subject=name) for name in names}
         for name, value in operations.items():
             rows[name]['operations'] = value
         if subjects:
@@ -140,8 +139,8 @@ def measure_group(args: argparse.Namespace, setting: Setting) -> list[dict]:
             for subject in subjects:
                 subject.setting = cell
             times = measure.measure_times(subjects, args.repeats, args.warmup)
-            for name, value in times.items():
-                rows[name].update(seconds=value)
+            for name, seconds in times.items():
+                rows[name].update(seconds=seconds)
         if 'memory' in args.measure and threads == args.threads[0]:
             print(f'{say}: memory', file=sys.stderr, flush=True)
             for name in names:

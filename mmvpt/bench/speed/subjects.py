@@ -44,7 +44,7 @@ BARE = ('bare', 'bare-timm', 'bare-mmpretrain')
 FULL = ('full', 'full-timm', 'full-mmpretrain')
 NUM_CLASSES = 200
 #: What is recomputed in backward, as the backbone's ``with_cp`` says it.
-WITH_CP = {'none': False, 'mlp': 'mlp', 'layer': True}
+WITH_CP: dict[str, bool | str] = {'none': False, 'mlp': 'mlp', 'layer': True}
 
 
 @dataclass(frozen=True)
