@@ -37,8 +37,10 @@ KEYS = (
     *('norm_before_pool', 'interpolate_mode', 'rope_dtype'),
 )
 #: Keys of necks and heads whose numbers are the width of the backbone.
-_WIDTHS = ('in_channels', 'out_channels', 'embed_dim', 'embed_dims', 'channels')
-_WIDTHS += ('input_features',)
+_WIDTHS = (
+    *('in_channels', 'out_channels', 'embed_dim', 'embed_dims', 'channels'),
+    'input_features',
+)
 #: What an old backbone may set of its family, and what lets the new one settle it.
 _OF_FAMILY = dict.fromkeys(
     ('qkv_bias', 'norm_cfg', 'layer_scale_init_value', 'num_registers', 'act')
@@ -216,7 +218,8 @@ def _shape(arch: Any) -> tuple[int, int]:
     """Return width and depth of an ``arch``."""
     if isinstance(arch, Mapping):
         return arch['embed_dims'], arch['num_layers']
-    return ARCHITECTURES[arch][:2]
+    width, depth = ARCHITECTURES[arch][:2]
+    return width, depth
 
 
 def _resized(part: Any, width: int, new: int) -> Any:
@@ -225,7 +228,7 @@ def _resized(part: Any, width: int, new: int) -> Any:
         return None
     if isinstance(part, list):  # of heads: written anew as a whole
         return [{**head, **(_resized(head, width, new) or {})} for head in part]
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in part.items():
         if key in _WIDTHS and value == width:
             found[key] = new

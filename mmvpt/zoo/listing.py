@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.fileio import dump
 
@@ -87,7 +88,7 @@ def _metafile(root: Path, paper: Paper, present: Sequence[str]) -> str:
         name = Path(path).stem
         data = SEGMENTATION.get(name.rsplit('_', 1)[-1])
         metadata = {'Training Data': data, 'Task': 'Semantic Segmentation'}
-        known = dict(Metadata=metadata) if data else {}
+        known: dict[str, Any] = dict(Metadata=metadata) if data else {}
         models.append(dict(Name=name, **known, **_model(paper, path)))
     collection = {
         'Name': paper.name,

@@ -176,15 +176,15 @@ def new_task(options: Options, command: Sequence[str] = ()) -> NewTask:
 
 def _check_options(options: Options, data: Path, kind: str) -> None:
     """Refuse options that would not be read."""
-    table = ('image_root', 'image_column', 'label_column', 'multi_label')
-    masks = ('masks', 'mask_suffix', 'classes', 'ignore_zero', 'palette_masks')
-    masks += ('masks_drawn', 'head')
+    table = ['image_root', 'image_column', 'label_column', 'multi_label']
+    masks = ['masks', 'mask_suffix', 'classes', 'ignore_zero', 'palette_masks']
+    masks += ['masks_drawn', 'head']
     if kind == 'segmentation':
-        foreign, meant = (*table, 'group_below', 'skip_unreadable'), 'class folders'
+        foreign, meant = [*table, 'group_below', 'skip_unreadable'], 'class folders'
     elif _is_table(data):
         foreign, meant = masks, 'images and masks'
     else:
-        foreign, meant = (*masks, *table), 'images and masks or a CSV file'
+        foreign, meant = [*masks, *table], 'images and masks or a CSV file'
     for option in foreign:
         if getattr(options, option):
             raise UserError(

@@ -592,7 +592,7 @@ def draw_gates(arrays: dict[str, np.ndarray]) -> Figure:
                 xlabel='behind layer', title='gate', ylabel='gate (0: closed, 1: open)'
             )
             axis.set_ylim(0, 1.05 * max(values.max(), 1e-12))
-            _ticks(axis, layers, 14)
+            _ticks(axis, list(layers), 14)
             text.append(
                 'Gate: how much of what the layer wrote at the prompts enters the next '
                 'one, against what entered itself.'
@@ -612,7 +612,7 @@ def draw_gates(arrays: dict[str, np.ndarray]) -> Figure:
             axis.bar(layers, values, color=BLUE)
             axis.axhline(1, color='black', lw=1, ls='--')
             axis.set(xlabel='layer', title='temperature', ylabel='temperature')
-            _ticks(axis, layers, 14)
+            _ticks(axis, list(layers), 14)
             text.append(
                 'Temperature: what divides the attention logits of the layer; dashed: '
                 '1, as in the frozen model.'
