@@ -3,9 +3,11 @@
 
 import os
 import socket
+import sys
 
 import mmengine.runner.runner
 import pytest
+import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 import yapf.yapflib.yapf_api
@@ -24,16 +26,19 @@ def spare():
 def two_ranks(function, *args, group=True):
     """Run ``function(rank, *args)`` in two processes, of one group unless told else.
 
-    They are forked: importing everything anew takes longer than what they compute.
+    They are forked where that is safe: importing everything anew takes longer than what
+    they compute.
     """
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    context = (function, port, group, args)
-    mp.start_processes(_one_rank, context, nprocs=2, start_method='fork')
+    how = 'fork' if sys.platform == 'linux' else 'spawn'
+    mp.start_processes(_one_rank, (function, port, group, args), 2, start_method=how)
 
 
 def _one_rank(rank, function, port, group, args):
+    spare()
+    torch.set_num_threads(1)
     place = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=2, MASTER_PORT=port)
     os.environ.update(MASTER_ADDR='127.0.0.1', **{k: str(v) for k, v in place.items()})
     if group:
@@ -48,8 +53,11 @@ def _one_rank(rank, function, port, group, args):
 
 
 def launched(rank, tool, *args):
-    """Run a tool as one of the processes that ``torchrun`` starts."""
-    tool.main([*map(str, args), '--launcher', 'pytorch'])
+    """Run ``train`` or ``test`` as one of the processes that ``torchrun`` starts."""
+    from tests.tools import programs
+
+    main = getattr(programs, f'{tool}_tool').main
+    main([*map(str, args), '--launcher', 'pytorch'])
 
 
 def asked(request, name, table):

@@ -72,7 +72,7 @@ def run(folder, work_dir, *more, program=False):
 
 def _train_in(rank, folder, *args):
     os.chdir(folder)
-    launched(rank, train_tool, *args)
+    launched(rank, 'train', *args)
 
 
 def scores(text):

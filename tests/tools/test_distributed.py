@@ -15,7 +15,7 @@ from mmvpt.checkpoint import read_checkpoint
 from tests.engine.killed_runs import run_all
 from tests.engine.miniature import ROOT, environment, write_config, write_data
 from tests.quick import launched, two_ranks
-from tests.tools.programs import test_tool, train_tool
+from tests.tools.programs import test_tool
 
 
 def free_port():
@@ -45,7 +45,7 @@ def test_train_resume_and_test(tmp_path):
     """The scripts go on with a run of two processes, and test it."""
     config = write_config(tmp_path, train_dataloader__num_workers=1)
     work_dir = tmp_path / 'run'
-    two_ranks(launched, train_tool, config, '--work-dir', work_dir, group=False)
+    two_ranks(launched, 'train', config, '--work-dir', work_dir, group=False)
     (log,) = work_dir.glob('*/*.log')
     assert 'Epoch(val) [2]' in log.read_text()
     assert read_checkpoint(work_dir / 'epoch_2.pth')['meta']['iter'] == 4
@@ -71,7 +71,7 @@ def test_train_resume_and_test(tmp_path):
     assert Path(launcher[tool]).samefile(ROOT / 'tools/test.py')
     words = launcher[tool + 1 :]
     assert words[2:4] == ['--launcher', 'pytorch']
-    two_ranks(launched, test_tool, *words, group=False)
+    two_ranks(launched, 'test', *words, group=False)
     assert json.loads(out.read_text()) == metrics
 
 
@@ -95,7 +95,7 @@ def test_two_processes_and_one_end_equal(tmp_path, monkeypatch):
         if processes == 1:
             run_all([[None, args]])
         else:
-            two_ranks(launched, train_tool, *args, group=False)
+            two_ranks(launched, 'train', *args, group=False)
         checkpoint = read_checkpoint(work_dir / 'epoch_5.pth')
         assert checkpoint['meta']['iter'] == 20
         ends[processes] = checkpoint['state_dict']
