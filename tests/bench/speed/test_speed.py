@@ -21,6 +21,7 @@ from mmvpt.bench.speed.subjects import (
     differences,
     subject_names,
 )
+from tests.quick import in_turn
 
 TINY = Setting(arch='vit-ti', image_size=64, batch_size=2, num_tokens=3)
 OPTIONS = '--arch vit-ti --image-size 64 --batch-size 2 --num-tokens 3 --threads 1'
@@ -193,8 +194,9 @@ def test_recomputing_takes_operations_of_methods_alone():
         assert count(name, with_cp='mlp') == count(name)
 
 
-@pytest.mark.parametrize('method', FULL_TOKEN.values())
-@pytest.mark.parametrize('mode', ['train', 'infer'])
+@pytest.mark.parametrize(
+    ('method', 'mode'), in_turn(FULL_TOKEN.values(), ('train', 'infer'))
+)
 def test_no_method_takes_more_operations_than_the_plain_way(method, mode):
     for tokens in (1, 100):
         options = dict(mode=mode, num_tokens=tokens, arch='vit-ti')
