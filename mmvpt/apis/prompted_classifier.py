@@ -79,7 +79,7 @@ class PromptedClassifier(nn.Module):
         self.head = nn.Linear(backbone.embed_dims, num_classes)
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
-        self.mean, self.std = mean, std
+        self._mean, self._std = mean, std
         self._guidance: MetricGuidanceHook | None = None
         if backbone.prompt is not None and backbone.prompt.guided_layers:
             self._guidance = MetricGuidanceHook(**(guidance or {}))
@@ -88,6 +88,25 @@ class PromptedClassifier(nn.Module):
             raise UserError(
                 "guidance is for prompt='davpt'; this prompt has no guided layers."
             )
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of the channels of the images in pretraining, in [0, 1]."""
+        return self._stated(self._mean)
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviations of the same."""
+        return self._stated(self._std)
+
+    def _stated(self, values: tuple[float, ...] | None) -> tuple[float, ...]:
+        if values is None:
+            raise UserError(
+                'The weights do not tell how their images were normalised. Convert '
+                'them with tools/weights/convert.py --normalization NAME and give the '
+                'result, or write the numbers where you use model.mean and model.std.'
+            )
+        return values
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, K) of normalised images (B, 3, height, width)."""

@@ -12,7 +12,13 @@ from mmengine.config import Config
 
 from mmvpt.engine.run import load_config
 from mmvpt.errors import UserError
-from mmvpt.weights import as_normalization, convert, normalization
+from mmvpt.weights import (
+    NORMALIZATIONS,
+    Converted,
+    as_normalization,
+    convert,
+    normalization,
+)
 from mmvpt.weights.architecture import ARCHITECTURES, SIZES
 from mmvpt.weights.families import FAMILIES
 from mmvpt.weights.names import SCHEME, known_checkpoint
@@ -81,13 +87,8 @@ def find_backbone(named: str, known: str) -> dict[str, Any]:
     is_file = Path(named).expanduser().exists()
     if is_file or named.startswith(TIMM_PREFIXES):
         converted = convert(os.path.expanduser(named))
-        if is_file and converted.format != 'mmpretrain':
-            target = f'checkpoints/{Path(named).stem}.safetensors'
-            raise UserError(
-                f'--backbone {named} has the format {converted.format!r}. Convert it '
-                f'first and give the result:\n  python tools/weights/convert.py '
-                f'{named} {target}'
-            )
+        if is_file:
+            _check_file(named, converted)
         architecture = converted.architecture
         return dict(
             architecture.backbone_options(),
@@ -103,6 +104,22 @@ def find_backbone(named: str, known: str) -> dict[str, Any]:
         'given by a config (.py), a file of weights, mmvpt://NAME, timm://NAME, or '
         f'FAMILY-SIZE ({", ".join(SIZES)}), whose weights are to be named in the '
         'config.'
+    )
+
+
+def _check_file(named: str, converted: Converted) -> None:
+    """Refuse a file that configs cannot name, or whose images nobody knows."""
+    foreign = converted.format != 'mmpretrain'
+    unknown = converted.normalization is None
+    if not foreign and not unknown:
+        return
+    reasons = [f'has the format {converted.format!r}'] * foreign
+    reasons += ['does not tell how its images were normalised'] * unknown
+    option = f' --normalization {{{",".join(NORMALIZATIONS)}}}' * unknown
+    raise UserError(
+        f'--backbone {named} {" and ".join(reasons)}. Convert it first and give the '
+        f'result:\n  python tools/weights/convert.py {named} '
+        f'checkpoints/{Path(named).stem}_mmvpt.safetensors{option}'
     )
 
 

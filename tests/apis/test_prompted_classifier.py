@@ -107,6 +107,16 @@ def test_a_timm_model_by_name():
     assert len(model.mean) == len(model.std) == 3 and max(model.mean) < 1
 
 
+def test_normalisation_that_the_weights_do_not_tell(tmp_path):
+    timm = pytest.importorskip('timm')
+    name = 'vit_tiny_patch16_224'
+    torch.save(timm.create_model(name, num_classes=0).state_dict(), tmp_path / 'a.pth')
+    model = mmvpt.prompted(tmp_path / 'a.pth', None, num_classes=3)
+    for key in ('mean', 'std'):
+        with pytest.raises(UserError, match='--normalization NAME'):
+            getattr(model, key)
+
+
 def test_what_is_unknown_is_refused():
     with pytest.raises(UserError, match="prompt='vtp': known are vpt-shallow"):
         mmvpt.prompted('vit_tiny_patch16_224', 'vtp', num_classes=3, pretrained=False)

@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from mmvpt.engine.checks import check  # noqa: E402
 from mmvpt.errors import UserError  # noqa: E402
+from mmvpt.weights import convert_file  # noqa: E402
 from mmvpt.zoo import new_task as writer  # noqa: E402
 from mmvpt.zoo import own as recipe  # noqa: E402
 
@@ -213,13 +214,17 @@ def test_any_backbone(here):
         kind = 'mmvpt.PromptedVisionTransformer'
         vit = MODELS.build(dict(type=kind, arch=arch, img_size=32, patch_size=8))
         dinov2 = MODELS.build(dict(type=kind, arch='dinov2-s', img_size=28))
-    torch.save(vit.state_dict(), 'tiny.pth')
+    torch.save(vit.state_dict(), 'raw.pth')
+    message = fails(*options, 'raw.pth')
+    assert 'does not tell how' in message and '--normalization {imagenet,' in message
+    convert_file('raw.pth', 'tiny.pth', normalization='half')
     config = Config.fromfile(new_task.main([*options, 'tiny.pth']))
     backbone = config.model.backbone
     assert backbone.init_cfg == dict(type='Pretrained', checkpoint='tiny.pth')
     assert (backbone.img_size, backbone.patch_size) == (32, 8)
     assert build(config).backbone.pos_embed.shape == vit.pos_embed.shape
-    torch.save(dinov2.state_dict(), 'dinov2.pth')
+    torch.save(dinov2.state_dict(), 'raw.pth')
+    convert_file('raw.pth', 'dinov2.pth', normalization='imagenet')
     config = Config.fromfile(new_task.main([*options, 'dinov2.pth']))
     backbone = config.model.backbone
     assert (backbone.arch, backbone.img_size) == ('dinov2-s', 28)
