@@ -55,7 +55,7 @@ def nabirds(root):
 def dogs(root):
     lists = {'train': [], 'test': []}
     for i in range(K * 6):
-        path = f'n0{i % K}-Some_dog/n0{i % K}_{i}.jpg'
+        path = f'n0{i % K}-Dog_{i % K}/n0{i % K}_{i}.jpg'
         put(root / 'Images' / path, picture(i))
         lists['train' if i < 12 else 'test'].append((path, i % K + 1))
     for part, rows in lists.items():
