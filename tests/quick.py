@@ -88,13 +88,14 @@ def in_turn(ones, others, *kept):
     """Return pairs as parameters, so that each of both sides meets one of the other.
 
     Args:
-        ones: The longer side.
-        others: The shorter side.
+        ones: One side.
+        others: The other.
         *kept: More pairs that stay; all others are for the sweep.
     """
+    period = min(len(ones), len(others))
 
     def marks(pair, turn):
-        kept_here = turn % len(others) == 0 or pair in kept
+        kept_here = turn % period == 0 or pair in kept
         return () if kept_here else pytest.mark.sweep
 
     return [

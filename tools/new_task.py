@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Split your own images and write a config for them; docs/own_data.md tells more.
 
