@@ -156,7 +156,9 @@ class Pool(AbstractContextManager):
             try:
                 outcome, result, healthy = future.result()
             except BrokenProcessPool:
-                worker.process.join()
+                # Its executor joins it; two threads that wait for one process race, and
+                # one of them reads None.
+                worker.close()
                 code = worker.process.exitcode
                 outcome, result, healthy = 'died', f'its process ended ({code})', False
             except Exception as error:  # what it returned cannot be sent
