@@ -19,14 +19,14 @@ class PrefixCacheHook(Hook):
 
     For data without augmentation (the protocol of VTAB-1k) and tuned tensors in late
     layers only, as ``DeepPrompt(layers=[9, 10, 11])`` or ``tunable='partial-2'``. What
-    enters layer k is read from memory-mapped files afterwards, in training and
-    validation, in this run and in later ones of the same backbone (a search). Outputs
+    enters layer k is read from files afterwards, in training and validation, in this
+    run, in those beside it and in later ones of the same backbone (a search). Outputs
     are those of the plain way but for the order of sums in another batch.
 
     Args:
         folder: Where the files go.
         max_gb: What the folder holds at most, in GB (1e9 bytes). Where it is full, what
-            earlier runs left gives way; images of this run beyond it are computed each
+            was kept first gives way; images of this run beyond it are computed each
             time, and a warning says so.
 
     Raises:
@@ -64,8 +64,8 @@ class PrefixCacheHook(Hook):
         if self.cache.refused:
             runner.logger.warning(  # mmengine says it once
                 f'PrefixCacheHook: {self.folder} is full ({self.max_bytes / 1e9:g} GB) '
-                'of images of this run, and of others if they run now. Further images '
-                'are computed each time: the same result, but slower. Raise max_gb.'
+                'of images of this run. Further images are computed each time: the '
+                'same result, but slower. Raise max_gb.'
             )
         hits, misses, added = self._counts
         self._hits += self.cache.hits - hits

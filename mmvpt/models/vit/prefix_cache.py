@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
+import diskcache
 import torch
 from mmcv.cnn.bricks.drop import DropPath
+from safetensors import SafetensorError
+from safetensors import torch as safetensors
 from torch import Tensor, nn
 
 from mmvpt.errors import UserError
 from mmvpt.models import tunable as tuning
 
-from .row_store import Shelf, room_in
 from .snapshot import Snapshot, is_counted, precision_state
 
 _BEHIND = ('prompt.', 'ln1.', 'ln2.', 'pool.')  # names that no prefix reads
@@ -28,17 +30,19 @@ class PrefixCache:
 
     The key of an image is a 128-bit hash of the tensor that enters the backbone, so
     whatever changes the data (another transform, normalisation or crop) is another
-    image. The files are named by a hash of the weights, settings and precision that the
-    prefix runs with, so another backbone has other files. The hash is taken anew when
-    the weights may have changed, see :class:`Snapshot`; weights made in inference mode
-    use no cache. So nothing stale is read.
+    image; and a hash of the weights, settings and precision that the prefix runs with,
+    so another backbone has other entries. The latter hash is taken anew when the
+    weights may have changed, see :class:`Snapshot`; weights made in inference mode use
+    no cache. So nothing stale is read. Processes that run at the same time (the trials
+    of a search, the ranks of a training) share what they find.
 
     Args:
-        folder: Where the files go; they serve later runs too.
+        folder: Where the entries go, a ``diskcache.Cache``; they serve later runs too.
         num_layers: Layers that are skipped (k).
-        max_bytes: What the folder holds at most. Where it is full, activations of
-            earlier runs give way, but none that this run wrote or read: images beyond
-            are computed each time.
+        max_bytes: What the folder holds at most, but for one image. Where it is full,
+            what was kept first gives way. Nobody adds more than that, so that a data
+            set which is larger does not push itself out: images beyond are computed
+            each time.
 
     Attributes:
         hits: Images that were read.
@@ -53,11 +57,16 @@ class PrefixCache:
     def __init__(self, folder: str | Path, num_layers: int, max_bytes: int) -> None:
         if max_bytes <= 0:
             raise UserError(f'max_bytes must be positive, got {max_bytes}.')
-        self.folder, self.num_layers = Path(folder), num_layers
-        self.max_bytes = max_bytes
+        self.num_layers, self.max_bytes = num_layers, max_bytes
         self.hits = self.misses = self.added = self.refused = 0
-        self._shelves: dict[str, Shelf] = {}
+        self._added_bytes = 0
         self._fingerprints: WeakKeyDictionary = WeakKeyDictionary()
+        self._entries = diskcache.Cache(
+            str(folder),
+            size_limit=max_bytes,
+            cull_limit=2,  # images that give way to one
+            sqlite_journal_mode='truncate',  # network disks lack the default one
+        )
 
     def __deepcopy__(self, memo: dict) -> PrefixCache:
         """Copies of a model (as for EMA) read the same cache."""
@@ -65,14 +74,12 @@ class PrefixCache:
 
     @property
     def stored(self) -> int:
-        """Bytes that are kept."""
-        return sum(shelf.num_bytes for shelf in self._shelves.values())
+        """Bytes that the folder holds."""
+        return self._entries.volume()
 
     def close(self) -> None:
-        """Let other processes write to the files."""
-        for shelf in self._shelves.values():
-            shelf.close()
-        self._shelves.clear()
+        """Close the files; they open again when they are asked for."""
+        self._entries.close()
 
     def forget(self, backbone: nn.Module) -> None:
         """Look at the weights of ``backbone`` again before anything else is read."""
@@ -106,25 +113,51 @@ class PrefixCache:
         if fingerprint is None:
             self.misses += len(inputs)
             return self._compute(backbone, inputs)
-        keys = hash_rows(inputs)
-        shelf = self._shelf(fingerprint, inputs)
-        found = [b for b, key in enumerate(keys) if key in shelf]
-        missing = sorted(set(range(len(keys))) - set(found))
-        self.hits += len(found)
+        name = self._name(fingerprint, inputs)
+        keys = [f'{name}/{key}' for key in hash_rows(inputs)]
+        found = [self._read(key) for key in keys]
+        missing = [b for b, entry in enumerate(found) if entry is None]
+        read = [entry for entry in found if entry is not None]
+        self.hits += len(read)
         self.misses += len(missing)
+        if not read:
+            tokens, grid = self._compute(backbone, inputs)
+            self._keep(keys, tokens, grid)
+            return tokens, grid
+        known = torch.stack([row for row, _ in read]).to(inputs.device)
+        grid = read[0][1]
         if not missing:
-            return shelf.read(keys).to(inputs.device, non_blocking=True), shelf.grid
-        tokens, grid = self._compute(backbone, inputs[missing] if found else inputs)
-        fresh = tokens
-        if found:
-            tokens = fresh.new_empty(len(keys), *fresh.shape[1:])
-            tokens[missing] = fresh
-            tokens[found] = shelf.read([keys[b] for b in found]).to(fresh.device)
-        room = room_in(self.folder, self.max_bytes, fresh.nbytes)
-        added = shelf.add([keys[b] for b in missing], fresh, grid, room)
-        self.added += added
-        self.refused += len(missing) - added
+            return known, grid
+        fresh, _ = self._compute(backbone, inputs[missing])
+        self._keep([keys[b] for b in missing], fresh, grid)
+        tokens = fresh.new_empty(len(keys), *fresh.shape[1:])
+        tokens[missing] = fresh
+        tokens[[b for b, entry in enumerate(found) if entry is not None]] = known
         return tokens, grid
+
+    def _read(self, key: str) -> tuple[Tensor, tuple[int, int]] | None:
+        """Return what is kept of an image, None if there is nothing whole."""
+        value = self._entries.get(key, retry=True)
+        if value is None:
+            return None
+        try:
+            found = safetensors.load(value)
+        except SafetensorError:  # a power cut, a full disk
+            return None
+        return found['tokens'], tuple(found['grid'].tolist())
+
+    def _keep(self, keys: list[str], tokens: Tensor, grid: tuple[int, int]) -> None:
+        """Keep what was computed for images, as far as there is room."""
+        new = dict(zip(keys, tokens.cpu()))  # an image may come twice
+        with self._entries.transact(retry=True):
+            for key, row in new.items():
+                if self._added_bytes + row.nbytes > self.max_bytes:
+                    self.refused += 1
+                    continue
+                value = dict(tokens=row.contiguous(), grid=torch.tensor(grid))
+                self._entries.set(key, safetensors.save(value), retry=True)
+                self._added_bytes += row.nbytes
+                self.added += 1
 
     def _compute(
         self, backbone: nn.Module, inputs: Tensor
@@ -135,20 +168,16 @@ class PrefixCache:
         )
         return state.tokens, grid
 
-    def _shelf(self, fingerprint: str, inputs: Tensor) -> Shelf:
-        """Return the part for images of this size, precision and kind of device."""
+    def _name(self, fingerprint: str, inputs: Tensor) -> str:
+        """Name what images of this size, precision and kind of device share."""
         size = 'x'.join(map(str, inputs.shape[1:]))
         precision = f'{inputs.dtype} {precision_state(inputs.device)}'
         if inputs.is_cuda:  # not all round alike
             precision += torch.cuda.get_device_name(inputs.device)
-        precision = hashlib.blake2b(precision.encode(), digest_size=4).hexdigest()
-        name = f'{fingerprint}-k{self.num_layers}-{size}-{precision}'
-        if name not in self._shelves:
-            self._shelves[name] = Shelf(self.folder / name, self.max_bytes)
-        return self._shelves[name]
+        return f'{fingerprint}-k{self.num_layers}-{size}-{precision}'
 
 
-def hash_rows(rows: Tensor) -> list[bytes]:
+def hash_rows(rows: Tensor) -> list[str]:
     r"""Hash every row of (B, ...) where it lies, to 128 bits.
 
     Two multilinear hashes :math:`\sum_j a_j x_j \bmod 2^{64}` of the 32-bit words
@@ -166,7 +195,7 @@ def hash_rows(rows: Tensor) -> list[bytes]:
         piece = piece.long()
         sums = [(piece * row[: piece.shape[1]]).sum(1) for row in factors]
         total = total * joint + torch.stack(sums, dim=1)
-    return [pair.tobytes().hex().encode() for pair in total.cpu().numpy()]
+    return [pair.tobytes().hex() for pair in total.cpu().numpy()]
 
 
 def prefix_fingerprint(backbone: nn.Module, num_layers: int) -> str:
@@ -189,7 +218,8 @@ def prefix_fingerprint(backbone: nn.Module, num_layers: int) -> str:
         digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
         row = tensor.detach().reshape(1, -1)
         on_host = row.is_cpu  # where this is the faster way
-        digest.update(row.view(torch.uint8).numpy() if on_host else hash_rows(row)[0])
+        words = row.view(torch.uint8).numpy() if on_host else hash_rows(row)[0].encode()
+        digest.update(words)
     return digest.hexdigest()
 
 
