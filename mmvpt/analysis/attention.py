@@ -91,7 +91,7 @@ def layer_attention(
         logits = logits / temperature
     if backbone.prompt.mask:
         logits[:, :, extra:, :rows] = -torch.inf
-    weights = logits.softmax(dim=-1)
+    weights = backbone.wide(logits).softmax(dim=-1)
     return Attention(
         layer=entered.layer,
         cls=weights[:, :, 0] if extra else None,

@@ -162,7 +162,7 @@ def export(
         raise ExportError(f'dtype must be one of {", ".join(DTYPES)}, got {dtype!r}.')
     if opset is not None and format != 'onnx':
         raise ExportError('opset is for format onnx.')
-    model = copy.deepcopy(task.model).cpu()
+    model = copy.deepcopy(task.model).cpu().float()  # as frozen_dtype rounded them
     graph = Graph(model, dtype, any_size)
     vit = backbone_of(graph.model)
     shape = tuple(vit.img_size if size is None else size)

@@ -248,6 +248,12 @@ class TaskBank:
     def _share(self, name: str, vit: PromptedVisionTransformer) -> None:
         """Let ``vit`` use the bank's frozen weights in place of its own."""
         others = [backbone_of(task) for task in self._tasks.values()]
+        ours, theirs = (v.stored_dtype or torch.float32 for v in (others[0], vit))
+        if ours != theirs:
+            raise UserError(
+                f'task {name!r} keeps frozen weights in {theirs}, the bank in {ours} '
+                '(frozen_dtype of the backbone). Serve them from different banks.'
+            )
         _check_alike(name, others[0], vit)
         shared: dict[str, nn.Parameter] = {}
         for other in others:

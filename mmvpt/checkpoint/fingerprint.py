@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mmvpt.models.precision import FROZEN_DTYPES, HALF
 from mmvpt.weights import read_weights
 
 from . import CheckpointError
@@ -43,6 +44,9 @@ class Fingerprint:
     #: it. Resizing is not the same to the last bit on all machines, so these are
     #: compared to 1e-4 instead of its hash.
     positions: tuple[float, ...] | None = None
+    #: What they are kept in if it is of half precision: ``frozen_dtype`` of the
+    #: backbone. The hashes are those of the rounded values.
+    dtype: str | None = None
 
     @property
     def sha256(self) -> str:
@@ -51,7 +55,8 @@ class Fingerprint:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def __str__(self) -> str:
-        return f'{self.name} (fingerprint {self.sha256[:12]})'
+        kept = f' in {self.dtype}' if self.dtype else ''
+        return f'{self.name}{kept} (fingerprint {self.sha256[:12]})'
 
     def differing(self, other: Fingerprint) -> list[str]:
         """Name the parameters that ``other`` lacks or has with other values.
@@ -66,15 +71,20 @@ class Fingerprint:
         ]
         if _POSITIONS in names and self.positions and other.positions:
             ours, theirs = torch.tensor(self.positions), torch.tensor(other.positions)
+            # one step of half precision, to which resized values may fall either way
+            step = torch.finfo(getattr(torch, self.dtype)).eps if self.dtype else 0
             if ours.shape == theirs.shape and torch.allclose(
-                ours, theirs, rtol=0, atol=_TOLERANCE
+                ours, theirs, rtol=step, atol=_TOLERANCE
             ):
                 names.remove(_POSITIONS)
         return names
 
     def to_json(self) -> str:
         """Return it as text."""
-        return json.dumps(asdict(self))
+        content = asdict(self)
+        if self.dtype is None:  # as files of before have it
+            del content['dtype']
+        return json.dumps(content)
 
     @classmethod
     def from_json(cls, text: str) -> Fingerprint:
@@ -85,11 +95,14 @@ class Fingerprint:
         """
         try:
             content = json.loads(text)
-            positions = content['positions']
+            positions, dtype = content['positions'], content.get('dtype')
+            if dtype not in (None, *FROZEN_DTYPES):
+                raise ValueError(f'dtype {dtype!r}')
             return cls(
                 str(content['name']),
                 {str(name): str(value) for name, value in content['tensors'].items()},
                 None if positions is None else tuple(float(p) for p in positions),
+                dtype,
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
@@ -122,11 +135,15 @@ def fingerprint(backbone: nn.Module, names: set[str] | None = None) -> Fingerpri
         },
         weights_name(backbone),
         getattr(backbone, 'positions_resized', False),
+        backbone.stored_dtype,
     )
 
 
 def fingerprint_of(
-    weights: Mapping[str, Tensor], name: str, resized: bool = False
+    weights: Mapping[str, Tensor],
+    name: str,
+    resized: bool = False,
+    dtype: torch.dtype | None = None,
 ) -> Fingerprint:
     """Compute the fingerprint of weights.
 
@@ -134,6 +151,7 @@ def fingerprint_of(
         weights: Frozen weights by their names in the backbone.
         name: What they are called.
         resized: Whether the position embedding among them was resized when loaded.
+        dtype: What a backbone keeps them in, if that is of half precision.
     """
     tensors = {key: _digest(value) for key, value in sorted(weights.items())}
     positions = None
@@ -141,7 +159,8 @@ def fingerprint_of(
         values = weights[_POSITIONS].detach().flatten().double()
         chosen = torch.linspace(0, len(values) - 1, _SAMPLES).long()
         positions = tuple(round(v, 6) for v in values[chosen].tolist())
-    return Fingerprint(name, tensors, positions)
+    kept = str(dtype)[6:] if dtype in HALF else None
+    return Fingerprint(name, tensors, positions, kept)
 
 
 def weights_name(backbone: nn.Module) -> str:
@@ -176,6 +195,13 @@ def complete_state(
         return
     wanted = Fingerprint.from_tensor(entry)
     found = fingerprint(backbone, set(wanted.tensors))
+    if wanted.dtype != found.dtype:
+        raise FingerprintError(
+            f'the tuned weights belong to the frozen weights {wanted}, kept in '
+            f'{wanted.dtype or "float32"}, and this backbone keeps them in '
+            f'{found.dtype or "float32"}. Set model.backbone.frozen_dtype='
+            f'{wanted.dtype!r}, as they were trained.'
+        )
     if wanted.differing(found) and not backbone.is_init:
         try:
             backbone.init_weights()

@@ -50,6 +50,7 @@ from torch import Tensor, nn
 
 from mmvpt.errors import UserError
 from mmvpt.models.adapters.base import alter
+from mmvpt.models.precision import LINEAR, Mixed, MixedAttention
 
 from .rotation import Rotation
 
@@ -77,6 +78,8 @@ class Attention(BaseModule):
         drop_path_rate: Stochastic depth of the branch.
         rotates: Whether keys turn with their place, see :attr:`absorbs`.
     """
+
+    mixed_by = MixedAttention
 
     def __init__(
         self,
@@ -157,7 +160,7 @@ class Attention(BaseModule):
         heard = any(hook is not alter for hook in qkv._forward_hooks.values())
         heard = heard or bool(qkv._forward_pre_hooks or qkv._backward_hooks)
         whole = qkv.__dict__.get('out_features') == 3 * self.embed_dims
-        plain = type(qkv) is nn.Linear and 'forward' not in vars(qkv)
+        plain = type(qkv) in LINEAR and 'forward' not in vars(qkv)
         return plain and whole and not heard
 
     @property
@@ -360,6 +363,8 @@ class AttentionPool(BaseModule):
         norm_cfg: Config of the norm.
     """
 
+    mixed_by = Mixed
+
     def __init__(
         self,
         embed_dims: int,
@@ -466,7 +471,7 @@ class Quotient(torch.autograd.Function):
 def is_plain_linear(module: nn.Module) -> bool:
     """Whether a module is its weight and bias and nothing else: no hook, no wrapper."""
     heard = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
-    return type(module) is nn.Linear and not heard and 'forward' not in vars(module)
+    return type(module) in LINEAR and not heard and 'forward' not in vars(module)
 
 
 def _layer_scale(dims: int, value: float) -> nn.Module:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmvpt.errors import UserError
 
@@ -26,29 +26,33 @@ class Seen(dict):
     attention output at the tokens before the output projection. E is ``num_extra``.
     """
 
-    def __init__(self, layer: nn.Module, state: State) -> None:
-        super().__init__(tokens=state.tokens, prompts=state.prompts)
-        self._layer, self._rotation = layer, state.reads.rotation
+    def __init__(self, vit: PromptedVisionTransformer, state: State) -> None:
+        super().__init__(tokens=vit.wide(state.tokens), prompts=vit.wide(state.prompts))
+        self._vit, self._state = vit, state
 
     @torch.no_grad()
     def __missing__(self, name: str) -> Tensor | None:
         if name == 'attended':
             self[name] = self._attended()
         elif name in ('token_keys', 'prompt_keys'):
-            rows = self['tokens' if name == 'token_keys' else 'prompts']
+            state = self._state
+            rows = state.tokens if name == 'token_keys' else state.prompts
             self[name] = None if rows is None else self._projected(rows, KEY, 1)
         else:
             raise KeyError(name)
+        self[name] = self._vit.wide(self[name])
         return self[name]
 
     def _projected(self, rows: Tensor, first: int, parts: int) -> Tensor:
         """Return parts of the projection of rows entering the layer."""
-        return self._layer.attn.project(self._layer.ln1(rows), first, parts)
+        layer = self._vit.layers[self._state.layer]
+        return layer.attn.project(layer.ln1(rows), first, parts)
 
     def _attended(self) -> Tensor:
-        attn, tokens, prompts = self._layer.attn, self['tokens'], self['prompts']
+        state, attn = self._state, self._vit.layers[self._state.layer].attn
+        tokens, prompts = state.tokens, state.prompts
         query, key, value = self._projected(tokens, QUERY, 3).chunk(3, dim=-1)
-        query, key = (attn.rotate(x, self._rotation) for x in (query, key))
+        query, key = (attn.rotate(x, state.reads.rotation) for x in (query, key))
         seen = torch.cat([key, value], dim=-1)
         if prompts is not None:
             others = self._projected(prompts, KEY, 2).expand(tokens.shape[0], -1, -1)
@@ -59,7 +63,8 @@ class Seen(dict):
 class FrozenHost:
     """The frozen ViT, as :meth:`BasePrompt.initialise` may use it.
 
-    Nothing has a gradient. What runs is in eval mode only if the backbone is.
+    Nothing has a gradient. What runs is in eval mode only if the backbone is. What is
+    given out is in float32, whatever ``frozen_dtype`` says.
 
     Args:
         vit: The backbone.
@@ -86,9 +91,10 @@ class FrozenHost:
             positions: If not, the projected patches alone, without position embedding,
                 (B, N, C).
         """
+        vit = self._vit
         if positions:
-            return self._vit.embed(images)[0]
-        return self._vit.patch_embed(images)[0]
+            return vit.wide(vit.embed(images)[0])
+        return vit.wide(vit.patch_embed(vit.entering(images))[0])
 
     def trace(self, images: Tensor, prompted: bool = False) -> Iterator[Seen]:
         """Yield what can be read of each layer, in order, before the layer runs.
@@ -103,15 +109,15 @@ class FrozenHost:
         with torch.no_grad():
             begin = vit.start(*vit.embed(images), prompted=prompted)
         steps = vit.walk(begin, vit.num_layers - 1)
-        for layer in vit.layers:
+        for _ in vit.layers:
             with torch.no_grad():
-                seen = Seen(layer, next(steps))
+                seen = Seen(vit, next(steps))
             yield seen
 
     @torch.no_grad()
     def layer(self, i: int, tokens: Tensor) -> Tensor:
         """Run layer ``i`` on tokens (b, t, C) alone, all rows, (b, t, C)."""
-        return self._vit.layers[i](tokens)
+        return self._vit.wide(self._vit.layers[i](self._vit.entering(tokens)))
 
     def query(self, i: int) -> tuple[Tensor, Tensor]:
         """Return W (C, C) and b (C,) of layer ``i``'s queries, x W^T + b."""
@@ -127,10 +133,10 @@ class FrozenHost:
 
     def _projection(self, i: int, part: int) -> tuple[Tensor, Tensor]:
         fused = self._vit.layers[i].attn.qkv
-        weight = fused.weight.detach().chunk(3)[part]
+        weight = self._vit.wide(fused.weight.detach()).chunk(3)[part]
         if fused.bias is None:
             return weight, weight.new_zeros(len(weight))
-        return weight, fused.bias.detach().chunk(3)[part]
+        return weight, self._vit.wide(fused.bias.detach()).chunk(3)[part]
 
     @torch.no_grad()
     def loss(self, images: Tensor, labels: Any) -> Tensor:

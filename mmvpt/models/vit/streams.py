@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mmvpt.models.precision import widen
 
 from .blocks import attend
 
@@ -26,6 +29,9 @@ class Streams:
         reads: What is read of it.
     """
 
+    #: Of the layer's stream where a prompt computes in float32, see :func:`in_float32`.
+    dtype: torch.dtype | None = None
+
     def __init__(self, layer: PromptedEncoderLayer, reads: Reads) -> None:
         self.cls_only, self.companion_read = reads.cls_only, reads.companion_read
         self.grid = reads.grid
@@ -38,7 +44,8 @@ class Streams:
         rows = 1 if self.cls_only else x.shape[1]
         attn = self._layer.attn
         out = attn.attend(query[:, :rows], key_value)
-        return self._layer.mlp(x[:, :rows] + attn.out(out))
+        x = self._rounded(x[:, :rows])
+        return self._wide(self._layer.mlp(x + attn.out(out)))
 
     def meet(
         self, x: Tensor, y: Tensor, heads: str = 'all', border: str = 'cut'
@@ -77,18 +84,44 @@ class Streams:
                     pad=border == 'pad',
                 )
             )
-        return attn.proj(attn.norm(torch.cat(outs, dim=1)))
+        return self._wide(attn.proj(attn.norm(torch.cat(outs, dim=1))))
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor]:
         for known, query, key_value in self._known:
             if known is x:
                 return query, key_value
         attn, rotation = self._layer.attn, self._reads.rotation
-        query, key, value = attn.project(self._layer.ln1(x), 0, 3).chunk(3, dim=-1)
+        normed = self._layer.ln1(self._rounded(x))
+        query, key, value = attn.project(normed, 0, 3).chunk(3, dim=-1)
         query, key = (attn.rotate(t, rotation) for t in (query, key))
         key_value = torch.cat([key, value], dim=-1)
         self._known.append((x, query, key_value))
         return query, key_value
+
+    def _rounded(self, x: Tensor) -> Tensor:
+        return x if self.dtype is None else x.to(self.dtype)
+
+    def _wide(self, x: Tensor) -> Tensor:
+        return x if self.dtype is None else widen(x)
+
+
+def in_float32(
+    accompany: Callable[..., tuple[Tensor, Tensor | None]],
+    tokens: Tensor,
+    companion: Tensor,
+    layer: Streams,
+) -> tuple[Tensor | None, ...]:
+    """Call ``accompany`` of a prompt with what it computes in, and round what it gives.
+
+    Args:
+        accompany: Of one layer.
+        tokens: In half precision, (B, E + N, C).
+        companion: The same, (1 or B, E + N, C).
+        layer: Rounds again what the prompt puts through it.
+    """
+    layer.dtype = tokens.dtype
+    found = accompany(widen(tokens), widen(companion), layer)
+    return tuple(x if x is None else x.to(tokens.dtype) for x in found)
 
 
 def attend_around(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,12 @@ from torch.utils.checkpoint import checkpoint
 
 from mmvpt.errors import UserError
 from mmvpt.models import tunable as tuning
+from mmvpt.models.precision import (
+    FROZEN_DTYPES,
+    check_images,
+    keep_frozen,
+    widen,
+)
 from mmvpt.registry import ADAPTERS, MODELS
 from mmvpt.weights.families import ACTIVATIONS, RESIZING
 
@@ -39,6 +46,7 @@ from .loading import check_state, load_pretrained, resize_positions
 from .prefix_cache import PrefixCache
 from .rotation import ROTATIONS, rotation
 from .serving import StaticPrompts
+from .streams import in_float32
 
 #: Operands that every guided layer has beside those of ``layer.OPERANDS``.
 _OF_PROMPTS = ('prompt', 'companion')
@@ -153,6 +161,9 @@ class PromptedVisionTransformer(BaseModule):
         patch_cfg: Further arguments of mmcv's ``PatchEmbed``.
         layer_cfgs: Further arguments of :class:`PromptedEncoderLayer`, such as
             ``attn_drop_rate``; a dict, or one for each layer.
+        frozen_dtype: What frozen weights, and all that is computed from them, are kept
+            in: None for float32, ``bfloat16``, or on a GPU ``float16``. Prompts and
+            what trains stay in float32, and so do the outputs.
         frozen_stages: Not an option here, see ``tunable``.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads a file,
             ``mmvpt://NAME`` or ``timm://NAME`` strictly: what is missing or of another
@@ -198,6 +209,7 @@ class PromptedVisionTransformer(BaseModule):
         rope_dtype: str = 'float64',
         patch_cfg: dict | None = None,
         layer_cfgs: dict | Sequence[dict] | None = None,
+        frozen_dtype: str | None = None,
         frozen_stages: None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -221,6 +233,7 @@ class PromptedVisionTransformer(BaseModule):
         check_choice('act', act, ACTIVATIONS)
         check_choice('interpolate_mode', mode, RESIZING)
         check_choice('rope_dtype', rope_dtype, ('float64', 'bfloat16'))
+        check_choice('frozen_dtype', frozen_dtype, (None, *FROZEN_DTYPES))
         check_image_size(img_size, patch_size)
         if frozen_stages is not None:
             raise UserError(
@@ -301,6 +314,9 @@ class PromptedVisionTransformer(BaseModule):
         freeze(self, tunable)
         if adapter is not None:
             ADAPTERS.build(dict(adapter, _scope_='mmvpt')).attach(self)
+        self.frozen_dtype, self._kept = frozen_dtype, ''
+        if frozen_dtype is not None:
+            self._kept = keep_frozen(self, FROZEN_DTYPES[frozen_dtype])
         self.prompt = build_prompt(self, prompt, patch_size)
         self.static_prompts = StaticPrompts()
         self.guide = Guide()
@@ -341,6 +357,7 @@ class PromptedVisionTransformer(BaseModule):
                 f'{tuple(inputs.shape)}. Convert them in the data preprocessor or set '
                 'in_channels.'
             )
+        inputs = self.entering(inputs)
         x, grid = self.patch_embed(inputs)
         if self.cls_token is not None:
             x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
@@ -352,6 +369,7 @@ class PromptedVisionTransformer(BaseModule):
             x = torch.cat(
                 (cls, self.reg_tokens.expand(x.shape[0], -1, -1), patches), dim=1
             )
+        x = self.rounded(x, inputs)  # wider where tokens of it train
         return self.pre_norm(x), tuple(grid)
 
     def positions(self, grid: tuple[int, int]) -> Tensor:
@@ -390,7 +408,8 @@ class PromptedVisionTransformer(BaseModule):
         prompt = self.prompt if prompted else None
         companion = None
         if prompt is not None and prompt.companion:
-            companion = prompt.start(self.places(tokens, grid), grid)
+            companion = prompt.start(self.wide(self.places(tokens, grid)), grid)
+            companion = self.rounded(companion, tokens)
         return State(layer, tokens, grid, prompt, reads, companion=companion)
 
     def walk(self, state: State, last: int | None = None) -> Iterator[State]:
@@ -428,14 +447,18 @@ class PromptedVisionTransformer(BaseModule):
         if prompt.companion:
             read = i < self.out_indices[-1] or self._reads_companion
             accompany = partial(prompt.accompany, i)
+            if self.frozen_dtype is not None:
+                accompany = partial(in_float32, accompany)
             reads = reads._replace(accompany=accompany, companion_read=read)
-        key_values = prompt.extra_key_values(i)
+        key_values = self.rounded(prompt.extra_key_values(i), state.tokens)
         patches = state.tokens[:, self.num_extra_tokens :]
 
         def ask() -> Tensor | None:
-            return prompt(
-                i, patches, state.grid, entered=state.prompts, left=state.left
+            entered, left = self.wide(state.prompts), self.wide(state.left)
+            found = prompt(
+                i, self.wide(patches), state.grid, entered=entered, left=left
             )
+            return self.rounded(found, state.tokens)
 
         if self.is_static(i):
             prompts, attended = self.static_prompts.enter(
@@ -488,8 +511,8 @@ class PromptedVisionTransformer(BaseModule):
             return found
         tokens, *rest = found if isinstance(found, tuple) else (found,)
         extra, patches = tokens.tensor_split([self.num_extra_tokens], dim=1)
-        patches = prompt.refine(i, patches, *state.constants)
-        tokens = torch.cat([extra, patches], dim=1)
+        refined = prompt.refine(i, self.wide(patches), *state.constants)
+        tokens = torch.cat([extra, self.rounded(refined, patches)], dim=1)
         return (tokens, *rest) if rest else tokens
 
     def _hand_over(
@@ -507,14 +530,19 @@ class PromptedVisionTransformer(BaseModule):
                 norm = self.final_norm_after(i)
                 named['companion'] = norm(after.companion)[:, 0]
         if named:
-            self.guide(i, named)
+            self.guide(i, {name: self.wide(x) for name, x in named.items()})
 
     def format(self, state: State) -> Tensor:
         """Pool or shape what the layer before ``state`` wrote, as ``out_type`` says.
 
+        In float32, whatever frozen weights are kept in.
+
         Raises:
             UserError: If prompts are to be pooled and there are none.
         """
+        return self.wide(self._format(state))
+
+    def _format(self, state: State) -> Tensor:
         norm = self.final_norm_after(state.layer - 1)
         extra, patches = state.tokens.tensor_split([self.num_extra_tokens], dim=1)
         prompts = _present(state.left)
@@ -577,6 +605,34 @@ class PromptedVisionTransformer(BaseModule):
         super().init_weights()
         if self.pos_embed is not None:
             trunc_normal_(self.pos_embed, std=0.02)
+
+    @property
+    def stored_dtype(self) -> torch.dtype | None:
+        """What frozen weights are in now, if ``frozen_dtype`` was set.
+
+        Another one after ``float()`` or ``double()``, which computes in it.
+        """
+        return attrgetter(self._kept)(self).dtype if self._kept else None
+
+    def entering(self, x: Tensor) -> Tensor:
+        """Return what enters the frozen weights, in their dtype.
+
+        Raises:
+            UserError: See :func:`mmvpt.models.precision.check_images`.
+        """
+        dtype = self.stored_dtype
+        if dtype is None:
+            return x
+        check_images(x, dtype, self.training and torch.is_grad_enabled())
+        return x.to(dtype)
+
+    def wide(self, x: Tensor | None) -> Tensor | None:
+        """Return what prompts, heads and losses are given of the stream."""
+        return x if x is None or self.frozen_dtype is None else widen(x)
+
+    def rounded(self, x: Tensor | None, tokens: Tensor) -> Tensor | None:
+        """Return what enters the stream that ``tokens`` are of."""
+        return x if x is None or self.frozen_dtype is None else x.to(tokens.dtype)
 
     @property
     def _pools_prompts(self) -> bool:
