@@ -277,3 +277,17 @@ def test_prompts_that_depend_on_the_grid_are_for_one_size(tmp_path):
     with pytest.raises(ExportError, match='size'):
         export(task('adaptive'), tmp_path / 'm.pt2', 'torch', any_size=True)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_frozen_weights_in_half_precision_are_exported_as_rounded(tmp_path, dtype):
+    """The graph computes in float32 with them."""
+    model = task('davpt+', frozen_dtype='bfloat16')
+    path = tmp_path / 'model.pt2'
+    assert export(model, path, 'torch', dtype=dtype)['largest_difference'] < 1e-5
+    images = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        expected = model.model(images)
+        found = torch.export.load(path).module()(images)
+    scale = float(expected.abs().max())
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.03 * scale)

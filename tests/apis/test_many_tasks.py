@@ -9,6 +9,7 @@ from mmpretrain.models import ImageClassifier
 
 from mmvpt.apis import many_tasks
 from mmvpt.apis.many_tasks import TaskBank, backbone_of, model_of
+from mmvpt.errors import UserError
 
 ARCH = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=64)
 METHODS = {
@@ -59,7 +60,8 @@ def classifier(num_classes=4, seed=0, **backbone):
         key = name if frozen else f'{number} {seed}'
         generator = torch.Generator().manual_seed(sum(map(ord, key)))
         noise = torch.randn(parameter.shape, generator=generator)
-        parameter.data = 0.2 * noise + (name.endswith('weight') and noise.dim() == 1)
+        value = 0.2 * noise + (name.endswith('weight') and noise.dim() == 1)
+        parameter.data = value.to(parameter.dtype)
     return model.eval()
 
 
@@ -212,3 +214,24 @@ def test_names(bank):
     assert 'deep' not in bank
     bank.add('deep', classifier())
     assert many_tasks.backbone_of(bank['deep']) is bank['deep'].backbone
+
+
+def test_frozen_weights_in_half_precision():
+    half = dict(frozen_dtype='bfloat16')
+    bank = TaskBank()
+    models = {
+        k: classifier(seed=n, **METHODS[k], **half) for n, k in enumerate(METHODS)
+    }
+    sizes = []
+    for name, model in models.items():
+        bank.add(name, copy.deepcopy(model))
+        sizes.append(bank.num_bytes())
+    assert max(b - a for a, b in zip(sizes, sizes[1:])) < sizes[0]
+    images = torch.randn(len(models), 3, 16, 16)
+    for image, name, output in zip(images, models, bank(images, list(models))):
+        with torch.no_grad():
+            expected = models[name](image[None])[0]
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(output, expected, rtol=0, atol=0.03 * scale)
+    with pytest.raises(UserError, match='frozen weights in torch.float32, the bank in'):
+        bank.add('other', classifier(**METHODS['deep']))

@@ -286,3 +286,19 @@ def test_fingerprints():
     half = {name: value.half() for name, value in weights.items()}
     assert len(exact.differing(fingerprint_of(half, 'x'))) == 2
     assert exact.sha256 != fingerprint_of(near, 'vit.pth').sha256
+
+
+def test_fingerprints_of_half_precision():
+    weights = {'pos_embed': torch.randn(1, 5, 8).bfloat16()}
+    mark = fingerprint_of(weights, 'vit.pth', resized=True, dtype=torch.bfloat16)
+    assert 'vit.pth in bfloat16 (fingerprint ' in str(mark)
+    assert Fingerprint.from_json(mark.to_json()) == mark
+    text = fingerprint_of(weights, 'vit.pth', dtype=torch.float32).to_json()
+    assert 'dtype' not in json.loads(text)
+    with pytest.raises(CheckpointError, match="dtype 'int3'"):
+        Fingerprint.from_json(mark.to_json().replace('"bfloat16"', '"int3"'))
+    bits = weights['pos_embed'].view(torch.int16)
+    for steps, same in ((1, True), (3, False)):  # resized values round either way
+        near = {'pos_embed': (bits + steps).view(torch.bfloat16)}
+        other = fingerprint_of(near, 'x', resized=True, dtype=torch.bfloat16)
+        assert (mark.differing(other) == []) is same

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmvpt.files import write_whole
 
-from .subjects import Setting, Subject, differences
+from .subjects import Setting, Subject, differences, split_name
 
 OutOfMemoryError = torch.cuda.OutOfMemoryError
 PACKAGES = ('torch', 'mmcv', 'mmengine', 'mmpretrain', 'timm')
@@ -44,7 +44,7 @@ def count_operations(name: str, setting: Setting) -> int:
     """
     device = 'cpu' if name == 'da-vpt-guided' else 'meta'
     setting = dataclasses.replace(setting, device=device, dtype='fp32')
-    subject = Subject(name, setting)
+    subject = Subject(split_name(name, 'fp32')[0], setting)
     if setting.mode == 'infer':
         subject.count()  # what is computed once for all batches is not counted
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:

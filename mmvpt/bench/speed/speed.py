@@ -20,7 +20,7 @@ from mmvpt.display import print_markdown
 
 from . import measure
 from .report import add_ratios, page
-from .subjects import BARE, FULL, METHODS, WITH_CP, Setting, subject_names
+from .subjects import BARE, FULL, IN_HALF, METHODS, WITH_CP, Setting, subject_names
 
 #: What ratios refer to besides the full-token way, unless the command says otherwise.
 REFERENCES = {'train': ('full', 'vpt-deep'), 'infer': ('bare', 'vpt-deep')}
@@ -45,9 +45,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         '--against',
         nargs='*',
-        choices=against,
+        choices=(*against, *IN_HALF),
         default=list(against),
-        help='with what to compare',
+        help='with what to compare; bf16: each method under autocast, bf16-frozen: '
+        'with frozen weights kept in bfloat16 [all but these two]',
     )
     add('--num-tokens', nargs='+', type=int, default=[1, 10, 50, 100], metavar='M')
     add('--arch', default='vit-b', help='a name such as vit-l')

@@ -42,6 +42,9 @@ FULL_TOKEN = {f'{name}/full-token': name for name in METHODS if 'guided' not in 
 #: Plain ViTs of the same size: frozen with a linear head, or fine-tuned.
 BARE = ('bare', 'bare-timm', 'bare-mmpretrain')
 FULL = ('full', 'full-timm', 'full-mmpretrain')
+#: Ways to run a method in bfloat16, ``METHOD/bf16`` and so on: under autocast, or with
+#: frozen weights kept so (``frozen_dtype``).
+IN_HALF = ('bf16', 'bf16-frozen')
 NUM_CLASSES = 200
 #: What is recomputed in backward, as the backbone's ``with_cp`` says it.
 WITH_CP: dict[str, bool | str] = {'none': False, 'mlp': 'mlp', 'layer': True}
@@ -58,7 +61,7 @@ class Setting:
         batch_size: Images (B).
         num_tokens: Prompts (M) of every layer that has prompts.
         device: ``cpu``, ``cuda`` or ``meta``.
-        dtype: ``fp32``, or ``bf16`` for autocast.
+        dtype: ``fp32``, or ``bf16`` for autocast; of subjects that do not name another.
         drop_rate: Every dropout rate of a prompt.
         optimizer: ``adamw`` or ``sgd`` with momentum.
         threads: Threads of PyTorch on the CPU.
@@ -128,15 +131,16 @@ class Subject:
         self, name: str, setting: Setting, frozen: dict[str, Tensor] | None = None
     ) -> None:
         self.name, self.setting = name, setting
+        name, self.dtype = split_name(name, setting.dtype)
         torch.manual_seed(0)
-        backbone, dims = build_backbone(name, setting)
+        backbone, dims = build_backbone(name, setting, self.dtype)
         torch.manual_seed(1)
         self.model = Classifier(backbone, dims).to(setting.device)
         if frozen and isinstance(backbone, (PromptedVisionTransformer, FullTokenViT)):
             vit = getattr(backbone, 'vit', backbone)
             for key, parameter in vit.named_parameters():
                 if not parameter.requires_grad:
-                    parameter.data = frozen[key]
+                    parameter.data = frozen[key].to(parameter.dtype)
         self.model.train(setting.mode == 'train')
         if name.startswith('bare'):
             backbone.eval()
@@ -201,7 +205,7 @@ class Subject:
         return {n: p.data for n, p in vit.named_parameters() if not p.requires_grad}
 
     def _autocast(self) -> contextlib.AbstractContextManager:
-        if self.setting.dtype == 'fp32':
+        if self.dtype != 'bf16':
             return contextlib.nullcontext()
         return torch.autocast(self.setting.device, torch.bfloat16)
 
@@ -214,7 +218,7 @@ def subject_names(mode: str, methods: list[str], against: list[str]) -> list[str
     Args:
         mode: ``train`` or ``infer``.
         methods: Keys of ``METHODS``.
-        against: ``full-token`` and entries of ``BARE`` and ``FULL``.
+        against: ``full-token`` and entries of ``IN_HALF``, ``BARE`` and ``FULL``.
     """
     names = []
     for method in methods:
@@ -223,11 +227,20 @@ def subject_names(mode: str, methods: list[str], against: list[str]) -> list[str
         names.append(method)
         if 'full-token' in against and f'{method}/full-token' in FULL_TOKEN:
             names.append(f'{method}/full-token')
+        names += [f'{method}/{dtype}' for dtype in IN_HALF if dtype in against]
     plain = BARE if mode == 'infer' else BARE + FULL
     return names + [name for name in plain if name in against]
 
 
-def build_backbone(name: str, setting: Setting) -> tuple[nn.Module, int]:
+def split_name(name: str, dtype: str) -> tuple[str, str]:
+    """Return the name of a subject without a dtype, and its dtype, else ``dtype``."""
+    plain, _, other = name.partition('/')
+    return (plain, other) if other in IN_HALF else (name, dtype)
+
+
+def build_backbone(
+    name: str, setting: Setting, dtype: str = 'fp32'
+) -> tuple[nn.Module, int]:
     """Build what a subject runs, and say how many channels it returns."""
     arch = PromptedVisionTransformer.arch_zoo[setting.arch]
     dims = arch['embed_dims']
@@ -256,6 +269,7 @@ def build_backbone(name: str, setting: Setting) -> tuple[nn.Module, int]:
             prompt=prompt,
             tunable=tunable,
             with_cp=WITH_CP[setting.with_cp] if name in METHODS else False,
+            frozen_dtype='bfloat16' if dtype == 'bf16-frozen' else None,
         )
     if name.startswith('bare'):
         vit.requires_grad_(False)

@@ -20,9 +20,9 @@ from tests.quick import swept
 FROZEN = ('qkv.weight', 'pos_embed', 'projection.weight', 'ffn.layers.1.weight')
 
 
-def averaged(root, method, family='vit'):
+def averaged(root, method, family='vit', **changes):
     """Run two epochs with averaged weights; return root, config and runner."""
-    arch, changes = None, {}
+    arch = None
     if family != 'vit':
         arch = dict(embed_dims=32, num_layers=2, num_heads=4, feedforward_channels=64)
         arch['family'] = family
@@ -100,6 +100,45 @@ def test_families_resume_and_average(family, method, tmp_path):
     assert run[2].model.backbone.family == family
     test_every_file_is_without_frozen_weights(run)
     test_resumed_run_ends_where_the_other_does(run)
+
+
+def test_half_precision_resumes_averages_and_is_told_from_float32(tmp_path):
+    """Frozen weights in bfloat16, of a file in float32."""
+    from mmengine.registry import MODELS
+
+    import mmvpt
+
+    half = 'model__backbone__frozen_dtype'
+    run = averaged(tmp_path, 'davpt-plus', **{half: 'bfloat16'})
+    test_every_file_is_without_frozen_weights(run)
+    test_resumed_run_ends_where_the_other_does(run)
+    _, config, runner = run
+    weights = runner.model.backbone.layers[0].attn.qkv.weight
+    given = torch.load(tmp_path / 'vit.pth', weights_only=True)
+    assert torch.equal(weights, given['layers.0.attn.qkv.weight'].bfloat16())
+    state = runner.optim_wrapper.state_dict()['state']
+    assert all(s['momentum_buffer'].dtype == torch.float32 for s in state.values())
+
+    files = [
+        tmp_path / 'run/epoch_2.pth',
+        publish(tmp_path / 'run/epoch_2.pth', tmp_path),
+    ]
+    loaded = [mmvpt.load(file).model for file in files]
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(*(model(images) for model in loaded))
+    other = copy.deepcopy(config)
+    other.model.backbone.frozen_dtype = None
+    other.work_dir = str(tmp_path / 'float32')
+    runner = train(other)
+    kept = read_checkpoint(files[0])['state_dict']
+    with pytest.raises(FingerprintError, match='in bfloat16 .*in float32. Set .*bfloa'):
+        runner.model.load_state_dict(kept, strict=False)
+    plain = read_checkpoint(tmp_path / 'float32/epoch_2.pth')['state_dict']
+    with pytest.raises(FingerprintError, match='in float32, and .* Set .*dtype=None'):
+        MODELS.build(config.model).load_state_dict(plain, strict=False)
+    with pytest.raises(UserError, match='frozen_dtype'):
+        train(other, resume=tmp_path / 'run/epoch_1.pth')
 
 
 def test_a_full_run_writes_the_same_weights(run):
