@@ -26,6 +26,7 @@ LAYERS = (
     'mmvpt.display',
     'mmvpt.checkpoint',
     'mmvpt.weights',
+    'mmvpt.models.precision',
     'mmvpt.checkpoint.fingerprint',
     'mmvpt.models.tunable',
     'mmvpt.models.losses',

@@ -135,8 +135,9 @@ def check_images(images: Tensor, dtype: torch.dtype, trains: bool) -> None:
         )
     if mixed not in (None, dtype):
         raise UserError(
-            f'mixed precision (--amp) computes in {str(mixed)[6:]}, but frozen_dtype='
-            f'{name!r}. Set optim_wrapper.dtype={name!r}, or leave --amp out.'
+            f'mixed precision computes in {str(mixed)[6:]}, but frozen_dtype={name!r}. '
+            f'In training set optim_wrapper.dtype={name!r} or leave --amp out, in '
+            'evaluation set val_cfg.fp16=False and test_cfg.fp16=False.'
         )
     if dtype == torch.float16 and trains and mixed is None:
         raise UserError(

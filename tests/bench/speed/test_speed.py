@@ -106,6 +106,22 @@ def test_subjects():
     assert set(names) == {*METHODS, *FULL_TOKEN, *BARE} - {'da-vpt-guided'}
 
 
+def test_methods_in_half_precision_stand_beside_themselves(tmp_path):
+    names = subject_names('infer', ['gated'], ['bf16', 'bf16-frozen'])
+    assert names == ['gated', 'gated/bf16', 'gated/bf16-frozen']
+    subjects, checks, _ = measure.prepare(names, TINY)
+    frozen = [s.model.backbone.layers[0].attn.qkv.weight for s in subjects]
+    assert [w.dtype for w in frozen] == [torch.float32] * 2 + [torch.bfloat16]
+    assert frozen[1].data_ptr() == frozen[0].data_ptr() and not checks
+    assert torch.equal(frozen[2], frozen[0].bfloat16())
+    plain, cast, kept = (s.model(s.images) for s in subjects)
+    assert torch.equal(plain, cast) and not torch.equal(plain, kept)
+    for subject in subjects:
+        subject.run()
+    counts = {measure.count_operations(name, TINY) for name in names}
+    assert len(counts) == 1
+
+
 @pytest.mark.parametrize(
     'options, message',
     [

@@ -220,7 +220,7 @@ def test_prefix_cache_keeps_half_the_bytes(tmp_path):
         vit.prefix_cache = PrefixCache(tmp_path / str(dtype), 2, 10**6)
         for _ in range(2):
             assert torch.equal(vit(images())[0], expected)
-        sizes.append(vit.prefix_cache.stored)
+        sizes.append(vit.prefix_cache._added_bytes)
     assert sizes[0] == 2 * sizes[1]
 
 
