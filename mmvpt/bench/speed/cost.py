@@ -1,0 +1,120 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+r"""What a step costs on paper: operations and bytes by B, M, N, C and L.
+
+B images of N patches and E further tokens (T = N + E), M prompts in each of L layers of
+C channels, H heads, an MLP of h hidden channels with m matrices (2, or 3 of SwiGLU). A
+product of (a, b) and (b, c) counts 2abc. Held against counted operations by a test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmvpt.models.vit.arguments import architecture
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Operations and bytes of VPT-deep, of its full-token way and of fine-tuning.
+
+    Args:
+        arch: A name of ``PromptedVisionTransformer.arch_zoo``.
+        image_size: Side in pixels, a multiple of the patch size.
+        batch_size: Images (B).
+        num_tokens: Prompts of each layer (M).
+        num_classes: Classes of the head (K).
+    """
+
+    arch: str
+    image_size: int = 224
+    batch_size: int = 8
+    num_tokens: int = 10
+    num_classes: int = 200
+
+    def __post_init__(self) -> None:
+        found = architecture(self.arch)
+        family = found.family
+        dims, layers, heads, hidden = found.numbers.values()
+        patches = (self.image_size // found.patch_size) ** 2
+        swiglu = found.act.startswith('swiglu')
+        named = dict(
+            dims=dims,
+            layers=layers,
+            heads=heads,
+            tokens=patches + family.with_cls_token + family.num_registers,
+            mlp=2 * dims * hidden * (3 if swiglu else 2),  # of one token
+            embed=2 * patches * dims * 3 * found.patch_size**2,  # of one image
+            turns=bool(family.rotation),
+            weights=layers * dims * (4 * dims + hidden * (3 if swiglu else 2)),
+        )
+        vars(self).update(named)
+
+    @property
+    def inference(self) -> int:
+        """Operations of VPT-deep, keys and values of static prompts computed before.
+
+        Per image and layer 8TC^2 + 2mTCh + 4T(T + M)C; where CLS alone is read, 8C^2 +
+        2mCh + 4H(T + M)C: its query meets the normed tokens.
+        """
+        layers = (self.layers - 1) * self._layer(4) + self._last(4)
+        return self.batch_size * (self.embed + layers + self._head)
+
+    @property
+    def training(self) -> int:
+        """Operations of a step of VPT-deep, forward and backward.
+
+        Backward takes the same products for the inputs and, in the attention, twice as
+        many; nothing of what enters layer 0 has a gradient but its prompts, whose keys
+        and values, 4MC^2, are those of the batch.
+        """
+        square, both = self.dims**2, self.tokens * (self.tokens + self.num_tokens)
+        back = (self.layers - 1) * self._layer(8) + self._last(8) + 2 * self._head
+        back -= 6 * self.tokens * square + 2 * both * self.dims
+        prompted = self.layers - (not self.turns)
+        prompts = 2 * prompted * 4 * self.num_tokens * square
+        return self.inference + self.batch_size * back + prompts
+
+    def full_token(self, mode: str) -> int:
+        """Operations where every token, prompts too, goes through all of every layer.
+
+        Args:
+            mode: ``train`` or ``infer``.
+        """
+        rows = self.tokens + self.num_tokens
+        linear = rows * (8 * self.dims**2 + self.mlp)
+        attention = 4 * rows**2 * self.dims
+        layers = self.layers * (linear + attention)
+        if mode == 'infer':
+            return self.batch_size * (self.embed + layers + self._head)
+        back = self.layers * (linear + 2 * attention)
+        return self.batch_size * (self.embed + layers + back + 3 * self._head)
+
+    @property
+    def fine_tuning(self) -> int:
+        """Operations of a training step of the whole ViT, all tokens in all layers."""
+        plain = Cost(self.arch, self.image_size, self.batch_size, 0, self.num_classes)
+        return 3 * plain.full_token('infer') - self.batch_size * self.embed
+
+    @property
+    def task_parameters(self) -> int:
+        """Parameters that a task adds: prompts LMC and a head CK + K."""
+        prompts = self.layers * self.num_tokens * self.dims
+        return prompts + (self.dims + 1) * self.num_classes
+
+    @property
+    def _head(self) -> int:
+        return 2 * self.dims * self.num_classes
+
+    def _layer(self, attention: int) -> int:
+        """A layer of one image: ``attention`` times T(T + M)C, and linear layers."""
+        seen = self.tokens + self.num_tokens
+        linear = self.tokens * (8 * self.dims**2 + self.mlp)
+        return linear + attention * self.tokens * seen * self.dims
+
+    def _last(self, attention: int) -> int:
+        """The same of the layer where CLS alone is read."""
+        seen, square = self.tokens + self.num_tokens, self.dims**2
+        if self.turns:  # keys turn with their place: every token has its own
+            linear = (4 + 4 * self.tokens) * square
+            return linear + attention * seen * self.dims + self.mlp
+        return 8 * square + attention * self.heads * seen * self.dims + self.mlp

@@ -1,0 +1,32 @@
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""The cost model says what the counter counts, to the last operation."""
+
+import pytest
+
+from mmvpt.bench.speed.cost import Cost
+from mmvpt.bench.speed.measure import count_operations
+from mmvpt.bench.speed.subjects import Setting
+
+
+@pytest.mark.parametrize(
+    ('arch', 'size', 'batch', 'tokens'),
+    [
+        ('vit-ti', 64, 2, 3),
+        ('vit-s', 96, 3, 7),
+        ('dinov2-s', 56, 2, 5),
+        ('dinov3-s+', 64, 2, 4),
+    ],
+)
+def test_operations(arch, size, batch, tokens):
+    cost = Cost(arch, size, batch, tokens)
+
+    def count(name, mode):
+        shape = dict(image_size=size, batch_size=batch, num_tokens=tokens)
+        return count_operations(name, Setting(mode=mode, arch=arch, **shape))
+
+    assert count('vpt-deep', 'infer') == cost.inference
+    assert count('vpt-deep', 'train') == cost.training
+    for mode in ('infer', 'train'):
+        assert count('vpt-deep/full-token', mode) == cost.full_token(mode)
+    if arch.startswith('vit'):
+        assert count('full-timm', 'train') == cost.fine_tuning

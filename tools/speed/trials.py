@@ -1,0 +1,19 @@
+#!/usr/bin/env python
+# Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
+"""Trials per hour of a search, against a process for each training."""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Run it with the arguments of the process."""
+    from mmvpt.bench.speed.trials import compare_trials
+    from mmvpt.command_line import run
+
+    run(compare_trials, __doc__)
+
+
+if __name__ == '__main__':
+    from checkout import run_tool
+
+    run_tool(main)
