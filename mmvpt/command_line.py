@@ -1,22 +1,100 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Command lines made from functions: signatures, and what is said of arguments."""
+"""Command lines made from functions: signatures, and what is said of arguments.
+
+Both are read from the source: a help or a mistake is shown before torch and OpenMMLab,
+whose import takes seconds.
+"""
 
 from __future__ import annotations
 
 import argparse
+import ast
+import functools
 import inspect
+import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from mmvpt.engine.config_file import OptionAction
-from mmvpt.engine.distributed import LAUNCHERS
+from mmengine.fileio import load
+
+from mmvpt.display import find_function
+from mmvpt.engine.config_file import OptionAction, load_config
+
+_PACKAGE = Path(__file__).parent
+
+
+def declared(name: str) -> Callable:
+    """Return a stand-in for a function or data class, which is imported when called.
+
+    Args:
+        name: 'module:name'. Its decorators do not change the signature, and defaults
+            are no names of the module.
+    """
+    node = _statement(name)
+    node.body = [n for n in node.body if isinstance(n, (ast.Expr, ast.AnnAssign))]
+    future = ast.parse('from __future__ import annotations').body
+    found: dict[str, Any] = dict(dataclass=dataclass)
+    exec(compile(ast.Module([*future, node], []), name, 'exec'), found)
+
+    @functools.wraps(found[node.name])
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return find_function(name)(*args, **kwargs)
+
+    return call
+
+
+def listed(name: str) -> list[str]:
+    """Return the keys of a dict, or the items of a tuple, without importing its module.
+
+    Args:
+        name: 'module:NAME' of a constant that is written out.
+    """
+    value = _statement(name).value
+    if isinstance(value, ast.Call):  # dict(key=...)
+        return [keyword.arg for keyword in value.keywords]
+    items = value.keys if isinstance(value, ast.Dict) else value.elts
+    return [ast.literal_eval(item) for item in items]
+
+
+def table(name: str) -> dict[str, Any]:
+    """Return a table of the package, such as ``bench/protocols.yml``."""
+    return load(str(_PACKAGE / name))
+
+
+def _statement(name: str) -> Any:
+    """Return the statement that makes a name of a module."""
+    module, _, wanted = name.partition(':')
+    path = _PACKAGE.parent.joinpath(*module.split('.')).with_suffix('.py')
+    for node in ast.parse(path.read_text(encoding='utf-8')).body:
+        for target in (node, *getattr(node, 'targets', ()), getattr(node, 'target', 0)):
+            if wanted in (getattr(target, 'name', 0), getattr(target, 'id', 0)):
+                return node
+    raise LookupError(name)
+
 
 #: Arguments of commands that run in several processes; torch.distributed.launch passes
 #: either spelling of the last.
 DISTRIBUTED = dict(
-    launcher=dict(choices=list(LAUNCHERS)),
+    launcher=dict(choices=listed('mmvpt.engine.distributed:LAUNCHERS')),
     local_rank=dict(flags=('--local_rank', '--local-rank')),
+)
+#: Arguments of commands that look into models.
+LOOK: dict[str, dict] = dict(
+    checkpoint=dict(placed=True, nargs='?'),
+    split=dict(choices=['train', 'val', 'test']),
+    num=dict(flags=('--num', '-n')),
+    images=dict(metavar='FILE'),
+)
+WORKERS = dict(default=min(2, os.cpu_count() or 1))
+#: Arguments of commands that search.
+SEARCH: dict[str, dict] = dict(
+    strategy=dict(choices=listed('mmvpt.bench.strategies:STRATEGIES')),
+    accept_duplicates=dict(metavar='N'),
+    workers=WORKERS,
+    devices=dict(metavar='GPU'),
 )
 _CHANGES = dict(
     nargs='+',
@@ -41,6 +119,8 @@ def run(
     """
     also = changes.pop('also', ())
     args = parser_of(doc, function, *also, **changes).parse_args(argv)
+    if 'config' in args:
+        load_config(args.config)  # a mistake in it is told before anything is imported
     return function(**vars(args))
 
 

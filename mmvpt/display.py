@@ -1,11 +1,15 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""What commands show: tables, and progress of what takes long. Both by rich."""
+"""What commands show: tables and progress, both by rich; and what they do not."""
 
 from __future__ import annotations
 
+import importlib
 import io
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from rich import box
 from rich.console import Console
@@ -77,3 +81,41 @@ def print_markdown(text: str) -> None:
         console.print(Markdown(text))
     else:
         print(text)
+
+
+@contextmanager
+def redirected(path: str | os.PathLike) -> Iterator[None]:
+    """Send what the process prints, compiled code included, to a file."""
+    _flush()
+    saved = [os.dup(stream) for stream in (1, 2)]
+    try:
+        with open(path, 'w') as file:
+            for stream in (1, 2):
+                os.dup2(file.fileno(), stream)
+            yield
+    finally:
+        _flush()
+        for stream, old in zip((1, 2), saved):
+            os.dup2(old, stream)
+            os.close(old)
+
+
+def quiet() -> Any:
+    """Drop what the process prints; errors are raised as ever."""
+    return redirected(os.devnull)
+
+
+def find_function(name: str) -> Callable[..., Any]:
+    """Import a function, and keep what libraries print meanwhile to itself.
+
+    Args:
+        name: 'module:name'.
+    """
+    module, _, function = name.partition(':')
+    with quiet():
+        return getattr(importlib.import_module(module), function)
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()

@@ -32,28 +32,31 @@ PROMPTS = Registry('prompt', scope='mmvpt', locations=['mmvpt.models.prompts'])
 ADAPTERS = Registry('adapter', scope='mmvpt', locations=['mmvpt.models.adapters'])
 
 HOOKS = Registry(
-    'hook', parent=MMENGINE_HOOKS, scope='mmvpt', locations=['mmvpt.engine']
+    'hook',
+    parent=MMENGINE_HOOKS,
+    scope='mmvpt',
+    locations=['mmvpt.engine.hooks', 'mmvpt.engine.guidance'],
 )
 LOOPS = Registry(
-    'loop', parent=MMENGINE_LOOPS, scope='mmvpt', locations=['mmvpt.engine']
+    'loop', parent=MMENGINE_LOOPS, scope='mmvpt', locations=['mmvpt.engine.loops']
 )
 OPTIM_WRAPPERS = Registry(
     'optim_wrapper',
     parent=MMENGINE_OPTIM_WRAPPERS,
     scope='mmvpt',
-    locations=['mmvpt.engine'],
+    locations=['mmvpt.engine.optim'],
 )
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
     scope='mmvpt',
-    locations=['mmvpt.engine'],
+    locations=['mmvpt.engine.optim'],
 )
 PARAM_SCHEDULERS = Registry(
     'parameter scheduler',
     parent=MMENGINE_PARAM_SCHEDULERS,
     scope='mmvpt',
-    locations=['mmvpt.engine'],
+    locations=['mmvpt.engine.optim'],
 )
 FUNCTIONS = Registry(
     'function', parent=MMENGINE_FUNCTIONS, scope='mmvpt', locations=['mmvpt.engine']

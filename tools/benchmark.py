@@ -13,21 +13,16 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a benchmark, and return the number of records."""
-    from mmvpt.bench.console import quiet
+    from mmvpt.command_line import SEARCH, declared, parser_of, table
 
-    with quiet():  # libraries print when they are imported
-        from mmvpt.bench import PROTOCOLS
-        from mmvpt.bench.benchmark import benchmark
-        from mmvpt.bench.settings import SEARCH, Settings
-        from mmvpt.command_line import parser_of
-
+    benchmark = declared('mmvpt.bench.benchmark:benchmark')
     parser = parser_of(
         __doc__,
         benchmark,
-        Settings,
+        declared('mmvpt.bench.settings:Settings'),
         **{**SEARCH, 'study': None},
         method=dict(placed=False, required=True),
-        protocol=dict(choices=list(PROTOCOLS)),
+        protocol=dict(choices=list(table('bench/protocols.yml'))),
         preview=dict(
             default=False, action='store_true', help='estimate the cost and stop there'
         ),

@@ -16,19 +16,12 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the demo."""
-    from mmvpt.bench.console import quiet
+    from mmvpt.command_line import WORKERS, declared, parser_of
+    from mmvpt.display import find_function
 
-    with quiet():  # libraries print when they are imported
-        from mmvpt.bench.demo import DIGIT_SCENES, run
-        from mmvpt.bench.settings import WORKERS
-        from mmvpt.command_line import parser_of
-
-    defaults = dict(out=DIGIT_SCENES.out, seeds=DIGIT_SCENES.seeds, workers=WORKERS)
-    changes = {name: dict(default=value) for name, value in defaults.items()}
-    run(
-        DIGIT_SCENES,
-        **vars(parser_of(__doc__, run, demo=None, **changes).parse_args(argv)),
-    )
+    run = declared('mmvpt.bench.demo:run')
+    args = parser_of(__doc__, run, demo=None, workers=WORKERS).parse_args(argv)
+    run(find_function('mmvpt.bench.demo:DIGIT_SCENES'), **vars(args))
 
 
 if __name__ == '__main__':

@@ -10,10 +10,12 @@ from pathlib import Path
 
 def main(argv: Sequence[str] | None = None) -> dict:
     """Export, and return what was noted in the file."""
-    from mmvpt.apis import load
-    from mmvpt.apis.export import CHECKED_BATCHES, DTYPES, FORMATS, export
-    from mmvpt.command_line import parser_of
+    from mmvpt.command_line import declared, listed, parser_of
 
+    load, export = (
+        declared('mmvpt.apis.load:load'),
+        declared('mmvpt.apis.export:export'),
+    )
     parser = parser_of(
         __doc__,
         load,
@@ -24,9 +26,9 @@ def main(argv: Sequence[str] | None = None) -> dict:
         device=None,
         task=None,
         path=dict(placed=False, flags=('--out',), required=True),
-        format=dict(choices=FORMATS),
+        format=dict(choices=listed('mmvpt.apis.export:FORMATS')),
         size=dict(nargs=2, metavar=('HEIGHT', 'WIDTH')),
-        dtype=dict(choices=list(DTYPES)),
+        dtype=dict(choices=listed('mmvpt.apis.export:DTYPES')),
     )
     args = vars(parser.parse_args(argv))
     task = load(args.pop('path_or_config'), args.pop('weights'), device='cpu')
@@ -35,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> dict:
     print(f'{out} ({Path(out).stat().st_size:,} bytes), images ({shape})')
     print(f'weights {facts["weights"]}, logits: {facts["output"]["scores"]}')
     if 'largest_difference' in facts:
+        from mmvpt.apis.export import CHECKED_BATCHES
+
         print(
             f'logits differ from PyTorch by {facts["largest_difference"]:.1e} at most '
             f'(batches of {", ".join(map(str, CHECKED_BATCHES))})'

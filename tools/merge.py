@@ -10,9 +10,10 @@ from pathlib import Path
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Merge, and return the full checkpoint."""
-    from mmvpt.apis import merge, write_config
-    from mmvpt.command_line import parser_of
+    from mmvpt.command_line import declared, parser_of
 
+    merge = declared('mmvpt.apis.release:merge')
+    write_config = declared('mmvpt.apis.release:write_config')
     also = dict(help='also write its config to this file')
     args = vars(parser_of(__doc__, merge, write_config=also).parse_args(argv))
     out = args.pop('write_config')

@@ -15,18 +15,17 @@ from pathlib import Path
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Write lists and config, print what comes next, and return the config's path."""
-    from mmvpt.command_line import parser_of
-    from mmvpt.datasets.own import DRAWN
-    from mmvpt.zoo.cells import HEADS
-    from mmvpt.zoo.new_task import Options, new_task
-    from mmvpt.zoo.own import TASKS, available
+    from mmvpt.command_line import declared, listed, parser_of
+    from mmvpt.zoo.shipped import TASKS, available
 
+    options = declared('mmvpt.zoo.new_task:Options')
+    new_task = declared('mmvpt.zoo.new_task:new_task')
     parser = parser_of(
         __doc__,
-        Options,
+        options,
         group_below=dict(metavar='N'),
-        head=dict(choices=HEADS),
-        masks_drawn=dict(choices=DRAWN),
+        head=dict(choices=listed('mmvpt.zoo.cells:HEADS')),
+        masks_drawn=dict(choices=listed('mmvpt.datasets.own.masks:DRAWN')),
     )
     lines = []
     for kind in TASKS:
@@ -34,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         lines += [f'  {m}: {", ".join(b)}' for m, b in available(kind).items()]
     parser.epilog = '\n'.join(lines)
     argv = sys.argv[1:] if argv is None else argv
-    task = new_task(Options(**vars(parser.parse_args(argv))), argv)
+    task = new_task(options(**vars(parser.parse_args(argv))), argv)
     print(task.report)
     return task.path
 

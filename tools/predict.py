@@ -16,9 +16,10 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Predict; exit with 1 if no image could be read, or with --strict not all."""
-    from mmvpt.apis import load, predict_to_folder
-    from mmvpt.command_line import parser_of
+    from mmvpt.command_line import declared, parser_of
 
+    load = declared('mmvpt.apis.load:load')
+    predict_to_folder = declared('mmvpt.apis.folder:predict_to_folder')
     parser = parser_of(
         __doc__,
         load,

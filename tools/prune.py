@@ -10,11 +10,10 @@ from pathlib import Path
 
 def main(argv: Sequence[str] | None = None) -> Path | None:
     """Prune and retrain, and return the config of the best run, if there were runs."""
-    from mmvpt.bench.pruning import prune
-    from mmvpt.command_line import run
+    from mmvpt.command_line import declared, run
 
     return run(
-        prune,
+        declared('mmvpt.bench.pruning:prune'),
         __doc__,
         argv,
         work_dir=dict(placed=False, required=True),

@@ -14,11 +14,11 @@ from pathlib import Path
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Publish, and return the file."""
-    from mmvpt.apis import publish
-    from mmvpt.checkpoint.tuned import read_tuned
-    from mmvpt.command_line import run
+    from mmvpt.command_line import declared, run
 
-    path = run(publish, __doc__, argv)
+    path = run(declared('mmvpt.apis.release:publish'), __doc__, argv)
+    from mmvpt.checkpoint.tuned import read_tuned
+
     tuned = read_tuned(path)
     print(f'{path} ({path.stat().st_size:,} bytes, {len(tuned.state)} tensors)')
     for mark in tuned.frozen.values():

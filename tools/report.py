@@ -14,14 +14,10 @@ from pathlib import Path
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Write the report, and return its folder."""
-    from mmvpt.bench.console import quiet
-
-    with quiet():  # libraries print when they are imported
-        from mmvpt.bench.report import report
-        from mmvpt.command_line import run
+    from mmvpt.command_line import declared, run
 
     return run(
-        report,
+        declared('mmvpt.bench.report:report'),
         __doc__,
         argv,
         paths=dict(metavar='records'),

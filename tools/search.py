@@ -14,28 +14,25 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> dict | None:
     """Search, and return the record, None after --preview."""
-    from mmvpt.bench.console import quiet
+    from mmvpt.command_line import SEARCH, declared, parser_of, table
+    from mmvpt.engine.config_file import load_config
 
-    with quiet():  # libraries print when they are imported
-        from mmvpt.bench import PROTOCOLS
-        from mmvpt.bench.search import search
-        from mmvpt.bench.settings import SEARCH, Settings
-        from mmvpt.command_line import parser_of
-
-    searching = [p.name for p in PROTOCOLS.values() if p.searches]
+    search = declared('mmvpt.bench.search:search')
+    protocols = table('bench/protocols.yml').items()
     parser = parser_of(
         __doc__,
         search,
-        Settings,
+        declared('mmvpt.bench.settings:Settings'),
         **{**SEARCH, 'strategy': dict(SEARCH['strategy'], default='grid')},
         seeds=None,
-        protocol=dict(choices=searching),
+        protocol=dict(choices=[name for name, p in protocols if p['searches']]),
     )
     args = parser.parse_args(argv)
     if args.strategy != 'fixed' and not args.space:
         parser.error(
             '--space is needed, unless --strategy fixed tries the config alone'
         )
+    load_config(args.config)  # a mistake in it is told before anything is imported
     return search(**vars(args))
 
 

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Test, and return the metrics."""
-    from mmvpt.command_line import DISTRIBUTED, run
-    from mmvpt.engine.run import test
-    from mmvpt.engine.run_config import testing_config
+    from mmvpt.command_line import DISTRIBUTED, declared, run
 
+    test = declared('mmvpt.engine.run:test')
     items = dict(choices=['metrics', 'pred'])
-    also = (testing_config,)
+    also = (declared('mmvpt.engine.run_config:testing_config'),)
     return run(test, __doc__, argv, also=also, out_item=items, **DISTRIBUTED)
 
 

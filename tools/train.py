@@ -10,15 +10,17 @@ from typing import Any
 
 def main(argv: Sequence[str] | None = None) -> Any:
     """Train, and return the runner."""
-    from mmvpt.command_line import DISTRIBUTED, parser_of
-    from mmvpt.engine.run import train
-    from mmvpt.engine.run_config import training_config
+    from mmvpt.command_line import DISTRIBUTED, declared, parser_of
+    from mmvpt.engine.config_file import load_config
 
+    train = declared('mmvpt.engine.run:train')
+    training_config = declared('mmvpt.engine.run_config:training_config')
     resume = dict(default=None, nargs='?', const='auto', metavar='PATH')
     parser = parser_of(__doc__, train, training_config, resume=resume, **DISTRIBUTED)
     args = parser.parse_args(argv)
     if args.overwrite and args.resume:
         parser.error('--overwrite deletes what --resume continues; give one of them')
+    load_config(args.config)  # a mistake in it is told before anything is imported
     return train(**vars(args))
 
 

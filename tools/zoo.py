@@ -14,10 +14,14 @@ from pathlib import Path
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Do what the command line asks for."""
+    from mmvpt.command_line import listed
+    from mmvpt.display import quiet
     from mmvpt.errors import UserError
     from mmvpt.files import ROOT
-    from mmvpt.zoo import backbones, cells, listing, methods, writing
 
+    named = ', '.join(listed('mmvpt.zoo.backbones:NAMED'))
+    known = ', '.join(listed('mmvpt.zoo.cells:METHODS'))
+    data = ', '.join(listed('mmvpt.zoo.cells:DATA'))
     parser = argparse.ArgumentParser(description=__doc__)
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument(
@@ -31,15 +35,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     action.add_argument(
         '--backbone',
-        help='print the config of a cell: '
-        f'{", ".join(backbones.NAMED)}, or as tools/new_task.py takes it',
+        help=f'print the config of a cell: {named}, or as tools/new_task.py takes it',
     )
     add = parser.add_argument_group('of the cell').add_argument
-    add('--method', default='davpt-plus', help=f'{", ".join(cells.METHODS)}')
-    add('--data', default='ade20k', help=f'{", ".join(cells.DATA)}, cub, vtab-dtd, ...')
-    add('--head', choices=cells.HEADS, help='for segmentation [upernet]')
+    add('--method', default='davpt-plus', help=known)
+    add('--data', default='ade20k', help=f'{data}, cub, vtab-dtd, ...')
+    add(
+        '--head',
+        choices=listed('mmvpt.zoo.cells:HEADS'),
+        help='for segmentation [upernet]',
+    )
     add('--out', type=Path, help='write it to this file')
     args = parser.parse_args(argv)
+
+    with quiet():  # libraries print when they are imported
+        from mmvpt.zoo import cells, listing, methods, writing
+
     if args.backbone:
         text = cells.text(args.method, args.backbone, args.data, args.head, args.out)
         if args.out is None:

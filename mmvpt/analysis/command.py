@@ -27,13 +27,6 @@ from mmvpt.registry import DATASETS
 
 from . import prompted_backbone
 
-#: What command lines say of models and images besides the signatures.
-LOOK: dict[str, dict] = dict(
-    checkpoint=dict(placed=True, nargs='?'),
-    split=dict(choices=['train', 'val', 'test']),
-    num=dict(flags=('--num', '-n')),
-    images=dict(metavar='FILE'),
-)
 RELEASED = ('.safetensors', '.pth')
 
 

@@ -169,7 +169,7 @@ def page_text(entries: Sequence[Entry], seed: str, folder: Path, name: str) -> s
     return ''.join(parts)
 
 
-def write_gallery(demo: str = DEMO, page: str = 'docs/gallery.md') -> None:
+def write_gallery(demo: str = 'work_dirs/demo', page: str = 'docs/gallery.md') -> None:
     """Draw all pictures and write the page.
 
     Args:

@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from mmvpt.display import redirected
 from mmvpt.errors import UserError
 
 
@@ -23,23 +20,6 @@ def say(text: str) -> None:
 def detail(text: str) -> None:
     """Print something that happened within a step."""
     print(f'    {text}', flush=True)
-
-
-@contextmanager
-def redirected(path: str | os.PathLike) -> Iterator[None]:
-    """Send what the process prints, compiled code included, to a file."""
-    _flush()
-    saved = [os.dup(stream) for stream in (1, 2)]
-    try:
-        with open(path, 'w') as file:
-            for stream in (1, 2):
-                os.dup2(file.fileno(), stream)
-            yield
-    finally:
-        _flush()
-        for stream, old in zip((1, 2), saved):
-            os.dup2(old, stream)
-            os.close(old)
 
 
 @contextmanager
@@ -62,29 +42,8 @@ def console(work_dir: Path) -> Iterator[None]:
         raise UserError(f'{reason(error)}\nThe whole output is in {path}') from error
 
 
-def quiet() -> Any:
-    """Drop what the process prints; errors are raised as ever."""
-    return redirected(os.devnull)
-
-
-def find_function(name: str) -> Callable[..., Any]:
-    """Import a function, and keep what libraries print meanwhile to itself.
-
-    Args:
-        name: 'module:name'.
-    """
-    module, _, function = name.partition(':')
-    with quiet():
-        return getattr(importlib.import_module(module), function)
-
-
 def reason(error: BaseException) -> str:
     """Say why something ended, never with nothing."""
     if isinstance(error, SystemExit) and not isinstance(error.code, str):
         return f'it ended itself with status {error.code}'
     return str(error) or type(error).__name__
-
-
-def _flush() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()

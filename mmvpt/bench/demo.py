@@ -74,7 +74,7 @@ class Demo:
 def run(
     demo: Demo,
     out: str | None = None,
-    data_root: str = DATA,
+    data_root: str = 'data',
     seeds: Sequence[int] | None = None,
     workers: int = 2,
 ) -> None:
@@ -82,9 +82,9 @@ def run(
 
     Args:
         demo: Which.
-        out: Where results go.
+        out: Where results go [work_dirs/demo, of scenes work_dirs/demo-seg].
         data_root: Where images go.
-        seeds: The draws of the target task.
+        seeds: The draws of the target task [0 1 2, of scenes 0 1].
         workers: Number of processes.
 
     Raises:

@@ -13,13 +13,14 @@ import numpy as np
 from mmengine.config import Config
 
 from mmvpt.checkpoint import read_checkpoint
+from mmvpt.display import quiet
 from mmvpt.engine.run import load_config, test, train
 from mmvpt.engine.work_dir import last_checkpoint
 from mmvpt.errors import UserError
 from mmvpt.models.tunable import count_parameters
 
 from . import describe_code, describe_config, get_protocol, write_json, write_record
-from .console import console, quiet
+from .console import console
 from .hooks import MeasuringHook
 from .protocol_config import (
     config_digest,

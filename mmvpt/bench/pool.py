@@ -18,9 +18,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from mmvpt.display import find_function
 from mmvpt.errors import UserError
 
-from .console import find_function, reason
+from .console import reason
 
 
 @dataclass(eq=False)

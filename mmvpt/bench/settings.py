@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,7 @@ from mmvpt.errors import UserError
 from . import Protocol, metric_of
 from .schema import NAMES
 from .space import Space
-from .strategies import STRATEGIES
 from .suites import Cell
-
-#: How many processes there are, unless a command line says otherwise.
-WORKERS = min(2, os.cpu_count() or 1)
-#: What command lines say of searches besides the signatures.
-SEARCH: dict[str, dict[str, Any]] = dict(
-    strategy=dict(choices=list(STRATEGIES)),
-    accept_duplicates=dict(metavar='N'),
-    workers=dict(default=WORKERS),
-    devices=dict(metavar='GPU'),
-)
 
 
 class StorageError(UserError):

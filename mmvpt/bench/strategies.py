@@ -311,7 +311,7 @@ class ASHA(TPE):
         return thresholds
 
 
-STRATEGIES = {s.name: s for s in (Grid, TPE, ASHA, Coordinate, Fixed)}
+STRATEGIES = dict(grid=Grid, tpe=TPE, asha=ASHA, coordinate=Coordinate, fixed=Fixed)
 
 
 def distributions(space: Space) -> dict:

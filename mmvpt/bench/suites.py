@@ -14,8 +14,8 @@ from mmengine.config import Config
 
 from mmvpt.errors import MissingFileError, UserError, require_known
 from mmvpt.files import ROOT
-from mmvpt.zoo import own
 from mmvpt.zoo.methods import PAPERS
+from mmvpt.zoo.shipped import NAMES
 from mmvpt.zoo.tables import TASKS, Task, file_name
 
 from . import PROTOCOLS, Protocol
@@ -247,7 +247,7 @@ def _segmentation_suite(name: str, methods: Sequence[str], backbone: str) -> Sui
     found: dict[str, dict[str, str]] = {}
     folders = [ROOT / 'configs' / folder for folder in sorted({*_FOLDERS.values()})]
     for path in (p for f in folders for p in sorted(f.glob(f'*{name}.py'))):
-        method, backbone_of, _ = own.NAMES.get(path.stem, path.stem).split('_')
+        method, backbone_of, _ = NAMES.get(path.stem, path.stem).split('_')
         config = path.relative_to(ROOT).as_posix()
         found.setdefault(method, {})[backbone_of] = config
     every = list(methods) == ['all']

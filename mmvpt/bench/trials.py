@@ -14,11 +14,12 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
+from mmvpt.display import quiet
 from mmvpt.engine.run import load_config, train
 from mmvpt.errors import UserError
 
 from . import describe_code, describe_config, get_protocol
-from .console import console, quiet
+from .console import console
 from .hooks import Calibrated, CalibrationHook, ValidationHook
 from .protocol_config import (
     config_digest,

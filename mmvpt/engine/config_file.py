@@ -15,9 +15,7 @@ from typing import Any
 from mmengine.config import Config, DictAction
 from mmengine.config.lazy import LazyAttr, LazyObject
 from mmengine.config.utils import ConfigParsingError
-from mmengine.runner import Runner
 
-from mmvpt.checkpoint.config_data import type_name
 from mmvpt.errors import MissingFileError, UserError, similar
 
 _ABOUT_IMPORTS = (
@@ -129,6 +127,8 @@ def _named(value: Any, key: Any = None) -> Any:
     if isinstance(value, PurePath):
         return str(value)
     if key in _TYPE_KEYS and callable(value):
+        from mmvpt.checkpoint.config_data import type_name
+
         return type_name(value)
     return value
 
@@ -180,6 +180,8 @@ def _unreadable(error: BaseException, path: str) -> str:
 
 def merge_options(config: Config, options: dict[str, Any]) -> None:
     """Merge ``--cfg-options`` into a config."""
+    from mmengine.runner import Runner  # seconds, which reading a file does not need
+
     known = {*inspect.signature(Runner.__init__).parameters, *_OTHER_FIELDS}
     known -= {'self', 'cfg'}  # Runner's cfg is the config itself
     for key in options:

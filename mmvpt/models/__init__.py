@@ -3,5 +3,14 @@
 
 from . import adapters, data_preprocessor, losses, prompts, seg
 from . import vit as backbones
+from .vit import PromptedVisionTransformer
 
-__all__ = ['adapters', 'backbones', 'data_preprocessor', 'losses', 'prompts', 'seg']
+__all__ = [
+    'PromptedVisionTransformer',
+    'adapters',
+    'backbones',
+    'data_preprocessor',
+    'losses',
+    'prompts',
+    'seg',
+]

@@ -18,7 +18,8 @@ from mmvpt.files import ROOT
 
 from . import source
 from .backbones import find_backbone, other_backbone, without_cls
-from .tables import BACKBONES, TASKS
+from .shipped import BACKBONES
+from .tables import TASKS
 
 CONFIGS = ROOT / 'configs'
 PARTS = CONFIGS / '_base_'

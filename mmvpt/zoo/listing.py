@@ -10,7 +10,8 @@ from typing import Any
 from mmengine.fileio import dump
 
 from .methods import Paper
-from .tables import BACKBONES, MEANS, PUBLISHED, TASKS, Config, published
+from .shipped import BACKBONES
+from .tables import MEANS, PUBLISHED, TASKS, Config, published
 
 #: In the head of every config of the tables, and in front of what is written here.
 MARK = 'Written by tools/zoo.py'

@@ -12,9 +12,9 @@ from typing import Any
 from mmengine.fileio import load
 
 from . import davpt
+from .shipped import BACKBONES
 from .source import config
 from .tables import (
-    BACKBONES,
     BASE_BATCH,
     PROTOCOLS,
     TABLES,

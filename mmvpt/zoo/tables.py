@@ -13,12 +13,6 @@ from mmvpt.datasets import FGVC, VTAB1k
 from .source import Code
 
 TABLES = Path(__file__).parent / 'data'
-BACKBONES = {
-    'in21k': 'supervised ImageNet-21k ViT-B/16',
-    'augreg-in21k': 'supervised ImageNet-21k ViT-B/16 (AugReg)',
-    'mae': 'MAE ViT-B/16',
-    'mocov3': 'MoCo v3 ViT-B/16',
-}
 #: What a figure is the mean of, if it is not that of the task.
 MEANS = {
     'fgvc': 'mean of the five FGVC tasks',

@@ -1,7 +1,7 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """A pool without processes, for tests of what it works for."""
 
-from mmvpt.bench.console import find_function
+from mmvpt.display import find_function
 
 
 class InlinePool:

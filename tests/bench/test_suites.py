@@ -13,7 +13,7 @@ from mmvpt.bench.space import check_keys
 from mmvpt.bench.suites import FILES, ROOT, SEGMENTATION, ZOO_SPACES, Cell, load_suite
 from mmvpt.bench.suites import names as names_of_suites
 from mmvpt.engine.run import load_config
-from mmvpt.zoo.tables import BACKBONES
+from mmvpt.zoo.shipped import BACKBONES
 from tests.bench.inline_pool import InlinePool
 from tests.config_files import load
 from tests.engine import miniature

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    from mmvpt.analysis.reports import class_map
-    from mmvpt.command_line import run
+    from mmvpt.command_line import declared, run
 
+    class_map = declared('mmvpt.analysis.reports:class_map')
     run(class_map, __doc__, argv)
 
 

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    from mmvpt.analysis.reports import curves
-    from mmvpt.command_line import run
+    from mmvpt.command_line import declared, run
 
+    curves = declared('mmvpt.analysis.reports:curves')
     run(curves, __doc__, argv)
 
 

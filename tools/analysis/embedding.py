@@ -14,12 +14,14 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    from mmvpt.analysis.command import LOOK, load_look
-    from mmvpt.analysis.embedding import METHODS, SPACES
-    from mmvpt.analysis.reports import embedding
-    from mmvpt.command_line import run
+    from mmvpt.command_line import LOOK, declared, listed, run
 
-    choices = dict(space=dict(choices=SPACES), method=dict(choices=METHODS))
+    embedding = declared('mmvpt.analysis.reports:embedding')
+    load_look = declared('mmvpt.analysis.command:load_look')
+    choices = dict(
+        space=dict(choices=listed('mmvpt.analysis.embedding:SPACES')),
+        method=dict(choices=listed('mmvpt.analysis.embedding:METHODS')),
+    )
     run(embedding, __doc__, argv, also=(load_look,), **LOOK, **choices)
 
 

@@ -14,10 +14,9 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    from mmvpt.analysis.gallery import write_gallery
-    from mmvpt.command_line import run
+    from mmvpt.command_line import declared, run
 
-    run(write_gallery, __doc__, argv)
+    run(declared('mmvpt.analysis.gallery:write_gallery'), __doc__, argv)
 
 
 if __name__ == '__main__':

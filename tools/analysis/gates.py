@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    from mmvpt.analysis.reports import gates
-    from mmvpt.command_line import run
+    from mmvpt.command_line import declared, run
 
+    gates = declared('mmvpt.analysis.reports:gates')
     run(gates, __doc__, argv)
 
 

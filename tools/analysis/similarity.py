@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    from mmvpt.analysis.command import LOOK, load_look
-    from mmvpt.analysis.reports import similarity
-    from mmvpt.command_line import run
+    from mmvpt.command_line import LOOK, declared, run
 
+    similarity = declared('mmvpt.analysis.reports:similarity')
+    load_look = declared('mmvpt.analysis.command:load_look')
     run(similarity, __doc__, argv, also=(load_look,), **LOOK)
 
 

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Check, and exit with 1 if anything is wrong."""
-    from mmvpt.command_line import parser_of
-    from mmvpt.datasets.prepare import TASKS, check, find_task, table
+    from mmvpt.command_line import declared, parser_of, table
     from mmvpt.display import print_markdown
 
+    check = declared('mmvpt.datasets.prepare.check:check')
+    find_task = declared('mmvpt.datasets.prepare.tasks:find_task')
+    known = table('datasets/prepare/tasks.yml')
     parser = parser_of(
         __doc__,
         check,
@@ -22,17 +24,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         tasks=dict(placed=True, nargs='*', help='what to check [all that are there]'),
         json=dict(action='store_true', help='print JSON, not a table'),
     )
-    parser.epilog = f'Tasks: {", ".join(TASKS)}.'
+    parser.epilog = f'Tasks: {", ".join(known)}.'
     args = parser.parse_args(argv)
     reports = []
-    for name in args.tasks or TASKS:
+    for name in args.tasks or known:
         task = find_task(name)
         print(f'checking {name} ...', file=sys.stderr)
         reports.append(check(task, args.out, allow_counts=args.allow_counts))
     if args.json:
         print(json.dumps([report.as_dict() for report in reports], indent=2))
     else:
-        print_markdown(table(reports))
+        print_markdown(declared('mmvpt.datasets.prepare.check:table')(reports))
     passing = ('ok',) if args.tasks else ('ok', 'absent')
     sys.exit(any(report.verdict not in passing for report in reports))
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Export, and print the folders."""
-    from mmvpt.command_line import run
-    from mmvpt.datasets import export_digits
+    from mmvpt.command_line import declared, run
 
+    export_digits = declared('mmvpt.datasets.digits:export_digits')
     print(*run(export_digits, __doc__, argv), sep='\n')
 
 

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prepare."""
-    from mmvpt.command_line import parser_of
-    from mmvpt.datasets.prepare import TASKS, find_task, prepare
+    from mmvpt.command_line import declared, parser_of, table
     from mmvpt.errors import UserError
 
+    prepare = declared('mmvpt.datasets.prepare.run:prepare')
+    find_task = declared('mmvpt.datasets.prepare.tasks:find_task')
     parser = parser_of(__doc__, prepare, source=dict(placed=False), task=dict(help='see below'))
-    parser.epilog = f'Tasks: {", ".join(TASKS)}.'
+    parser.epilog = f'Tasks: {", ".join(table("datasets/prepare/tasks.yml"))}.'
     args = vars(parser.parse_args(argv))
     task = args['task'] = find_task(args['task'])
     if args['source'] is None:

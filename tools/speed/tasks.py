@@ -7,10 +7,9 @@ from __future__ import annotations
 
 def main() -> None:
     """Run it with the arguments of the process."""
-    from mmvpt.bench.speed.tasks import serve
-    from mmvpt.command_line import run
+    from mmvpt.command_line import declared, run
 
-    run(serve, __doc__)
+    run(declared('mmvpt.bench.speed.tasks:serve'), __doc__)
 
 
 if __name__ == '__main__':

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 def main() -> None:
     """Run it with the arguments of the process."""
-    from mmvpt.bench.speed.trials import compare_trials
-    from mmvpt.command_line import run
+    from mmvpt.command_line import declared, run
 
-    run(compare_trials, __doc__)
+    run(declared('mmvpt.bench.speed.trials:compare_trials'), __doc__)
 
 
 if __name__ == '__main__':

@@ -21,28 +21,31 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Convert, or list what is known."""
-    from mmvpt import weights
-    from mmvpt.command_line import parser_of
+    from mmvpt.command_line import declared, listed, parser_of, table
 
+    convert_file = declared('mmvpt.weights.convert:convert_file')
     parser = parser_of(
         __doc__,
-        weights.convert_file,
-        weights.convert,
+        convert_file,
+        declared('mmvpt.weights.convert:convert'),
         source=dict(nargs='?', help='file, folder, timm:NAME, hf://NAME'),
         dest=dict(nargs='?', help='file to write'),
         to=dict(choices=['mmvpt'], default='mmvpt'),
-        format=dict(choices=list(weights.FORMATS)),
-        family=dict(choices=list(weights.FAMILIES)),
-        arch=dict(choices=list(weights.ARCHITECTURES)),
-        activation=dict(choices=weights.ACTIVATIONS),
+        format=dict(choices=list(table('weights/formats.yml'))),
+        family=dict(choices=list(table('weights/families.yml'))),
+        activation=dict(choices=listed('mmvpt.weights.architecture:ACTIVATIONS')),
         grid=dict(nargs=None, type=str, metavar='HEIGHTxWIDTH'),
-        normalization=dict(choices=list(weights.NORMALIZATIONS)),
+        normalization=dict(
+            choices=listed('mmvpt.weights.normalization:NORMALIZATIONS')
+        ),
         pretrained=None,
         list=dict(action='store_true', help='list known checkpoints and end'),
     )
     args = vars(parser.parse_args(argv))
     if args.pop('list'):
-        for k in weights.KNOWN_CHECKPOINTS.values():
+        from mmvpt.weights import KNOWN_CHECKPOINTS
+
+        for k in KNOWN_CHECKPOINTS.values():
             print(
                 f'{k.name:33s} {k.formats[0]:11s} {k.licence:13s} {k.url or k.source}'
             )
@@ -50,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args['dest'] is None:
         parser.error('SOURCE and DEST are needed, or --list')
     del args['to']
-    print(weights.convert_file(**args).report())
+    print(convert_file(**args).report())
     print(f'written        {args["dest"]}')
 
 

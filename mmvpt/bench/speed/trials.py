@@ -59,7 +59,7 @@ def compare_trials(
     """
     loaded = load_config(config, dict(cfg_options or {}))
     result = dict(
-        measure.begin('trials', None, Namespace(device='cpu', workers=workers)),
+        measure.begin('trials', Namespace(device='cpu', workers=workers)),
         trials=trials,
         layers=_layers(loaded),
     )

@@ -2,11 +2,16 @@
 """The benchmark of data runs, and its batches are those that training sees."""
 
 import json
+from argparse import Namespace
 
 import pytest
 import torch
 
 from mmvpt.bench.speed import data
+from mmvpt.errors import UserError
+from tests.tools.programs import load_tool
+
+tool = load_tool('speed/data')
 
 
 def command(tmp_path, *more):
@@ -19,7 +24,7 @@ def command(tmp_path, *more):
 
 @pytest.mark.parametrize('workers', ['0', '1'])
 def test_data(tmp_path, capsys, workers):
-    result = data.main(command(tmp_path, '--workers', workers))
+    result = tool.main(command(tmp_path, '--workers', workers))
     assert json.loads((tmp_path / 'out.json').read_text())['settings']['images'] == 3
     assert set(result['seconds']) == {'in_memory', 'from_files'}
     for seconds in result['seconds'].values():
@@ -29,15 +34,14 @@ def test_data(tmp_path, capsys, workers):
     assert ('of the processor' in capsys.readouterr().out) == (workers == '0')
 
 
-def test_bad_input(tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        data.main(command(tmp_path, '--workers', '-1'))
-    assert 'must be at least 1, --workers 0' in capsys.readouterr().err
+def test_bad_input(tmp_path):
+    with pytest.raises(UserError, match='must be at least 1, --workers 0'):
+        tool.main(command(tmp_path, '--workers', '-1'))
 
 
 def test_batches_are_the_same_from_memory_and_files(tmp_path):
     data.write_task(tmp_path, 3, (30, 40))
-    args = data.parse_args(command(tmp_path))
+    args = Namespace(batch_size=2, workers=0, device='cpu')
     batches = [data.loader(str(tmp_path), keep, args) for keep in (True, False)]
     for size in (2, 1, 2):  # an epoch and a half
         first, second = map(next, batches)

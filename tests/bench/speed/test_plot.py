@@ -8,6 +8,8 @@ import pytest
 
 from mmvpt.bench.speed import plot
 from mmvpt.bench.speed.subjects import Setting
+from mmvpt.errors import UserError
+from tests.tools.programs import load_tool
 
 
 def test_plot(tmp_path):
@@ -24,14 +26,15 @@ def test_plot(tmp_path):
         files.append(str(tmp_path / f'{size}.json'))
         (tmp_path / f'{size}.json').write_text(json.dumps(dict(groups=groups)))
     options = ['--image-size', '64', '--num-tokens', '3', '--folder', str(tmp_path)]
-    written = plot.main([*files, *options])
+    tool = load_tool('speed/plot')
+    written = tool.main([*files, *options])
     assert [path.name for path in written] == ['prompts.png', 'patches.png']
     assert all(path.stat().st_size > 5000 for path in written)
 
-    only = plot.main([files[0], '--image-size', '32', '--folder', str(tmp_path)])
+    only = tool.main([files[0], '--image-size', '32', '--folder', str(tmp_path)])
     assert [path.name for path in only] == ['prompts.png']
-    with pytest.raises(SystemExit):
-        plot.main([files[0], '--folder', str(tmp_path)])
+    with pytest.raises(UserError, match='nothing to draw'):
+        tool.main([files[0], '--folder', str(tmp_path)])
 
 
 def test_points():

@@ -7,6 +7,10 @@ import pytest
 import torch
 
 from mmvpt.bench.speed import prefix
+from mmvpt.errors import UserError
+from tests.tools.programs import load_tool
+
+tool = load_tool('speed/prefix')
 
 
 @pytest.mark.parametrize('dtype', ['fp32', 'bf16'])
@@ -20,7 +24,7 @@ def test_prefix(tmp_path, capsys, monkeypatch, dtype):
         f'--late 2 --repeats 2 --folder {tmp_path / "cache"} --out {tmp_path / "out"} '
         f'--dtype {dtype}'
     )
-    result = prefix.main(command.split())
+    result = tool.main(command.split())
     assert json.loads((tmp_path / 'out.json').read_text())['seconds'] == {
         'without': result['seconds']['without'],
         'with': result['seconds']['with'],
@@ -35,7 +39,6 @@ def test_prefix(tmp_path, capsys, monkeypatch, dtype):
     assert 'prompts in the last 2 layers' in out and 'processor time' in out
 
 
-def test_refuses(capsys):
-    with pytest.raises(SystemExit):
-        prefix.parse_args(['--images', '0'])
-    assert 'at least 1' in capsys.readouterr().err
+def test_refuses():
+    with pytest.raises(UserError, match='at least 1'):
+        tool.main(['--images', '0'])

@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 
-from mmvpt.bench.speed import measure, speed
+from mmvpt.bench.speed import measure
 from mmvpt.bench.speed.full_token import FullTokenViT
 from mmvpt.bench.speed.report import page, ratios
 from mmvpt.bench.speed.subjects import (
@@ -21,7 +21,11 @@ from mmvpt.bench.speed.subjects import (
     differences,
     subject_names,
 )
+from mmvpt.errors import UserError
 from tests.quick import in_turn
+from tests.tools.programs import load_tool
+
+tool = load_tool('speed/speed')
 
 TINY = Setting(arch='vit-ti', image_size=64, batch_size=2, num_tokens=3)
 OPTIONS = '--arch vit-ti --image-size 64 --batch-size 2 --num-tokens 3 --threads 1'
@@ -32,7 +36,7 @@ def test_smoke(tmp_path):
         f'{OPTIONS} --measure operations time --repeats 2 --warmup 0 '
         '--methods vpt-deep da-vpt-guided --against full-token bare-timm full'
     )
-    result = speed.main([*command.split(), '--out', str(tmp_path / 'speed')])
+    result = tool.main([*command.split(), '--out', str(tmp_path / 'speed')])
     assert json.loads((tmp_path / 'speed.json').read_text()) == json.loads(
         json.dumps(result)
     )
@@ -68,7 +72,7 @@ def test_what_has_no_room_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(Subject, '__init__', full_is_too_large)
     command = f'{OPTIONS} --measure time --modes train --repeats 1 --warmup 0'
     command += ' --methods vpt-deep --against full'
-    result = speed.main([*command.split(), '--out', str(tmp_path / 'speed')])
+    result = tool.main([*command.split(), '--out', str(tmp_path / 'speed')])
     (group,) = result['groups']
     assert group['too_large'] == ['full']
     ours, full = group['rows']
@@ -129,10 +133,9 @@ def test_methods_in_half_precision_stand_beside_themselves(tmp_path):
         ('--num-tokens 0', 'at least 1'),
     ],
 )
-def test_refuses(options, message, capsys):
-    with pytest.raises(SystemExit):
-        speed.parse_args(options.split())
-    assert message in capsys.readouterr().err
+def test_refuses(options, message):
+    with pytest.raises(UserError, match=message):
+        tool.main(options.split())
 
 
 @pytest.mark.parametrize('method', FULL_TOKEN.values())
