@@ -21,9 +21,9 @@ def main(argv: Sequence[str] | None = None) -> dict:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
-    bare, full, in_half = (
+    bare, full, in_half, peft, attention = (
         listed(f'mmvpt.bench.speed.subjects:{name}')
-        for name in ('BARE', 'FULL', 'IN_HALF')
+        for name in ('BARE', 'FULL', 'IN_HALF', 'PEFT', 'ATTENTION')
     )
     against = ['full-token', *bare, *full]
     methods = listed('mmvpt.bench.speed.subjects:METHODS')
@@ -40,10 +40,11 @@ def main(argv: Sequence[str] | None = None) -> dict:
     add(
         '--against',
         nargs='*',
-        choices=[*against, *in_half],
+        choices=[*against, *in_half, *peft],
         default=against,
         help='with what to compare; bf16: each method under autocast, bf16-frozen: '
-        'with frozen weights kept in bfloat16 [all but these two]',
+        'with frozen weights kept in bfloat16; lora-peft: LoRA of PEFT, if it is '
+        'installed [all but these three]',
     )
     add('--num-tokens', nargs='+', type=int, default=[1, 10, 50, 100], metavar='M')
     add('--arch', default='vit-b', help='a name such as vit-l')
@@ -56,6 +57,13 @@ def main(argv: Sequence[str] | None = None) -> dict:
     add('--warmup', type=int, default=2, help='rounds before them')
     add('--drop-rate', type=float, default=0.0, help='every dropout rate of prompts')
     add('--with-cp', default='none', choices=with_cp, help='what methods recompute')
+    add(
+        '--attention',
+        default='auto',
+        choices=['auto', *attention],
+        help="kernel of PyTorch's attention",
+    )
+    add('--compiled', action='store_true', help='compile models (torch.compile)')
     add('--optimizer', default='adamw', choices=('adamw', 'sgd'))
     add(
         '--reference',

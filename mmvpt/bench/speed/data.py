@@ -51,14 +51,15 @@ def main(args: argparse.Namespace) -> dict:
         )
         for name, seconds in result['seconds'].items()
     }
-    measure.write(result, args.out)
     clock = ' of the processor' if nothing_hidden(args) else ''
-    for name, part in result['part_of_step'].items():
-        batch = 1e3 * statistics.median(result['seconds'][name]['batch'])
-        print(
-            f'{name.replace("_", " ")}: a batch of {args.batch_size} takes '
-            f'{batch:.1f} ms{clock}, {100 * part:.2f} % of a training step'
-        )
+    result['summary'] = '\n'.join(
+        f'{name.replace("_", " ")}: a batch of {args.batch_size} takes '
+        f'{1e3 * statistics.median(result["seconds"][name]["batch"]):.1f} ms{clock}, '
+        f'{100 * part:.2f} % of a training step'
+        for name, part in result['part_of_step'].items()
+    )
+    measure.write(result, args.out)
+    print(result['summary'])
     return result
 
 

@@ -42,7 +42,8 @@ def count_operations(name: str, setting: Setting) -> int:
             guidance, which autocast keeps from running without a device.
     """
     device = 'cpu' if name == 'da-vpt-guided' else 'meta'
-    setting = dataclasses.replace(setting, device=device, dtype='fp32')
+    plain = dict(dtype='fp32', attention='auto', compiled=False)
+    setting = dataclasses.replace(setting, device=device, **plain)
     subject = Subject(split_name(name, 'fp32')[0], setting)
     if setting.mode == 'infer':
         subject.count()  # what is computed once for all batches is not counted
@@ -80,6 +81,9 @@ def prepare(
         plain = subjects.get(f'{name}/full-token')
         if plain is not None and not (setting.drop_rate and setting.mode == 'train'):
             checks[name] = differences(subject, plain)
+    for subject in subjects.values():
+        if setting.compiled:
+            subject.model.compile()
     return list(subjects.values()), checks, too_large
 
 
@@ -148,6 +152,8 @@ def memory_here(name: str, setting: Setting, runs: int = 2) -> dict[str, int]:
     gc.collect()
     before = resident('VmRSS') if setting.device == 'cpu' else 0
     subject = Subject(name, setting)
+    if setting.compiled:
+        subject.model.compile()
     for _ in range(runs):
         subject.run()
     if setting.device == 'cpu':
@@ -155,7 +161,8 @@ def memory_here(name: str, setting: Setting, runs: int = 2) -> dict[str, int]:
     else:
         synchronize(setting.device)
         found = dict(peak=torch.cuda.max_memory_allocated())
-    if setting.mode == 'train' and setting.with_cp == 'none':
+    plain = setting.with_cp == 'none' and not setting.compiled
+    if setting.mode == 'train' and plain:
         found['kept'] = kept_for_backward(subject)
     return found
 

@@ -30,20 +30,25 @@ def main(args: argparse.Namespace) -> dict:
     result = measure.begin('prefix', args)
     with tempfile.TemporaryDirectory() as temporary:
         result.update(compare(args, args.folder or temporary))
+    result['summary'] = summary(result)
     measure.write(result, args.out)
-    ratio = result['faster']
-    overhead = 100 * result['first_epoch_overhead']
-    clock = 'processor time' if args.device == 'cpu' else 'wall time'
-    print(
-        f'Epoch of {args.images} images, prompts in the last {args.late} layers: '
-        f'{ratio["median"]:.2f} times faster with the cache (least values '
-        f'{ratio["least"]:.2f}), {clock}. The first epoch, which fills it, '
-        f'takes {overhead:.1f} % more, the hash of the weights '
-        f'{result["fingerprint_seconds"]:.2f} s. An image takes '
+    print(result['summary'])
+    return result
+
+
+def summary(result: dict) -> str:
+    """Return the result as a sentence or two."""
+    settings, ratio = result['settings'], result['faster']
+    clock = 'processor time' if settings['device'] == 'cpu' else 'wall time'
+    return (
+        f'Epoch of {settings["images"]} images, prompts in the last '
+        f'{settings["late"]} layers: {ratio["median"]:.2f} times faster with the cache '
+        f'(least values {ratio["least"]:.2f}), {clock}. The first epoch, which fills '
+        f'it, takes {100 * result["first_epoch_overhead"]:.1f} % more, the hash of the '
+        f'weights {result["fingerprint_seconds"]:.2f} s. An image takes '
         f'{result["bytes_per_image"] / 1e6:.2f} MB. Outputs differ by '
         f'{result["difference"]:.0e} of the largest.'
     )
-    return result
 
 
 def compare(args: argparse.Namespace, folder: str) -> dict:

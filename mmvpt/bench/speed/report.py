@@ -100,7 +100,8 @@ def group_table(group: dict) -> list[str]:
         f'B = {setting["batch_size"]}, M = {setting["num_tokens"]}, '
         f'{setting["dtype"]}, {setting["device"]}, threads: {setting["threads"]}, '
         f'dropout of prompts {setting["drop_rate"]}, {setting["optimizer"]}, '
-        f'recomputed: {setting["with_cp"]}; load {group["load"][0]:.1f}',
+        f'recomputed: {setting["with_cp"]}, attention: {setting["attention"]}'
+        f'{", compiled" * setting["compiled"]}; load {group["load"][0]:.1f}',
         '',
         markdown([[*columns], *body]).rstrip(),
     ]

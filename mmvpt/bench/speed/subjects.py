@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mmvpt.engine.hooks import MetricGuidanceHook
 from mmvpt.models.vit import PromptedVisionTransformer
@@ -42,12 +43,16 @@ FULL_TOKEN = {f'{name}/full-token': name for name in METHODS if 'guided' not in 
 #: Plain ViTs of the same size: frozen with a linear head, or fine-tuned.
 BARE = ('bare', 'bare-timm', 'bare-mmpretrain')
 FULL = ('full', 'full-timm', 'full-mmpretrain')
+#: LoRA of PEFT (rank 8, query, key and value) on timm's ViT; only where it is named.
+PEFT = ('lora-peft',)
 #: Ways to run a method in bfloat16, ``METHOD/bf16`` and so on: under autocast, or with
 #: frozen weights kept so (``frozen_dtype``).
 IN_HALF = ('bf16', 'bf16-frozen')
 NUM_CLASSES = 200
 #: What is recomputed in backward, as the backbone's ``with_cp`` says it.
 WITH_CP: dict[str, bool | str] = {'none': False, 'mlp': 'mlp', 'layer': True}
+#: Kernels of PyTorch's attention.
+ATTENTION = ('flash_attention', 'efficient_attention', 'cudnn_attention', 'math')
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ class Setting:
         optimizer: ``adamw`` or ``sgd`` with momentum.
         threads: Threads of PyTorch on the CPU.
         with_cp: What our methods recompute in backward: ``none``, ``mlp`` or ``layer``.
+        attention: ``auto``, or one kernel of ``ATTENTION``.
+        compiled: Whether ``torch.compile`` makes a graph of the model.
     """
 
     mode: str = 'train'
@@ -79,6 +86,8 @@ class Setting:
     optimizer: str = 'adamw'
     threads: int = 1
     with_cp: str = 'none'
+    attention: str = 'auto'
+    compiled: bool = False
 
 
 class Classifier(nn.Module):
@@ -168,12 +177,12 @@ class Subject:
 
     def infer(self) -> None:
         """Run forward alone."""
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), self._autocast(), self._kernel():
             self.model(self.images)
 
     def losses(self) -> dict[str, Tensor]:
         """Run forward for training, and return the losses by name."""
-        with self._autocast():
+        with self._autocast(), self._kernel():
             return self.model(self.images, self.samples, mode='loss')
 
     def backward(self) -> None:
@@ -209,6 +218,11 @@ class Subject:
             return contextlib.nullcontext()
         return torch.autocast(self.setting.device, torch.bfloat16)
 
+    def _kernel(self) -> contextlib.AbstractContextManager:
+        if self.setting.attention == 'auto':
+            return contextlib.nullcontext()
+        return sdpa_kernel(getattr(SDPBackend, self.setting.attention.upper()))
+
 
 def subject_names(mode: str, methods: list[str], against: list[str]) -> list[str]:
     """Return the subjects of a group, those that belong together side by side.
@@ -218,7 +232,8 @@ def subject_names(mode: str, methods: list[str], against: list[str]) -> list[str
     Args:
         mode: ``train`` or ``infer``.
         methods: Keys of ``METHODS``.
-        against: ``full-token`` and entries of ``IN_HALF``, ``BARE`` and ``FULL``.
+        against: ``full-token`` and entries of ``IN_HALF``, ``BARE``, ``FULL`` and
+            ``PEFT``.
     """
     names = []
     for method in methods:
@@ -228,7 +243,7 @@ def subject_names(mode: str, methods: list[str], against: list[str]) -> list[str
         if 'full-token' in against and f'{method}/full-token' in FULL_TOKEN:
             names.append(f'{method}/full-token')
         names += [f'{method}/{dtype}' for dtype in IN_HALF if dtype in against]
-    plain = BARE if mode == 'infer' else BARE + FULL
+    plain = BARE if mode == 'infer' else BARE + FULL + PEFT
     return names + [name for name in plain if name in against]
 
 
@@ -245,7 +260,7 @@ def build_backbone(
     arch = PromptedVisionTransformer.arch_zoo[setting.arch]
     dims = arch['embed_dims']
     size = dict(img_size=setting.image_size, patch_size=16)
-    if name.endswith('-timm'):
+    if name.endswith(('-timm', '-peft')):
         from timm.models.vision_transformer import VisionTransformer as TimmViT
 
         vit = TimmViT(
@@ -257,6 +272,10 @@ def build_backbone(
             num_classes=0,
             global_pool='token',
         )
+        if name.endswith('-peft'):
+            from peft import LoraConfig, get_peft_model
+
+            vit = get_peft_model(vit, LoraConfig(r=8, target_modules=['qkv']))
     elif name.endswith('-mmpretrain'):
         vit = VisionTransformer(arch=arch, **size)
     else:

@@ -65,8 +65,9 @@ def serve(
         result['rows'].append(
             dict(tasks=count, bytes=bank.num_bytes(), seconds=seconds)
         )
+    result['summary'] = table(result)
     measure.write(result, out)
-    print(table(result))
+    print(result['summary'])
     return result
 
 
