@@ -8,8 +8,10 @@ product of (a, b) and (b, c) counts 2abc. Held against counted operations by a t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mmvpt.display import markdown
 from mmvpt.models.vit.arguments import architecture
 
 
@@ -118,3 +120,49 @@ class Cost:
             linear = (4 + 4 * self.tokens) * square
             return linear + attention * seen * self.dims + self.mlp
         return 8 * square + attention * self.heads * seen * self.dims + self.mlp
+
+
+def show(
+    *,
+    arch: Sequence[str] = ('vit-b', 'vit-l', 'dinov3-7b'),
+    image_size: int = 256,
+    num_tokens: Sequence[int] = (10, 50, 100),
+    num_classes: int = 1000,
+    tasks: int = 1000,
+) -> str:
+    """Print what one image costs, and many tasks beside one backbone.
+
+    Args:
+        arch: Names such as vit-l.
+        image_size: Side in pixels.
+        num_tokens: Prompts of each layer (M).
+        num_classes: Classes of a task (K).
+        tasks: Number of tasks.
+
+    Returns:
+        The same, a Markdown table.
+    """
+    rows = [
+        ['', 'M', 'train', 'of full-token', 'of full', 'infer', 'of full-token']
+        + ['of bare', 'weights', 'task', f'{tasks:,} tasks', 'of as many models']
+    ]
+    for name in arch:
+        bare = Cost(name, image_size, 1, 0, num_classes)
+        for count in num_tokens:
+            cost = Cost(name, image_size, 1, count, num_classes)
+            weights, task = 2 * cost.weights, 4 * cost.task_parameters
+            rows.append(
+                [name, str(count)]
+                + [f'{cost.training / 1e9:,.0f} GFLOP']
+                + [f'{cost.training / cost.full_token("train"):.3f}']
+                + [f'{cost.training / cost.fine_tuning:.3f}']
+                + [f'{cost.inference / 1e9:,.0f} GFLOP']
+                + [f'{cost.inference / cost.full_token("infer"):.3f}']
+                + [f'{cost.inference / bare.inference:.3f}']
+                + [f'{weights / 1e9:.2f} GB', f'{task / 1e6:.1f} MB']
+                + [f'{(weights + tasks * task) / 1e9:.1f} GB']
+                + [f'{(weights + tasks * task) / (tasks * weights):.4f}']
+            )
+    text = markdown(rows)
+    print(text)
+    return text

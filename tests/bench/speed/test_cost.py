@@ -3,9 +3,10 @@
 
 import pytest
 
-from mmvpt.bench.speed.cost import Cost
+from mmvpt.bench.speed.cost import Cost, show
 from mmvpt.bench.speed.measure import count_operations
 from mmvpt.bench.speed.subjects import Setting
+from tests.config_files import ROOT
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,7 @@ def test_operations(arch, size, batch, tokens):
         assert count('vpt-deep/full-token', mode) == cost.full_token(mode)
     if arch.startswith('vit'):
         assert count('full-timm', 'train') == cost.fine_tuning
+
+
+def test_the_table_of_the_documentation():
+    assert show() in (ROOT / 'docs/performance.md').read_text()
