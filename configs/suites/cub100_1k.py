@@ -28,6 +28,15 @@ def _guided(config):
     )
 
 
+def _with(config, name, pairs):
+    """Return the entry of a method of which an option of the prompt matters as much."""
+    key = f'model.backbone.prompt.{name}'
+    settings = [{_factor: factor, key: value} for factor, value in pairs]
+    return dict(
+        config=f'configs/{config}_dinov2-s_cub100.py', space=dict(settings=settings)
+    )
+
+
 def _head(config, rates, key=_lr):
     """Return the entry of a method with one learning rate, of the head by default."""
     return dict(config=f'configs/{config}_dinov2-s_cub100.py', space={key: rates})
@@ -57,11 +66,17 @@ methods = {
     'VFPT': _method('vfpt/vfpt', _tokens),
     'E2VPT': _method('e2vpt/e2vpt', _tokens),
     'SPT': _method('spt/spt-deep', _long_tokens),
-    'VIPAMIN': _method('vipamin/vipamin', _tokens),
+    # its own search has the share of orthogonal prompts, whose norm is 1,000 here
+    'VIPAMIN': _with(
+        'vipamin/vipamin', 'orthogonal', [(1.0, 0.5), (1.0, 0.0), (3.0, 0.0)]
+    ),
     'PAE': _method('pae/pae', _tokens),
     'BPT': _method('bpt/bpt-deep', _tokens),
     'PRO-VPT': _method('provpt/provpt', _tokens),
-    'CVPT': _method('cvpt/cvpt', _tokens),
+    # what its paper prefers adds DINOv2's large biases to every token of every layer
+    'CVPT': _with(
+        'cvpt/cvpt', 'position', [(1.0, 'between'), (0.3, 'mlp'), (1.0, 'mlp')]
+    ),
     'Rein': _method('rein/rein', _weights),
     'SA2VP': _method('sa2vp/sa2vp', _weights),
     'bias': _method('baselines/bias', _weights),
