@@ -96,6 +96,8 @@ class AtomicCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Prepare the folder and repeat a validation that may have been cut off."""
         super().before_train(runner)
+        # Of the config in every checkpoint: yapf takes longer than all of the saving.
+        object.__setattr__(runner.cfg, '_format_python_code', False)
         if self.tuned_only:
             self._marks = self._fingerprints(runner)
         if self._is_local:

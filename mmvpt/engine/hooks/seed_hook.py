@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -76,7 +77,10 @@ class SeedHook(Hook):
         seeds = sequence.generate_state(3, np.uint32).tolist()
         random.seed(seeds[0])
         np.random.seed(seeds[1])
-        torch.manual_seed(seeds[2])  # all CUDA devices as well
+        if get_device() == 'cpu':  # torch.manual_seed formats stacks for the others
+            torch.default_generator.manual_seed(seeds[2])
+        else:
+            torch.manual_seed(seeds[2])
 
     def _give_seed_to_loader(self, runner: Runner) -> None:
         """Hand the seed to samplers and workers that were built with another one."""

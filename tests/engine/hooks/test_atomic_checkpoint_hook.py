@@ -4,6 +4,7 @@
 import errno
 
 import pytest
+from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmvpt import files
@@ -44,7 +45,7 @@ def watch(monkeypatch, work_dir):
 def test_old_ones_go_after_the_new_one_is_complete(data, tmp_path, monkeypatch):
     seen = watch(monkeypatch, tmp_path)
     changes = dict(default_hooks__checkpoint__max_keep_ckpts=1)
-    run(data, tmp_path, train_cfg__max_epochs=3, **changes)
+    runner = run(data, tmp_path, train_cfg__max_epochs=3, **changes)
     assert seen == [
         ('epoch_1.pth', ['epoch_1.pth', 'epoch_2.pth']),
         ('epoch_2.pth', ['epoch_2.pth', 'epoch_3.pth']),
@@ -52,8 +53,10 @@ def test_old_ones_go_after_the_new_one_is_complete(data, tmp_path, monkeypatch):
     assert names(tmp_path) == ['epoch_3.pth']
     last = tmp_path / 'last_checkpoint'
     assert last.read_text() == str(tmp_path / 'epoch_3.pth')
-    hub = read_checkpoint(tmp_path / 'epoch_3.pth')['message_hub']
-    assert hub['runtime_info']['keep_ckpt_ids'] == [3]
+    checkpoint = read_checkpoint(tmp_path / 'epoch_3.pth')
+    assert checkpoint['message_hub']['runtime_info']['keep_ckpt_ids'] == [3]
+    kept = Config.fromstring(checkpoint['meta']['cfg'], '.py')
+    assert kept.to_dict() == runner.cfg.to_dict()
 
 
 def test_best_goes_after_the_new_best_is_complete(data, tmp_path, monkeypatch):
