@@ -54,8 +54,8 @@ def listed(name: str) -> list[str]:
     """
     value = _statement(name).value
     if isinstance(value, ast.Call):  # dict(key=...)
-        return [keyword.arg for keyword in value.keywords]
-    items = value.keys if isinstance(value, ast.Dict) else value.elts
+        return [str(keyword.arg) for keyword in value.keywords]
+    items: Any = value.keys if isinstance(value, ast.Dict) else value.elts
     return [ast.literal_eval(item) for item in items]
 
 
