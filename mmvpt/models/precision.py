@@ -42,8 +42,8 @@ class Mixed:
 
     def __reduce_ex__(self, protocol: int) -> tuple:
         """Let copies and pickles make the class, which stands in no module."""
-        _, _, *rest = super().__reduce_ex__(protocol)
-        return _new, self._made_of, *rest
+        reduced: Any = super().__reduce_ex__(protocol)
+        return _new, self._made_of, *reduced[2:]
 
 
 class MixedAttention(Mixed):
@@ -101,7 +101,8 @@ def keep_frozen(vit: nn.Module, dtype: torch.dtype) -> str:
             if not parameter.requires_grad and not beside:
                 parameter.data = parameter.data.to(dtype)
         if trains:
-            module.__class__ = mixed_class(mixin or Mixed, type(module))
+            made: Any = type(module)
+            module.__class__ = mixed_class(mixin or Mixed, made)
     kept = [name for name, p in vit.named_parameters() if p.dtype == dtype]
     if not kept:
         raise UserError(
@@ -159,7 +160,7 @@ def _has_vectors_only(module: nn.Module) -> bool:
 
 
 def _new(mixin: type, base: type) -> nn.Module:
-    made = mixed_class(mixin, base)
+    made: Any = mixed_class(mixin, base)
     return made.__new__(made)
 
 

@@ -9,7 +9,7 @@ product of (a, b) and (b, c) counts 2abc. Held against counted operations by a t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mmvpt.display import markdown
 from mmvpt.models.vit.arguments import architecture
@@ -32,6 +32,14 @@ class Cost:
     batch_size: int = 8
     num_tokens: int = 10
     num_classes: int = 200
+    dims: int = field(init=False)
+    layers: int = field(init=False)
+    heads: int = field(init=False)
+    tokens: int = field(init=False)
+    mlp: int = field(init=False)
+    embed: int = field(init=False)
+    turns: bool = field(init=False)
+    weights: int = field(init=False)
 
     def __post_init__(self) -> None:
         found = architecture(self.arch)

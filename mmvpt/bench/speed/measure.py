@@ -42,8 +42,9 @@ def count_operations(name: str, setting: Setting) -> int:
             guidance, which autocast keeps from running without a device.
     """
     device = 'cpu' if name == 'da-vpt-guided' else 'meta'
-    plain = dict(dtype='fp32', attention='auto', compiled=False)
-    setting = dataclasses.replace(setting, device=device, **plain)
+    setting = dataclasses.replace(
+        setting, device=device, dtype='fp32', attention='auto', compiled=False
+    )
     subject = Subject(split_name(name, 'fp32')[0], setting)
     if setting.mode == 'infer':
         subject.count()  # what is computed once for all batches is not counted
