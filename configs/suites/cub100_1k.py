@@ -84,5 +84,5 @@ methods = {
     'LoRA': _method('baselines/lora', _weights),
     'Adapter+': _method('baselines/adapter-plus', _weights),
     'partial-1': _method('baselines/partial-1', [0.03, 0.1, 0.3]),
-    'full fine-tuning': _method('baselines/full', [0.01, 0.03, 0.1]),
+    'full fine-tuning': _method('baselines/full', [0.003, 0.01, 0.03]),
 }
