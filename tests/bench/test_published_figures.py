@@ -11,6 +11,7 @@ from tests.config_files import ROOT
 
 REFERENCES = {
     'cub100_1k': ['linear probe, converged', 'VPT-deep'],
+    'cub100_1k_davpt': ['no metric losses'],
     'msrc21': ['frozen, linear head', 'VPT-deep, linear head'],
 }
 
