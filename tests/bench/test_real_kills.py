@@ -44,7 +44,10 @@ class Killer(threading.Thread):
             ]
             if able:
                 pid, name = self.rng.choice(able)
-                os.kill(pid, signal.SIGKILL)
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:  # killed before, which nobody has seen yet
+                    continue
                 self.killed[name] += 1
                 self.left -= 1
 
