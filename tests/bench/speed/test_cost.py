@@ -2,10 +2,12 @@
 """The cost model says what the counter counts, to the last operation."""
 
 import pytest
+import torch
 
 from mmvpt.bench.speed.cost import Cost, show
 from mmvpt.bench.speed.measure import count_operations
 from mmvpt.bench.speed.subjects import Setting
+from mmvpt.models.vit import PromptedVisionTransformer
 from tests.config_files import ROOT
 
 
@@ -31,6 +33,18 @@ def test_operations(arch, size, batch, tokens):
         assert count('vpt-deep/full-token', mode) == cost.full_token(mode)
     if arch.startswith('vit'):
         assert count('full-timm', 'train') == cost.fine_tuning
+
+
+@pytest.mark.parametrize('arch', ['vit-ti', 'dinov3-s+'])
+def test_parameters(arch):
+    with torch.device('meta'):
+        prompt = dict(type='DeepPrompt', num_tokens=3)
+        vit = PromptedVisionTransformer(arch, 64, prompt=prompt)
+    cost = Cost(arch, 64, 1, 3, num_classes=5)
+    matrices = [p.numel() for p in vit.layers.parameters() if p.dim() == 2]
+    assert sum(matrices) == cost.weights
+    head = 5 * (vit.embed_dims + 1)
+    assert vit.prompt.tokens.numel() + head == cost.task_parameters
 
 
 def test_the_table_of_the_documentation():
