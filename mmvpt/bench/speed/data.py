@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -76,17 +75,8 @@ def measure_rounds(
     Returns:
         Seconds of every round for its ``batch`` and its ``step``.
     """
-    clock = time.process_time if nothing_hidden(args) else time.perf_counter
     runs = {'batch': lambda: next(batches), 'step': step}
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(1 + args.repeats):
-        for name, run in runs.items():
-            start = clock()
-            run()
-            measure.synchronize(args.device)
-            if turn:  # libraries load and workers start at first use
-                seconds[name].append(clock() - start)
-    return seconds
+    return measure.time_in_turns(runs, args.repeats, args.device, nothing_hidden(args))
 
 
 def write_task(folder: Path, count: int, size: tuple[int, int]) -> None:

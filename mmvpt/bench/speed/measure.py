@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -117,6 +118,33 @@ def measure_times(
                 times[subject.name]['wall'].append(wall)
                 times[subject.name]['processor'].append(processor)
     return times
+
+
+def time_in_turns(
+    runs: Mapping[str, Callable[[], object]], repeats: int, device: str, busy: bool
+) -> dict[str, list[float]]:
+    """Run everything in turn, again and again, so that load hits all alike.
+
+    Args:
+        runs: What is run, by name; once more at first, since libraries load then.
+        repeats: Rounds that are measured.
+        device: Where it runs.
+        busy: Whether this process alone works, on the CPU: its time is measured, else
+            that of the wall clock.
+
+    Returns:
+        Seconds of every round, by name.
+    """
+    clock = time.process_time if busy else time.perf_counter
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(1 + repeats):
+        for name, run in runs.items():
+            start = clock()
+            run()
+            synchronize(device)
+            if turn:
+                seconds[name].append(clock() - start)
+    return seconds
 
 
 def measure_memory(name: str, setting: Setting) -> dict[str, int] | None:

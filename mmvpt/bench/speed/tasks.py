@@ -9,7 +9,6 @@ batch of one task, and one after the other. Writes OUT.json.
 from __future__ import annotations
 
 import statistics
-import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 
@@ -61,7 +60,9 @@ def serve(
         while len(bank) < count:
             bank.add(f'task{len(bank)}', _task(arch, image_size, num_tokens, device))
         names = [f'task{k % count}' for k in range(batch_size)]
-        seconds = _rounds(_ways(bank, images, names), repeats, device)
+        seconds = measure.time_in_turns(
+            _ways(bank, images, names), repeats, device, device == 'cpu'
+        )
         result['rows'].append(
             dict(tasks=count, bytes=bank.num_bytes(), seconds=seconds)
         )
@@ -108,19 +109,3 @@ def _ways(bank: TaskBank, images: Tensor, names: list[str]) -> dict[str, Callabl
         'one task': lambda: bank(images, names[:1] * len(names)),
         'one by one': lambda: [bank(*single) for single in singles],
     }
-
-
-def _rounds(
-    ways: dict[str, Callable], repeats: int, device: str
-) -> dict[str, list[float]]:
-    """Run all ways in turn; processor time on the CPU, wall time on a GPU."""
-    clock = time.process_time if device == 'cpu' else time.perf_counter
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(1 + repeats):
-        for name, run in ways.items():
-            start = clock()
-            run()
-            measure.synchronize(device)
-            if turn:
-                seconds[name].append(clock() - start)
-    return seconds
