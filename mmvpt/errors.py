@@ -109,3 +109,13 @@ def require_known(what: str, names: Iterable[str], known: Collection[str]) -> No
                 f'unknown {what} {name!r}; there are {", ".join(known)}.'
                 f'{similar(name, known)}'
             )
+
+
+def one_of(name: str, value: object, allowed: Collection) -> None:
+    """Raise unless ``value`` is one of ``allowed``.
+
+    Raises:
+        UserError: With the name, the value and what is allowed.
+    """
+    if value not in allowed:
+        raise UserError(f'{name} must be one of {tuple(allowed)}, got {value!r}.')

@@ -16,7 +16,6 @@ from mmvpt.checkpoint.tuned import frozen_names
 from mmvpt.engine.guidance import MetricGuidanceHook, SemanticMappingHook
 from mmvpt.engine.guidance.class_pass import unprompted
 from mmvpt.engine.guidance.clustering import add_to_classes
-from mmvpt.engine.guidance.hooks import Targets, gather_batch
 from mmvpt.errors import UserError
 from mmvpt.models.vit import FrozenHost, PromptedVisionTransformer
 from mmvpt.weights import convert, resolve
@@ -132,9 +131,8 @@ class PromptedClassifier(nn.Module):
                     'classes have no prompts yet: call prepare(loader) before training.'
                 )
             own = prompt.assign(labels.to(prompt.class_to_prompt.device))
-            targets = Targets(own, gather_batch(own), None)
-            terms = dict.fromkeys(self._guidance.terms, targets)
-            found.update(self._guidance.losses(terms))
+            targets = dict.fromkeys(self._guidance.terms, own)
+            found.update(self._guidance.losses(targets))
         return {**found, **prompt.losses()}
 
     @torch.no_grad()

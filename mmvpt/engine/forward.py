@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -54,3 +55,27 @@ def with_task_loss(losses: Mapping[str, Any]) -> dict[str, Any]:
     if 'loss' in losses and 'loss_cls' not in losses:
         losses['loss_cls'] = losses.pop('loss')
     return losses
+
+
+@contextmanager
+def changed(module: nn.Module, **values: Any) -> Iterator[None]:
+    """Have a module with other values of attributes; what it lacks is passed over."""
+    before = {name: getattr(module, name) for name in values if hasattr(module, name)}
+    try:
+        for name in before:
+            setattr(module, name, values[name])
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(module, name, value)
+
+
+@contextmanager
+def evaluated(module: nn.Module) -> Iterator[None]:
+    """Have a module in eval mode."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)

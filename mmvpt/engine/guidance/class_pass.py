@@ -15,14 +15,12 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mmvpt.engine.forward import unwrapped
+from mmvpt.engine.forward import changed, evaluated, unwrapped
 from mmvpt.errors import UserError
 from mmvpt.registry import DATA_SAMPLERS
 
-from .clustering import add_to_classes, members
+from .clustering import add_to_classes
 from .labels import LabelReader, image_classes
-
-WRAPPED = ('datasets', 'dataset')  # where wrappers of data sets keep theirs
 
 
 def vectors(outputs: Sequence[Tensor], of_patches: bool) -> Tensor:
@@ -47,40 +45,18 @@ def unprompted(backbone: nn.Module, norm_last: bool = False) -> Iterator[None]:
         backbone: The backbone; put back at the end.
         norm_last: Pool, then norm, whatever the backbone does otherwise.
     """
-    names = ('prompt', 'pooling', 'norm_before_pool')
-    before = {name: getattr(backbone, name) for name in names}
-    training = backbone.training
-    try:
-        backbone.eval()
-        backbone.prompt = None
-        if backbone.pooling == 'prompts':
-            backbone.pooling = 'patches'
-        if norm_last:
-            backbone.norm_before_pool = False
+    changes = dict(
+        prompt=None,
+        pooling='patches' if backbone.pooling == 'prompts' else backbone.pooling,
+        norm_before_pool=backbone.norm_before_pool and not norm_last,
+    )
+    with changed(backbone, **changes), evaluated(backbone):
         yield
-    finally:
-        for name, value in before.items():
-            setattr(backbone, name, value)
-        backbone.train(training)
-
-
-@contextmanager
-def unmixed(preprocess: nn.Module) -> Iterator[None]:
-    """Have a data preprocessor leave out batch augmentation, which mixes classes."""
-    augments = getattr(preprocess, 'batch_augments', None)
-    try:
-        if augments is not None:
-            preprocess.batch_augments = None
-        yield
-    finally:
-        if augments is not None:
-            preprocess.batch_augments = augments
 
 
 def sum_over_classes(
     runner: Runner,
     backbone: nn.Module,
-    num_classes: int,
     *,
     pipeline: str | Sequence[dict] | None = None,
     samples_per_class: int | None = None,
@@ -88,13 +64,15 @@ def sum_over_classes(
     batch_size: int | None = None,
     norm_last: bool = False,
     seed: int = 0,
-) -> tuple[Tensor, Tensor]:
-    """Sum the un-prompted features of each class in the training images.
+) -> None:
+    """Add the un-prompted features of the training images to ``class_sums``.
+
+    That and ``class_counts`` of the prompt, of images or patches, then hold those of
+    all ranks.
 
     Args:
         runner: The runner, whose training data is read by all ranks together.
         backbone: The prompted backbone.
-        num_classes: Number of classes.
         pipeline: ``eval``: that of validation or test; ``train``; or a list. By default
             ``train`` if the data have masks, else ``eval``.
         samples_per_class: Images of each class, None for all.
@@ -102,10 +80,6 @@ def sum_over_classes(
         batch_size: By default that of training.
         norm_last: As in :func:`unprompted`.
         seed: Of draws and augmentation, equal on all ranks.
-
-    Returns:
-        Sums, float64 (num_classes, C), and numbers of images or patches,
-        (num_classes,), over all ranks and equal on them.
 
     Raises:
         UserError: If labels are missing or wrong, or there is no such pipeline.
@@ -134,32 +108,25 @@ def sum_over_classes(
         collate_fn=train.collate_fn,
         generator=torch.Generator().manual_seed(seed),
     )
-    model = unwrapped(runner.model)
+    model, prompt = unwrapped(runner.model), backbone.prompt
+    sums, counts = prompt.class_sums, prompt.class_counts
     labels = LabelReader.of(model, backbone)
-    device = next(backbone.parameters()).device
-    sums = torch.zeros(num_classes, backbone.embed_dims, dtype=torch.float64)
-    sums, counts = (
-        sums.to(device),
-        torch.zeros(num_classes, dtype=torch.long).to(device),
-    )
     preprocess = model.data_preprocessor
-    with torch.no_grad(), unprompted(backbone, norm_last), unmixed(preprocess):
+    unmixed = changed(preprocess, batch_augments=None)
+    with torch.no_grad(), unprompted(backbone, norm_last), unmixed:
         for batch in loader:
             if labels.of_patches:
                 labels.check(batch)
             else:  # masks of evaluation may have another size than images
                 samples = batch.get('data_samples') or ()
-                image_classes(samples, num_classes, labels.ignored)
+                image_classes(samples, labels.num_classes, labels.ignored)
             data = preprocess(batch, training=crops)  # which pads crops and masks
             images = data['inputs']
             classes = labels.read(data['data_samples'], images.shape[-2:])
-            if labels.of_patches:
-                classes = members(classes.flatten(), num_classes)
             features = vectors(backbone(images), labels.of_patches)
-            add_to_classes(sums, counts, features, classes.to(device))
+            add_to_classes(sums, counts, features, classes.to(sums.device))
     dist.all_reduce(sums)
     dist.all_reduce(counts)
-    return sums, counts
 
 
 def eval_steps(runner: Runner) -> Any:
@@ -167,8 +134,7 @@ def eval_steps(runner: Runner) -> Any:
 
     A protocol that takes both from the config leaves it ``eval_pipeline``.
     """
-    loop = runner.val_loop
-    validation = None if loop is None else loop.dataloader
+    validation = getattr(runner.val_loop, 'dataloader', None)
     pipeline = eval_pipeline(validation, runner.cfg.get('test_dataloader'))
     pipeline = pipeline or runner.cfg.get('eval_pipeline')
     if pipeline is None:
@@ -187,18 +153,16 @@ def eval_pipeline(*loaders: Any) -> Any:
             then a list. What is None or has no data set is passed over.
     """
 
-    def part(of: Any, *names: str) -> Any:
-        read = of.get if isinstance(of, dict) else lambda name: getattr(of, name, None)
-        return next((read(name) for name in names if read(name) is not None), None)
+    def part(of: Any, name: str) -> Any:
+        return of.get(name) if isinstance(of, dict) else getattr(of, name, None)
 
     for loader in loaders:
         dataset = part(loader, 'dataset')
         while dataset is not None:
-            pipeline = part(dataset, 'pipeline')
-            if pipeline is not None:
+            if (pipeline := part(dataset, 'pipeline')) is not None:
                 return pipeline
-            dataset = part(dataset, *WRAPPED)
-            dataset = dataset[0] if isinstance(dataset, (list, tuple)) else dataset
+            several = part(dataset, 'datasets')
+            dataset = several[0] if several else part(dataset, 'dataset')
     return None
 
 

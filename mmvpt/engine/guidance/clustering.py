@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmvpt.errors import UserError
+from mmvpt.errors import UserError, one_of
 
 NORMALIZE = ('layer', 'l2', 'none')
 
@@ -17,33 +17,32 @@ def add_to_classes(
 ) -> None:
     """Add features to the sums of their classes, in place.
 
-    With one class for each feature the cost grows with the square of their number, not
-    with that of classes; for many features use :func:`members`. The result is the same
-    in every run, also on GPUs (no atomic additions).
+    The result is the same in every run, also on GPUs. The cost does not grow with the
+    number of classes, unless there are more features than classes.
 
     Args:
         sums: Sums of features, float64 (num_classes, C).
         counts: Numbers of features, (num_classes,).
         features: Of images or patches, (B, C).
-        classes: The class of each feature, (B,), -1 for those that do not count; or
-            which classes it has, bool (B, num_classes): it then counts for each.
+        classes: The class of each feature, B in any shape, -1 for those that do not
+            count; or which classes it has, bool (B, num_classes): it then counts for
+            each.
     """
     features = features.to(sums.dtype)
+    if classes.dtype != torch.bool and classes.numel() > len(counts):
+        # Adding row by row would be slow: one product instead.
+        every = torch.arange(len(counts), device=classes.device)
+        classes = classes.flatten()[:, None] == every
     if classes.dtype == torch.bool:
         sums += classes.to(sums.dtype).mT @ features
         counts += classes.sum(dim=0)
         return
+    classes = classes.flatten()
     counted = classes >= 0
-    classes = classes.clamp(min=0)
-    same = (classes[:, None] == classes) & counted
-    # Images of one class write the same values, so their order does not matter.
-    sums[classes] = sums[classes] + same.to(sums.dtype) @ features
-    counts[classes] = counts[classes] + same.sum(dim=1)
-
-
-def members(classes: Tensor, num_classes: int) -> Tensor:
-    """Return which class each of (B,) is, bool (B, num_classes); none for -1."""
-    return classes[:, None] == torch.arange(num_classes, device=classes.device)
+    # Sorted by class on GPUs, where index_add's atomic additions have no order.
+    at = (classes.clamp(min=0),)
+    sums.index_put_(at, features * counted[:, None], accumulate=True)
+    counts.index_put_(at, counted.long(), accumulate=True)
 
 
 def class_means(sums: Tensor, counts: Tensor) -> Tensor:
@@ -59,16 +58,10 @@ def normalize_rows(rows: Tensor, normalize: str = 'layer') -> Tensor:
         normalize: ``layer``: mean 0 and variance 1 (eps 1e-5), which makes cosines
             Pearson correlations; ``l2``: length 1; ``none``: as they are.
     """
-    check_normalize(normalize)
+    one_of('normalize', normalize, NORMALIZE)
     if normalize == 'layer':
         return F.layer_norm(rows, rows.shape[-1:])
     return F.normalize(rows, dim=-1) if normalize == 'l2' else rows
-
-
-def check_normalize(normalize: str) -> None:
-    """Raise a UserError unless ``normalize`` is a way to normalise class means."""
-    if normalize not in NORMALIZE:
-        raise UserError(f'normalize must be one of {NORMALIZE}, got {normalize!r}')
 
 
 def cosine_kmeans(

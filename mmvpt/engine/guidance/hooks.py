@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from mmengine import dist
@@ -21,7 +21,7 @@ from mmvpt.engine.forward import (
     unwrapped,
     with_task_loss,
 )
-from mmvpt.errors import NotFiniteError, UserError
+from mmvpt.errors import NotFiniteError, UserError, one_of
 from mmvpt.models.prompts import DistributionAwarePrompt
 from mmvpt.registry import HOOKS, MODELS
 
@@ -56,6 +56,8 @@ RELEASED = dict(
 
 class GuidedHook(ListeningHook):
     """A hook that needs guided prompts and the classes of training images."""
+
+    _labels: LabelReader | None = None  # None where none are wanted
 
     def find(self, runner: Runner) -> tuple[nn.Module, nn.Module]:
         """Return the model, not wrapped, and the backbone in it with guided prompts.
@@ -104,13 +106,18 @@ class GuidedHook(ListeningHook):
             )
         return model, found[0]
 
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Check the labels of a batch where that costs no waiting, on the CPU."""
+        if self._labels is not None:
+            self._labels.check(data_batch)
 
-class Targets(NamedTuple):
-    """The prompts that vectors belong to, -1 for none."""
-
-    own: Tensor  # of this rank, (B,) or (B, N)
-    of_all: Tensor  # of all ranks, in one row
-    sizes: tuple[int, ...] | None  # rows of each rank, None if equal
+    def read(self, args: tuple, kwargs: dict, patches: bool | None = None) -> Tensor:
+        """Return the classes of what a model's ``forward`` was called with."""
+        samples = argument('data_samples', 1, args, kwargs) or ()
+        size = argument('inputs', 0, args, kwargs).shape[-2:]
+        return self._labels.read(samples, size, patches)
 
 
 @HOOKS.register_module()
@@ -184,10 +191,7 @@ class MetricGuidanceHook(GuidedHook):
 
         def operand(name: str, given: str | None, allowed: dict[str, str]) -> str:
             value = given or defaults[name]
-            if value not in allowed:
-                raise UserError(
-                    f'{name} must be one of {tuple(allowed)}, got {value!r}'
-                )
+            one_of(name, value, allowed)
             return allowed[value]
 
         self._output_asked = visual == 'output'
@@ -263,12 +267,6 @@ class MetricGuidanceHook(GuidedHook):
             del self._backbone
         super().detach()
 
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None
-    ) -> None:
-        """Check the labels of a batch where that costs no waiting, on the CPU."""
-        self._labels.check(data_batch)
-
     def after_train_iter(
         self, runner: Runner, batch_idx: int, *, outputs: dict | None = None, **_: Any
     ) -> None:
@@ -302,14 +300,19 @@ class MetricGuidanceHook(GuidedHook):
         """Add the metric losses to the losses that a model returned."""
         if self._records is None:
             return None
-        targets = {name: self._targets(name, args, kwargs) for name in self._terms}
+        prompt, targets = self._backbone.prompt, {}
+        for name in self._terms:
+            of_patches = self._labels.of_patches and name == 'visual'
+            classes = self.read(args, kwargs, of_patches)
+            targets[name] = prompt.assign(classes.to(prompt.class_to_prompt.device))
         return {**with_task_loss(output), **self.losses(targets)}
 
-    def losses(self, targets: dict[str, Targets]) -> dict[str, Tensor]:
+    def losses(self, targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the metric losses of the last forward pass, by name.
 
         Args:
-            targets: For each term what its vectors belong to.
+            targets: For each term the prompts that this rank's vectors belong to, (B,)
+                or (B, N), -1 for none.
 
         Raises:
             UserError: If a guided layer is missing or ran twice, or nothing has a
@@ -327,8 +330,12 @@ class MetricGuidanceHook(GuidedHook):
         losses = {}
         with torch.autocast(prompt.class_to_prompt.device.type, enabled=False):
             for name, (weight, operand, proxies) in self._terms.items():
+                own = targets[name]
+                # Crops of another size on another rank have another number of patches.
+                sizes = gather_sizes(own.flatten()) if own.dim() == 2 else None
+                of_all = gather_batch(own.flatten(), sizes)
                 values = [
-                    self._compare(record, operand, proxies, targets[name])
+                    self._compare(record, operand, proxies, own, of_all, sizes)
                     for _, record in records
                 ]
                 loss = weight * sum(values) / len(values)
@@ -356,36 +363,29 @@ class MetricGuidanceHook(GuidedHook):
             terms['visual'] = (weight, PATCHES[operand], prompt)
         return terms
 
-    def _targets(self, term: str, args: tuple, kwargs: dict) -> Targets:
-        """Return the prompts that the vectors of a term belong to."""
-        prompt, of_patches = self._backbone.prompt, self._labels.of_patches
-        classes = self._labels.read(
-            argument('data_samples', 1, args, kwargs) or (),
-            argument('inputs', 0, args, kwargs).shape[-2:],
-            patches=of_patches and term == 'visual',
-        )
-        own = prompt.assign(classes.to(prompt.class_to_prompt.device))
-        # Crops of another size on another rank have another number of patches.
-        sizes = gather_sizes(own.flatten()) if own.dim() == 2 else None
-        return Targets(own, gather_batch(own.flatten(), sizes), sizes)
-
     def _compare(
-        self, record: dict[str, Tensor], operand: str, prompt: str, targets: Targets
+        self,
+        record: dict[str, Tensor],
+        operand: str,
+        prompt: str,
+        own: Tensor,  # prompts that the vectors of this rank belong to
+        of_all: Tensor,  # the same of all ranks, in one row
+        sizes: tuple[int, ...] | None,  # rows of each rank, None if equal
     ) -> Tensor:
         """Return the loss of one operand of one layer, a scalar."""
         x, proxies = map(at_least_float32, (record[operand], record[prompt]))
         if operand == 'output':
             rows = torch.arange(len(x), device=x.device)
-            x = x[rows, targets.own.clamp(min=0)]
+            x = x[rows, own.clamp(min=0)]
         x = x.flatten(0, -2)
         knows_cosines = hasattr(self._loss, 'from_cosines')
         if prompt != 'prompt' and self._backbone.prompt.dropout.p > 0:
             # The mean over the batch of this rank: take that over all ranks.
             proxies = gather_batch(proxies[None]).mean(dim=0)
         elif knows_cosines:  # proxies are equal on all ranks, so cosines are enough
-            cosines = gather_batch(self._loss.cosines(x, proxies), targets.sizes)
-            return self._loss.from_cosines(cosines, targets.of_all)
-        x, of_all = gather_batch(x, targets.sizes), targets.of_all
+            cosines = gather_batch(self._loss.cosines(x, proxies), sizes)
+            return self._loss.from_cosines(cosines, of_all)
+        x = gather_batch(x, sizes)
         if not knows_cosines:  # nor what a target of -1 is
             x, of_all = x[of_all >= 0], of_all[of_all >= 0]
             if not len(x):
@@ -469,7 +469,7 @@ class SemanticMappingHook(GuidedHook):
             raise UserError(
                 f"pipeline must be 'eval', 'train' or a list, got {pipeline!r}"
             )
-        clustering.check_normalize(normalize)
+        one_of('normalize', normalize, clustering.NORMALIZE)
         self.interval = interval
         self.by_epoch = by_epoch
         self.begin = begin
@@ -513,8 +513,6 @@ class SemanticMappingHook(GuidedHook):
                 f"{name}: with labels='patch' in the prompt it needs features of "
                 f"patches, but out_type={backbone.out_type!r}. Set out_type='featmap'."
             )
-        # Who guides checks the labels of each batch already.
-        self._checks = not any(isinstance(h, MetricGuidanceHook) for h in runner.hooks)
         self._prompt = prompt
         seed = torch.tensor(runner.seed)
         dist.broadcast(seed)
@@ -522,22 +520,14 @@ class SemanticMappingHook(GuidedHook):
         if bool((prompt.class_to_prompt < 0).any()):
             start = time.monotonic()
             runner.logger.info(f'{name}: reading the training data for the first map.')
-            options = dict(self.first_pass, seed=self._seed)
-            sums = sum_over_classes(runner, backbone, prompt.num_classes, **options)
-            self._update(runner, *sums, start)
+            sum_over_classes(runner, backbone, **self.first_pass, seed=self._seed)
+            self._update(runner, start)
         else:
             runner.logger.info(f'{name}: the map came with the checkpoint.')
         self._handles = [
             model.register_forward_pre_hook(self._start, with_kwargs=True),
             backbone.register_forward_hook(self._note),
         ]
-
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None
-    ) -> None:
-        """Check the labels of a batch where that costs no waiting, on the CPU."""
-        if self._prompt is not None and self._checks:
-            self._labels.check(data_batch)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, **_: Any) -> None:
         """Count the features of an iteration; update the map if it is time."""
@@ -554,7 +544,7 @@ class SemanticMappingHook(GuidedHook):
             return
         self._count(at_least_float32(features), classes.to(features.device))
         if not self.by_epoch and (runner.iter + 1) % self.interval == 0:
-            self._update_from_training(runner)
+            self._update(runner, time.monotonic())
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Update the map if it is time."""
@@ -562,7 +552,7 @@ class SemanticMappingHook(GuidedHook):
         if self._prompt is None or not self.by_epoch or due < 0:
             return
         if due % self.interval == 0:
-            self._update_from_training(runner)
+            self._update(runner, time.monotonic())
 
     def detach(self) -> None:
         """Stop listening to the model."""
@@ -572,9 +562,7 @@ class SemanticMappingHook(GuidedHook):
 
     def _start(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
         if trains(module, args, kwargs):
-            samples = argument('data_samples', 1, args, kwargs)
-            size = argument('inputs', 0, args, kwargs).shape[-2:]
-            self._seen = dict(classes=self._labels.read(samples or (), size))
+            self._seen = dict(classes=self.read(args, kwargs))
 
     def _note(self, module: nn.Module, args: tuple, output: Any) -> None:
         # The first call is the forward pass; activation checkpointing may call again.
@@ -587,39 +575,23 @@ class SemanticMappingHook(GuidedHook):
         """Add the features of all ranks to the sums of their classes."""
         prompt = self._prompt
         sums, counts = prompt.class_sums, prompt.class_counts
-        ranks = dist.get_world_size()
-        if classes.dtype != torch.bool and (self._labels.of_patches or ranks > 1):
-            # One rank's images may have several classes each and another's one.
-            classes = clustering.members(classes.flatten(), prompt.num_classes)
-        if self._labels.of_patches:
-            # Ranks may have unlike numbers of patches: sum first, then over ranks.
-            sums, counts = torch.zeros_like(sums), torch.zeros_like(counts)
+        if dist.get_world_size() == 1:
             clustering.add_to_classes(sums, counts, features, classes)
-            dist.all_reduce(sums)
-            dist.all_reduce(counts)
-            prompt.class_sums += sums
-            prompt.class_counts += counts
             return
-        if ranks > 1:  # not every backend gathers booleans
-            classes = torch.cat(dist.all_gather(classes.to(torch.uint8))).bool()
-            features = torch.cat(dist.all_gather(features.contiguous()))
-        clustering.add_to_classes(sums, counts, features, classes)
-
-    def _update_from_training(self, runner: Runner) -> None:
-        prompt = self._prompt
-        self._update(runner, prompt.class_sums, prompt.class_counts, time.monotonic())
-        prompt.class_sums.zero_()
-        prompt.class_counts.zero_()
+        # Ranks may have unlike numbers of patches: sum first, then over ranks.
+        found = torch.zeros_like(sums), torch.zeros_like(counts)
+        clustering.add_to_classes(*found, features, classes)
+        for total, of_rank in zip((sums, counts), found):
+            dist.all_reduce(of_rank)
+            total += of_rank
 
     @torch.no_grad()
-    def _update(
-        self, runner: Runner, sums: Tensor, counts: Tensor, start: float
-    ) -> None:
-        """Cluster class means on one rank, give the result to all, and report."""
+    def _update(self, runner: Runner, start: float) -> None:
+        """Cluster class means on one rank, give the result to all, and start anew."""
         prompt = self._prompt
         old = prompt.class_to_prompt.cpu().clone()
         new, centroids = old.clone(), prompt.centroids.cpu().clone()
-        sums, counts = sums.cpu(), counts.cpu()
+        sums, counts = prompt.class_sums.cpu(), prompt.class_counts.cpu()
         seen = int((counts > 0).sum())
         if bool((old < 0).any()) and seen < prompt.num_guided_tokens:
             raise UserError(
@@ -635,6 +607,8 @@ class SemanticMappingHook(GuidedHook):
         prompt.class_to_prompt.copy_(new)
         prompt.centroids.copy_(centroids)
         self._report(runner, old, new, counts, time.monotonic() - start)
+        prompt.class_sums.zero_()
+        prompt.class_counts.zero_()
 
     def cluster(
         self,
@@ -708,37 +682,26 @@ class SemanticMappingHook(GuidedHook):
             file.write(json.dumps(row) + '\n')
 
 
-class GatherBatch(torch.autograd.Function):
-    """Concatenate rows of all ranks; gradients as for one large batch.
+def gather_batch(x: Tensor, sizes: tuple[int, ...] | None = None) -> Tensor:
+    """Return the rows (B, ...) of all ranks, with gradients as for one large batch.
 
     Every rank then computes the same loss of the whole batch, and gradients are
-    averaged over R ranks by distributed training. So what arrives here at the rows of
-    this rank is complete but for a factor R, and nothing is communicated.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, sizes: tuple[int, ...]) -> Tensor:
-        """Return the rows of all ranks, ``sizes`` each."""
-        ctx.sizes = sizes
-        padding = x.new_zeros(max(sizes) - len(x), *x.shape[1:])
-        gathered = dist.all_gather(torch.cat([x, padding]))
-        return torch.cat([rows[:size] for rows, size in zip(gathered, sizes)])
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        """Return the gradient of this rank's rows."""
-        return grad.split(ctx.sizes)[dist.get_rank()] * len(ctx.sizes), None
-
-
-def gather_batch(x: Tensor, sizes: tuple[int, ...] | None = None) -> Tensor:
-    """Return the rows (B, ...) of all ranks with gradients.
+    averaged over R ranks by distributed training. So what arrives at the rows of this
+    rank is complete but for a factor R, and nothing is communicated.
 
     Args:
         x: Rows of this rank.
         sizes: Number of rows of each rank; None if it is the same on all.
     """
     ranks = dist.get_world_size()
-    return x if ranks == 1 else GatherBatch.apply(x, sizes or (len(x),) * ranks)
+    if ranks == 1:
+        return x
+    sizes = sizes or (len(x),) * ranks
+    padding = x.new_zeros(max(sizes) - len(x), *x.shape[1:])
+    gathered = dist.all_gather(torch.cat([x.detach(), padding]))
+    rows = [part[:size] for part, size in zip(gathered, sizes)]
+    rows[dist.get_rank()] = x + (ranks - 1) * (x - x.detach())  # x, its gradient R
+    return torch.cat(rows)
 
 
 def gather_sizes(x: Tensor) -> tuple[int, ...]:
@@ -749,4 +712,4 @@ def gather_sizes(x: Tensor) -> tuple[int, ...]:
 
 def at_least_float32(x: Tensor) -> Tensor:
     """Return half precision as float32, anything else as it is."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    return x.to(torch.promote_types(x.dtype, torch.float32))

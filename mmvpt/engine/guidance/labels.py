@@ -23,9 +23,9 @@ class LabelReader:
 
     With ``labels='image'`` it tells which classes an image shows, see
     :func:`image_classes`; with ``labels='patch'`` the class of each patch, see
-    :func:`patch_classes`. The samples of a batch are read once, whoever asks. Labels on
-    accelerators are not checked, so as not to wait for them; :meth:`check` looks at
-    every batch before it gets there.
+    :func:`patch_classes`. The samples of a batch are checked and read once, whoever
+    asks. Labels on accelerators are not checked, so as not to wait for them;
+    :meth:`check` looks at every batch before it gets there.
 
     Args:
         model: The model, not wrapped. Its ``decode_head.ignore_index``, if it has one,
@@ -46,7 +46,9 @@ class LabelReader:
         if self.of_patches:
             self.patch = _side_by_side(backbone.patch_embed)
         self._options = self.num_classes, self.of_patches, self.ignored
-        self._samples: Sequence[Any] | None = None  # of the last batch
+        # Samples of the last batch, as it was loaded and as the model got it.
+        self._checked: Sequence[Any] | None = None
+        self._samples: Sequence[Any] | None = None
         self._classes: dict[bool, Tensor] = {}
 
     @classmethod
@@ -65,16 +67,16 @@ class LabelReader:
                 differ in size.
         """
         batch = data_batch if isinstance(data_batch, dict) else {}
-        samples = batch.get('data_samples') or ()
-        if self.of_patches:
-            _need_masks(samples)
-        images = batch.get('inputs')
-        if images is None or not samples or not _all_have_masks(samples):
+        images, samples = batch.get('inputs'), batch.get('data_samples') or ()
+        if samples and samples is self._checked:
+            return
+        self._checked = samples
+        if not samples or not (self.of_patches or _have_masks(samples)):
             image_classes(samples, self.num_classes, self.ignored)
             return
-        for image, sample in zip(images, samples):
-            _check_size(sample.gt_sem_seg.data, image.shape[-2:], sample)
-            _check(sample.gt_sem_seg.data, self.num_classes, self.ignored)
+        sizes = [] if images is None else [image.shape[-2:] for image in images]
+        for mask in _masks(samples, sizes):
+            _check(mask, self.num_classes, self.ignored)
 
     def read(
         self, samples: Sequence[Any], size: Sequence[int], patches: bool | None = None
@@ -95,10 +97,7 @@ class LabelReader:
         patches = self.of_patches if patches is None else patches
         options = self.num_classes, self.ignored
         if patches not in self._classes and patches:
-            _need_masks(samples)
-            for sample in samples:
-                _check_size(sample.gt_sem_seg.data, size, sample)
-            masks = torch.cat([sample.gt_sem_seg.data for sample in samples])
+            masks = torch.cat(_masks(samples, [size] * len(samples)))
             self._classes[True] = patch_classes(masks, self.patch, *options)
         elif patches not in self._classes:
             self._classes[False] = image_classes(samples, *options)
@@ -133,7 +132,7 @@ def image_classes(
         labels = [_label(sample) for sample in samples]
         if all(len(label) == 1 for label in labels):
             return _check(torch.cat(labels), num_classes)
-    elif _all_have_masks(samples):
+    elif _have_masks(samples):
         labels, of_masks = [sample.gt_sem_seg.data for sample in samples], ignored
     elif all('gt_instances' in sample for sample in samples):
         labels = [sample.gt_instances.labels for sample in samples]
@@ -169,7 +168,7 @@ def patch_classes(
     down, right = -masks.shape[-2] % high, -masks.shape[-1] % wide
     masks = F.pad(masks.long(), (0, right, 0, down), value=ignored)
     masks = _check(masks, num_classes, ignored)
-    pixels = masks.unflatten(2, (-1, wide)).unflatten(1, (-1, high)).transpose(2, 3)
+    pixels = masks.unfold(1, high, high).unfold(2, wide, wide)
     pixels = pixels.flatten(1, 2).flatten(2)  # (B, N, pixels of a patch)
     counts = pixels.new_zeros(*pixels.shape[:2], num_classes + 1, dtype=torch.int32)
     counts.scatter_add_(2, pixels, counts.new_ones(()).expand_as(pixels))
@@ -216,26 +215,28 @@ def _check(labels: Tensor, num_classes: int, ignored: int | None = None) -> Tens
     return labels
 
 
-def _check_size(mask: Tensor, size: Sequence[int], sample: Any) -> None:
-    if tuple(mask.shape[-2:]) != tuple(size):
-        name = getattr(sample, 'seg_map_path', None) or getattr(sample, 'img_path', '')
-        raise UserError(
-            f'the mask has size {tuple(mask.shape[-2:])}, but its image {tuple(size)}. '
-            f'{name} Put LoadAnnotations before what changes the size of images.'
-        )
-
-
-def _all_have_masks(samples: Sequence[Any]) -> bool:
+def _have_masks(samples: Sequence[Any]) -> bool:
     return all('gt_sem_seg' in sample for sample in samples)
 
 
-def _need_masks(samples: Sequence[Any]) -> None:
-    if not _all_have_masks(samples):
+def _masks(samples: Sequence[Any], sizes: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Return the mask of each sample, (1, H, W), which has the size of its image."""
+    if not _have_masks(samples):
         raise UserError(
             "labels='patch' needs masks, gt_sem_seg, in every data sample, but the "
             f'first one has {sorted(samples[0].keys())}. Load annotations, or set '
             "labels='image' in the prompt."
         )
+    masks = [sample.gt_sem_seg.data for sample in samples]
+    for sample, mask, size in zip(samples, masks, sizes):
+        if tuple(mask.shape[-2:]) != tuple(size):
+            name = sample.get('seg_map_path') or sample.get('img_path', '')
+            raise UserError(
+                f'the mask has size {tuple(mask.shape[-2:])}, but its image '
+                f'{tuple(size)}. {name} Put LoadAnnotations before what changes the '
+                'size of images.'
+            )
+    return masks
 
 
 def _side_by_side(embed: nn.Module) -> tuple[int, int]:

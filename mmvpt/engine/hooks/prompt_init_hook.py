@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmvpt.datasets.samplers import Draw, draw_seed
-from mmvpt.engine.forward import unwrapped
-from mmvpt.engine.guidance.class_pass import unmixed
+from mmvpt.engine.forward import changed, evaluated, unwrapped
 from mmvpt.errors import UserError
 from mmvpt.models.prompts import BasePrompt
 from mmvpt.models.vit import FrozenHost, PromptedVisionTransformer
@@ -87,7 +86,7 @@ class PromptInitHook(Hook):
             size = self.batch_size or getattr(batches, 'batch_size', None) or 1
             loader = _loader(runner.train_dataloader, count, size, seed)
             host = FrozenHost(vit, _loss_of(model))
-            with _seeded(seed), _evaluated(model), torch.no_grad():
+            with _seeded(seed), evaluated(model), torch.no_grad():
                 prompt.initialise(host, _batches(model, prompt, loader))
         _share(prompt)
         prompt.started = True
@@ -118,7 +117,7 @@ def _batches(
     """Yield preprocessed images with what the model's loss calls their labels."""
     preprocess = model.data_preprocessor
     for batch in loader:
-        with unmixed(preprocess):
+        with changed(preprocess, batch_augments=None):
             data = preprocess(batch, training=True)
         yield data['inputs'], _labels(data) if prompt.init_labels else None
 
@@ -172,14 +171,3 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
     random.setstate(before[0])
     np.random.set_state(before[1])
-
-
-@contextmanager
-def _evaluated(model: nn.Module) -> Iterator[None]:
-    """Have a model in eval mode."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

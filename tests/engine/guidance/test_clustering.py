@@ -9,7 +9,6 @@ from mmvpt.engine.guidance.clustering import (
     add_to_classes,
     class_means,
     cosine_kmeans,
-    members,
     nearest,
     normalize_rows,
 )
@@ -63,7 +62,7 @@ class Sizes(TorchDispatchMode):
 def test_work_does_not_grow_with_the_number_of_classes():
     features, classes = torch.randn(8, 4), torch.randint(0, 5, (8,))
     made = []
-    for num_classes in (5, 100_000):
+    for num_classes in (10, 100_000):
         sums = torch.zeros(num_classes, 4).double()
         counts = torch.zeros(num_classes).long()
         with Sizes() as sizes:
@@ -72,15 +71,25 @@ def test_work_does_not_grow_with_the_number_of_classes():
     assert made[0] == made[1] and len(made[0]) > 3
 
 
-def test_members_are_counted_like_single_classes():
+@pytest.mark.parametrize('num_classes', [5, 50])
+def test_classes_are_counted_alike_however_they_are_given(num_classes):
+    """By number or by membership, more of them than features or fewer."""
     features = torch.randn(30, 4).double()
     classes = torch.randint(-1, 4, (30,))
-    sums = [torch.zeros(5, 4).double() for _ in range(2)]
-    counts = [torch.zeros(5).long() for _ in range(2)]
-    add_to_classes(sums[0], counts[0], features, classes)
-    add_to_classes(sums[1], counts[1], features, members(classes, 5))
-    torch.testing.assert_close(sums[1], sums[0])
-    assert torch.equal(*counts) and not counts[0][4] and not sums[1][4].any()
+    found = []
+    for given in (
+        classes,
+        classes.reshape(5, 6),
+        classes[:, None] == torch.arange(num_classes),
+    ):
+        sums = torch.zeros(num_classes, 4).double()
+        counts = torch.zeros(num_classes).long()
+        add_to_classes(sums, counts, features, given)
+        found.append((sums, counts))
+    expected = literal_sums(features, classes, num_classes)
+    for sums, counts in found:
+        torch.testing.assert_close(sums, expected)
+        assert counts.tolist() == [(classes == k).sum() for k in range(num_classes)]
 
 
 def test_normalisation():

@@ -40,9 +40,10 @@ def train(folder, variant, batch_size, launcher='none'):
     means = []
     mapping = next(h for h in runner.hooks if hasattr(h, 'cluster'))
     update = mapping._update
-    mapping._update = lambda runner, sums, counts, start: (
-        means.append((sums.clone(), counts.clone())),
-        update(runner, sums, counts, start),
+    prompt = mapping.find(runner)[1].prompt
+    mapping._update = lambda runner, start: (
+        means.append((prompt.class_sums.clone(), prompt.class_counts.clone())),
+        update(runner, start),
     )
     runner.train()
     model = getattr(runner.model, 'module', runner.model)

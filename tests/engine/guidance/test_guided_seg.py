@@ -220,9 +220,10 @@ def test_limited_first_pass(tmp_path):
     mapping = next(h for h in runner.hooks if hasattr(h, 'first_pass'))
     mapping.first_pass['max_images'] = 10
     update = mapping._update
-    mapping._update = lambda r, sums, counts, start: (
-        seen.append(counts.sum()),
-        update(r, sums, counts, start),
+    counts = runner.model.backbone.prompt.class_counts
+    mapping._update = lambda runner, start: (
+        seen.append(int(counts.sum())),
+        update(runner, start),
     )
     runner.train()
     everything = sum(
