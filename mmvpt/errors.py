@@ -118,4 +118,5 @@ def one_of(name: str, value: object, allowed: Collection) -> None:
         UserError: With the name, the value and what is allowed.
     """
     if value not in allowed:
-        raise UserError(f'{name} must be one of {tuple(allowed)}, got {value!r}.')
+        choices = ', '.join(map(repr, allowed))
+        raise UserError(f'{name} must be one of {choices}; got {value!r}.')

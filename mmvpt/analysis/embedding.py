@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvpt.errors import MissingPackageError, UserError
+from mmvpt.errors import MissingPackageError, UserError, one_of
 
 from .layers import (
     LayerInput,
@@ -60,8 +60,7 @@ def layer_points(
         UserError: For a wrong layer or space, a layer without prompts, a backbone
             without CLS, or no images.
     """
-    if space not in SPACES:
-        raise UserError(f'space must be one of {SPACES}, got {space!r}.')
+    one_of('space', space, SPACES)
     backbone = prompted_backbone(model)
     index = resolve_layer(backbone, layer)
     if not backbone.num_extra_tokens:
@@ -133,8 +132,7 @@ def place(vectors: np.ndarray, method: str = 'tsne', seed: int = 0) -> np.ndarra
         UserError: For an unknown method or too few vectors.
         MissingPackageError: If umap-learn is not installed.
     """
-    if method not in METHODS:
-        raise UserError(f'method must be one of {METHODS}, got {method!r}.')
+    one_of('method', method, METHODS)
     if len(vectors) < 4:
         raise UserError(f'{len(vectors)} points are too few; give more images.')
     if method == 'pca':

@@ -16,6 +16,7 @@ from mmvpt.checkpoint.tuned import frozen_names
 from mmvpt.engine.guidance import MetricGuidanceHook, SemanticMappingHook
 from mmvpt.engine.guidance.class_pass import unprompted
 from mmvpt.engine.guidance.clustering import add_to_classes
+from mmvpt.engine.guidance.hooks import enough
 from mmvpt.errors import UserError
 from mmvpt.models.vit import FrozenHost, PromptedVisionTransformer
 from mmvpt.weights import convert, resolve
@@ -160,6 +161,7 @@ class PromptedClassifier(nn.Module):
                     features = self.backbone(images.to(device))[0]
                     add_to_classes(sums, counts, features.cpu(), labels.cpu())
             old, centroids = prompt.class_to_prompt.cpu(), prompt.centroids.cpu()
+            enough(counts, len(centroids))
             generator = torch.Generator().manual_seed(seed)
             new, centroids = SemanticMappingHook().cluster(
                 sums, counts, old, centroids, generator

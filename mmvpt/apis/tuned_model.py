@@ -19,7 +19,7 @@ from mmvpt.checkpoint import CheckpointError
 from mmvpt.checkpoint.meaning import num_classes
 from mmvpt.checkpoint.tuned import TunedCheckpoint
 from mmvpt.datasets.own import palette_of
-from mmvpt.errors import UserError
+from mmvpt.errors import UserError, one_of
 
 from .images import (
     ORDERS,
@@ -153,8 +153,7 @@ class TunedModel:
         Yields:
             Results, and :class:`Unreadable` in the place of what could not be read.
         """
-        if channels not in ORDERS:
-            raise UserError(f'channels must be one of {ORDERS}, got {channels!r}.')
+        one_of('channels', channels, ORDERS)
         if errors not in ('raise', 'collect'):
             raise UserError(f"errors must be 'raise' or 'collect', got {errors!r}.")
         batch_size = self.batch_size if batch_size is None else batch_size

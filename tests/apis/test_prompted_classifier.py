@@ -83,6 +83,13 @@ def test_losses_of_guided_prompts_are_added():
     assert model.eval().losses(labels) == {}
 
 
+def test_prepare_refuses_fewer_classes_than_guided_prompts():
+    model = small(FEW['davpt'])
+    images, labels = loader()[0]
+    with pytest.raises(UserError, match='1 classes have training images, fewer than'):
+        model.prepare([(images[labels == 0], labels[labels == 0])])
+
+
 def test_the_tuned_state_is_small_and_complete():
     model, other = small(FEW['vpt-deep']), small(FEW['vpt-deep'])
     fit(model, epochs=2)

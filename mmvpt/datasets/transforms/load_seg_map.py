@@ -7,7 +7,7 @@ from mmcv.transforms import BaseTransform
 
 from mmvpt.datasets.image_files import read_header
 from mmvpt.datasets.seg_maps import IGNORED, read_seg_map, turned
-from mmvpt.errors import UserError
+from mmvpt.errors import one_of
 from mmvpt.registry import TRANSFORMS
 
 DRAWN = ('shown', 'stored')
@@ -36,8 +36,7 @@ class LoadSegMap(BaseTransform):
     def __init__(
         self, drawn_on: str = 'shown', reduce_zero_label: bool | None = None
     ) -> None:
-        if drawn_on not in DRAWN:
-            raise UserError(f'drawn_on must be one of {DRAWN}, got {drawn_on!r}.')
+        one_of('drawn_on', drawn_on, DRAWN)
         self.drawn_on = drawn_on
         self.reduce_zero_label = reduce_zero_label
 

@@ -404,7 +404,7 @@ class SemanticMappingHook(GuidedHook):
     keep their prompt. Should all classes fall into one group, the map stays. Features
     are those of images, or with ``labels='patch'`` in the prompt those of patches.
 
-    All state is in buffers of the prompt. Features of all ranks are gathered in every
+    All state is in buffers of the prompt. Features are summed over all ranks in every
     iteration, so that every checkpoint is complete, and one rank clusters for all. A
     resumed run goes on as if nothing had happened, and a map that came with a
     checkpoint is kept. Prompts whose map is fixed are left alone.
@@ -592,13 +592,8 @@ class SemanticMappingHook(GuidedHook):
         old = prompt.class_to_prompt.cpu().clone()
         new, centroids = old.clone(), prompt.centroids.cpu().clone()
         sums, counts = prompt.class_sums.cpu(), prompt.class_counts.cpu()
-        seen = int((counts > 0).sum())
-        if bool((old < 0).any()) and seen < prompt.num_guided_tokens:
-            raise UserError(
-                f'SemanticMappingHook: {seen} classes have training images, fewer than '
-                f'the {prompt.num_guided_tokens} guided prompts. Use fewer prompts, or '
-                "mapping='balanced' or 'identity' in the prompt."
-            )
+        if bool((old < 0).any()):
+            enough(counts, prompt.num_guided_tokens)
         if dist.is_main_process():
             generator = torch.Generator().manual_seed(self._seed + runner.iter)
             new, centroids = self.cluster(sums, counts, old, centroids, generator)
@@ -680,6 +675,22 @@ class SemanticMappingHook(GuidedHook):
         )
         with open(Path(runner.log_dir) / 'class_to_prompt.jsonl', 'a') as file:
             file.write(json.dumps(row) + '\n')
+
+
+def enough(counts: Tensor, num_prompts: int) -> None:
+    """Refuse a first map of fewer classes with images than there are prompts.
+
+    Args:
+        counts: Numbers of features, (num_classes,).
+        num_prompts: Guided prompts of a layer.
+    """
+    seen = int((counts > 0).sum())
+    if seen < num_prompts:
+        raise UserError(
+            f'{seen} classes have training images, fewer than the {num_prompts} guided '
+            "prompts. Use fewer prompts, or mapping='balanced' or 'identity' in the "
+            'prompt.'
+        )
 
 
 def gather_batch(x: Tensor, sizes: tuple[int, ...] | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 
 from mmvpt.engine.forward import unwrapped
-from mmvpt.errors import UserError
+from mmvpt.errors import UserError, one_of
 from mmvpt.models.prompts.relocated import AllocationPolicy, RelocatedPrompt
 from mmvpt.registry import HOOKS
 
@@ -69,12 +69,8 @@ class PromptRelocationHook(Hook):
         clip_scores: float | None = None,
         reward: str = 'paper',
     ) -> None:
-        for name, value, allowed in (
-            ('allocation', allocation, ALLOCATIONS),
-            ('reward', reward, REWARDS),
-        ):
-            if value not in allowed:
-                raise UserError(f'{name} must be one of {allowed}; got {value!r}.')
+        one_of('allocation', allocation, ALLOCATIONS)
+        one_of('reward', reward, REWARDS)
         least = 2 if allocation == 'ppo' else 1
         if begin < 0 or every < 1 or update_every < least:
             raise UserError(

@@ -12,7 +12,7 @@ from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from mmvpt.errors import UserError
+from mmvpt.errors import one_of
 from mmvpt.registry import OPTIM_WRAPPERS
 
 _DTYPES = ('bfloat16', 'float16')
@@ -34,8 +34,7 @@ class AutocastOptimWrapper(OptimWrapper):
     """
 
     def __init__(self, dtype: str = 'bfloat16', **kwargs: Any) -> None:
-        if dtype not in _DTYPES:
-            raise UserError(f'dtype must be one of {_DTYPES}, got {dtype!r}')
+        one_of('dtype', dtype, _DTYPES)
         super().__init__(**kwargs)
         self.cast_dtype = getattr(torch, dtype)
 

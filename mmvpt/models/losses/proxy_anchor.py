@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvpt.errors import UserError
+from mmvpt.errors import UserError, one_of
 from mmvpt.registry import MODELS
 
 POSITIVES = ('present', 'all')
@@ -69,12 +69,9 @@ class ProxyAnchorLoss(nn.Module):
                 f'alpha and scale must be positive, got {alpha!r} and {scale!r}; at 0 '
                 'the loss is a constant.'
             )
-        if positives not in POSITIVES:
-            raise UserError(f'positives must be one of {POSITIVES}, got {positives!r}')
-        if kind not in KINDS:
-            raise UserError(f'kind must be one of {KINDS}, got {kind!r}')
-        if reduce not in REDUCE:
-            raise UserError(f'reduce must be one of {REDUCE}, got {reduce!r}')
+        one_of('positives', positives, POSITIVES)
+        one_of('kind', kind, KINDS)
+        one_of('reduce', reduce, REDUCE)
         self.alpha = alpha
         self.margin = margin
         self.scale = scale

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvpt.errors import UserError
+from mmvpt.errors import UserError, one_of
 from mmvpt.registry import PROMPTS
 
 from .base import BasePrompt, drop_for_each_image, patch_uniform_, positive, rate
@@ -327,12 +327,8 @@ class AdaptivePrompt(BasePrompt):
     def _check_choices(
         self, init: str, activation: str | None, static_layers: int
     ) -> None:
-        if init not in INITS:
-            raise UserError(f'init must be one of {INITS}, got {init!r}.')
-        if activation not in ACTIVATIONS:
-            raise UserError(
-                f'activation must be one of {list(ACTIVATIONS)}, got {activation!r}.'
-            )
+        one_of('init', init, INITS)
+        one_of('activation', activation, ACTIVATIONS)
         if not isinstance(static_layers, int) or not (
             0 <= static_layers < self.num_layers
         ):

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from mmvpt.errors import UserError
+from mmvpt.errors import UserError, one_of
 from mmvpt.registry import PROMPTS
 
 from .base import FrozenHost, drop_for_each_image
-from .depth import DepthPrompt, one_of
+from .depth import DepthPrompt
 
 #: Standard deviation of the factors at the start, in the released code.
 FACTOR_STD = 0.02

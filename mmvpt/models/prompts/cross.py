@@ -8,10 +8,11 @@ import warnings
 import torch
 from torch import nn
 
+from mmvpt.errors import one_of
 from mmvpt.registry import PROMPTS
 
 from .base import POSITIONS
-from .depth import DepthPrompt, one_of
+from .depth import DepthPrompt
 
 
 @PROMPTS.register_module()

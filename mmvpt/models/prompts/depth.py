@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mmvpt.errors import UserError
+from mmvpt.errors import UserError, one_of
 
 from .base import BasePrompt, drop_for_each_image, patch_uniform_, positive, rate
 
@@ -18,17 +18,6 @@ NOT_STARTED = (
     'the method is plain VPT. Add default_hooks.prompt_init='
     "dict(type='mmvpt.PromptInitHook') to the config, or call initialise()."
 )
-
-
-def one_of(name: str, value: object, allowed: Sequence) -> None:
-    """Raise unless ``value`` is one of ``allowed``.
-
-    Raises:
-        UserError: With the name, the value and what is allowed.
-    """
-    if value not in allowed:
-        choices = ', '.join(map(repr, allowed))
-        raise UserError(f'{name} must be one of {choices}; got {value!r}.')
 
 
 def chosen_layers(

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvpt.errors import UserError
+from mmvpt.errors import UserError, one_of
 from mmvpt.registry import PROMPTS
 
 from .base import BasePrompt, drop_for_each_image, positive, rate
@@ -96,10 +96,8 @@ class DistributionAwarePrompt(BasePrompt):
             raise UserError(
                 'num_guided_tokens and num_tokens are both 0; leave out the prompt.'
             )
-        if normalize not in NORMALIZE:
-            raise UserError(f'normalize must be one of {NORMALIZE}, got {normalize!r}')
-        if labels not in LABELS:
-            raise UserError(f'labels must be one of {LABELS}, got {labels!r}')
+        one_of('normalize', normalize, NORMALIZE)
+        one_of('labels', labels, LABELS)
         if not init_divisor > 0:
             raise UserError(f'init_divisor must be positive, got {init_divisor!r}')
         self.num_classes = num_classes
@@ -225,8 +223,7 @@ class DistributionAwarePrompt(BasePrompt):
 
 
 def _resolve_mapping(mapping: str, num_classes: int, num_guided_tokens: int) -> str:
-    if mapping not in MAPPINGS:
-        raise UserError(f'mapping must be one of {MAPPINGS}, got {mapping!r}')
+    one_of('mapping', mapping, MAPPINGS)
     too_few = num_classes < num_guided_tokens
     if mapping == 'auto':
         return 'identity' if too_few else 'kmeans'

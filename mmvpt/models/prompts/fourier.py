@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mmvpt.errors import UserError
+from mmvpt.errors import UserError, one_of
 from mmvpt.registry import PROMPTS
 
-from .depth import DepthPrompt, chosen_layers, one_of
+from .depth import DepthPrompt, chosen_layers
 
 #: Axes of (..., f, C) that each ``dimension`` transforms.
 AXES = {'all': (-2, -1), 'hidden': (-1,), 'sequence': (-2,)}

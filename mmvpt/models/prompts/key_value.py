@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mmvpt.errors import UserError
+from mmvpt.errors import UserError, one_of
 from mmvpt.registry import PROMPTS
 
 from .base import positive
-from .depth import DepthPrompt, chosen_layers, one_of
+from .depth import DepthPrompt, chosen_layers
 
 #: How extra keys and values start, by the width of what is filled and of its heads.
 _INITS = ('kaiming', 'normal', 'uniform')

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from mmvpt.errors import UserError
+from mmvpt.errors import UserError, one_of
 from mmvpt.registry import PROMPTS
 
 from .base import FrozenHost, positive
-from .depth import DepthPrompt, one_of
+from .depth import DepthPrompt
 
 
 @PROMPTS.register_module()

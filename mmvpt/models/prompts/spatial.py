@@ -9,11 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvpt.errors import UserError
+from mmvpt.errors import UserError, one_of
 from mmvpt.registry import PROMPTS
 
 from .base import BasePrompt, LayerView, positive, rate
-from .depth import one_of
 
 
 class Bridge(nn.Module):

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmvpt.errors import UserError
+from mmvpt.errors import UserError, one_of
 from mmvpt.registry import PROMPTS
 
 from .base import FrozenHost, positive
-from .depth import DepthPrompt, one_of
+from .depth import DepthPrompt
 
 
 @PROMPTS.register_module()

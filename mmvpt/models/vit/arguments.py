@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mmpretrain.models.backbones import VisionTransformer
 
-from mmvpt.errors import UserError
+from mmvpt.errors import UserError, one_of
 from mmvpt.weights import as_normalization
 from mmvpt.weights.families import FAMILIES, Family, Size, names
 
@@ -52,13 +52,6 @@ def single_init_cfg(init_cfg: dict | list | None) -> dict | None:
     return init_cfg
 
 
-def check_choice(name: str, value: object, allowed: Sequence) -> None:
-    """Raise unless ``value`` is one of ``allowed``."""
-    if value not in allowed:
-        choices = ', '.join(map(repr, allowed))
-        raise UserError(f'{name} must be one of {choices}; got {value!r}.')
-
-
 def check_pooling(
     pooling: str | None, out_type: str, family: Family, with_cls_token: bool
 ) -> str:
@@ -83,7 +76,7 @@ def check_pooling(
             "pooling='cls' reads the class token, and this backbone has none; pooling "
             f'must be one of {allowed}.'
         )
-    check_choice('pooling', pooling, allowed)
+    one_of('pooling', pooling, allowed)
     if out_type != 'cls_token':
         raise UserError(
             f'pooling={pooling!r} would not be read with out_type={out_type!r}; set '
@@ -174,7 +167,7 @@ def architecture(arch: str | dict) -> Architecture:
         )
     numbers = dict(arch)
     family = numbers.pop('family', 'vit')
-    check_choice('family', family, list(FAMILIES))
+    one_of('family', family, list(FAMILIES))
     if set(numbers) != set(_NUMBERS):
         raise UserError(
             f'arch needs exactly the keys {sorted(_NUMBERS)}, and family if it is not '

@@ -17,7 +17,7 @@ from mmpretrain.models.utils import build_norm_layer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mmvpt.errors import UserError
+from mmvpt.errors import UserError, one_of
 from mmvpt.models import tunable as tuning
 from mmvpt.models.precision import (
     FROZEN_DTYPES,
@@ -33,7 +33,6 @@ from .arguments import (
     FINAL_NORMS,
     OUT_TYPES,
     architecture,
-    check_choice,
     check_image_size,
     check_pooling,
     resolve_indices,
@@ -227,13 +226,13 @@ class PromptedVisionTransformer(BaseModule):
         pre_norm = settle(pre_norm, family.pre_norm)
         num_registers = settle(num_registers, family.num_registers)
         mode = settle(interpolate_mode, family.positions or 'bicubic')
-        check_choice('out_type', out_type, OUT_TYPES)
-        check_choice('final_norm', final_norm, FINAL_NORMS)
-        check_choice('with_cp', with_cp, (True, False, 'mlp'))
-        check_choice('act', act, ACTIVATIONS)
-        check_choice('interpolate_mode', mode, RESIZING)
-        check_choice('rope_dtype', rope_dtype, ('float64', 'bfloat16'))
-        check_choice('frozen_dtype', frozen_dtype, (None, *FROZEN_DTYPES))
+        one_of('out_type', out_type, OUT_TYPES)
+        one_of('final_norm', final_norm, FINAL_NORMS)
+        one_of('with_cp', with_cp, (True, False, 'mlp'))
+        one_of('act', act, ACTIVATIONS)
+        one_of('interpolate_mode', mode, RESIZING)
+        one_of('rope_dtype', rope_dtype, ('float64', 'bfloat16'))
+        one_of('frozen_dtype', frozen_dtype, (None, *FROZEN_DTYPES))
         check_image_size(img_size, patch_size)
         if frozen_stages is not None:
             raise UserError(

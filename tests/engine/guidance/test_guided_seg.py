@@ -206,7 +206,7 @@ def test_with_cp_changes_no_number(tmp_path, whole):
         (
             'patch',
             dict(model__backbone__prompt__labels='pixel'),
-            r"labels must be one of \('image', 'patch'\), got 'pixel'",
+            r"labels must be one of 'image', 'patch'; got 'pixel'",
         ),
     ],
 )

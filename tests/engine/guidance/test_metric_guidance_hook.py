@@ -68,10 +68,10 @@ def test_images_without_a_class_do_not_count():
     [
         (dict(visual_weight=0, cls_weight=0), 'nor both 0'),
         (dict(visual_weight=-1), 'must not be negative'),
-        (dict(visual='raw'), r"visual must be one of .*, got 'raw'"),
-        (dict(prompt_for_visual='cls'), "prompt_for_visual must be .*, got 'cls'"),
-        (dict(cls='patch'), "cls must be one of .*, got 'patch'"),
-        (dict(prompt_for_cls='vpt'), "prompt_for_cls must be one of .*, got 'vpt'"),
+        (dict(visual='raw'), r"visual must be one of .*; got 'raw'"),
+        (dict(prompt_for_visual='cls'), "prompt_for_visual must be .*; got 'cls'"),
+        (dict(cls='patch'), "cls must be one of .*; got 'patch'"),
+        (dict(prompt_for_cls='vpt'), "prompt_for_cls must be one of .*; got 'vpt'"),
     ],
 )
 def test_refused_options(options, message):

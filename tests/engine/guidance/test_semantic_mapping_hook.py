@@ -265,7 +265,7 @@ def test_first_pass_options(tmp_path):
         (dict(interval=0), 'interval and max_iters must be at least 1'),
         (dict(begin=-1), 'begin at least 0'),
         (dict(pipeline='test'), "pipeline must be 'eval', 'train' or a list"),
-        (dict(normalize='l1'), "normalize must be one of .*, got 'l1'"),
+        (dict(normalize='l1'), "normalize must be one of .*; got 'l1'"),
     ],
 )
 def test_refused_options(options, message):

@@ -370,7 +370,7 @@ def test_prompts_depend_on_the_image_but_in_the_first_layer():
         (dict(padding=2), 'padding=2 must be below kernel_size=2'),
         (dict(bottleneck=0), 'bottleneck must be an integer of at least 1, got 0'),
         (dict(conv_drop_rate=1), 'conv_drop_rate must be in'),
-        (dict(init='zeros'), "init must be one of .*, got 'zeros'"),
+        (dict(init='zeros'), "init must be one of .*; got 'zeros'"),
         (dict(activation='tanh'), "activation must be one of .* got 'tanh'"),
         (dict(static_layers=4), 'static_layers must be between 0 and 3, got 4'),
         (dict(static_layers=4), 'use DeepPrompt'),
