@@ -4,7 +4,7 @@
 _base_ = [
     '../_base_/models/upernet_dinov2-s_focus.py',
     '../_base_/datasets/msrc21.py',
-    '../_base_/schedules/msrc21_adamw_140i.py',
+    '../_base_/schedules/msrc21_davpt_adamw_140i.py',
 ]
 
 model = dict(
@@ -17,13 +17,4 @@ model = dict(
             labels='patch',
         ),
     )
-)
-default_hooks = dict(
-    # one pass over the images are 35 batches
-    semantic_mapping=dict(
-        type='mmvpt.SemanticMappingHook', by_epoch=False, interval=35
-    ),
-    metric_guidance=dict(
-        type='mmvpt.MetricGuidanceHook', visual_weight=0.01, cls_weight=0.01
-    ),
 )

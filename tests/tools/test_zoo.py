@@ -79,6 +79,18 @@ def test_check_and_count_speak(capsys, monkeypatch):
     assert '24: 5 of FGVC, 19 of VTAB-1k' in capsys.readouterr().out
 
 
+def test_one_thing_at_a_time_and_a_cell_goes_to_a_file(tmp_path, capsys):
+    for wrong in ([], ['--check', '--count'], ['--write', '--backbone', 'dinov2-b']):
+        with pytest.raises(UserError, match='one of --write, --check, --count and'):
+            zoo.main(wrong)
+    cell = ['--backbone', 'dinov2-b', '--method', 'lora', '--data', 'vtab-dtd']
+    zoo.main(cell)
+    assert "arch='dinov2-b'" in capsys.readouterr().out
+    zoo.main([*cell, '--out', str(tmp_path / 'new' / 'cell.py')])
+    assert "arch='dinov2-b'" in (tmp_path / 'new' / 'cell.py').read_text()
+    assert not capsys.readouterr().out
+
+
 def test_docs_state_the_counts():
     """What --count prints, the files there are, and the pages say the same."""
     lines = listing.counts(ROOT, PAPERS.values())

@@ -14,7 +14,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     prepare = declared('mmvpt.datasets.prepare.run:prepare')
     find_task = declared('mmvpt.datasets.prepare.tasks:find_task')
-    parser = parser_of(__doc__, prepare, source=dict(placed=False), task=dict(help='see below'))
+    parser = parser_of(
+        __doc__, prepare, source=dict(placed=False), task=dict(help='see below')
+    )
     parser.epilog = f'Tasks: {", ".join(table("datasets/prepare/tasks.yml"))}.'
     args = vars(parser.parse_args(argv))
     task = args['task'] = find_task(args['task'])

@@ -1,12 +1,13 @@
 # MSRC-21: 276 photographs to train, 59 to choose settings, 256 to test, 21 classes. The
 # folder is in ADE20K's layout, with masks of 0-20 and 255 for void. Images of about
 # 240x160 are resized to 168x112, crops have 112x112 pixels; metrics compare maps of the
-# original size.
+# original size. What is not said here is as for CamVid.
+_base_ = ['./camvid.py']
+
 data_root = 'data/msrc21'
 crop_size = (112, 112)
 check = dict(type='mmvpt.CheckSegMap', num_classes=21)
 files = dict(
-    type='BaseSegDataset',
     metainfo=dict(
         classes=(
             'building',
@@ -57,9 +58,6 @@ files = dict(
         ],
     ),
     data_root=data_root,
-    img_suffix='.jpg',
-    seg_map_suffix='.png',
-    reduce_zero_label=False,
 )
 
 train_pipeline = [
@@ -90,40 +88,7 @@ test_pipeline = [
     dict(type='PackSegInputs'),
 ]
 
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=0,
-    sampler=dict(type='mmvpt.SeededInfiniteSampler'),
-    dataset=dict(
-        **files,
-        data_prefix=dict(
-            img_path='images/training', seg_map_path='annotations/training'
-        ),
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    batch_size=1,  # sizes differ
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        **files,
-        data_prefix=dict(
-            img_path='images/validation', seg_map_path='annotations/validation'
-        ),
-        pipeline=test_pipeline,
-    ),
-)
-test_dataloader = dict(
-    batch_size=1,  # sizes differ
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        **files,
-        data_prefix=dict(img_path='images/test', seg_map_path='annotations/test'),
-        pipeline=test_pipeline,
-    ),
-)
-
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-test_evaluator = val_evaluator
+train_dataloader = dict(dataset=dict(**files, pipeline=train_pipeline))
+# sizes differ
+val_dataloader = dict(batch_size=1, dataset=dict(**files, pipeline=test_pipeline))
+test_dataloader = dict(batch_size=1, dataset=dict(**files, pipeline=test_pipeline))

@@ -116,8 +116,9 @@ class PromptRelocationHook(Hook):
             torch.manual_seed(seed)
             self.policy = AllocationPolicy(layers).double()
         self.moves = []
-        self._loss: float | None = None  # of the pass before
-        self._pending: float | None = None  # score of the prompt that it moved
+        # The loss of the pass before, and the score of the prompt that it moved; None
+        # if it moved none.
+        self._pending: tuple[float, float] | None = None
         self._steps: list[dict] = []  # choices, and rewards as they come
         self._tally = torch.zeros(2, layers, dtype=torch.float64)  # of Thompson
 
@@ -200,15 +201,16 @@ class PromptRelocationHook(Hook):
             epoch: The epoch that follows, for the draws.
         """
         top = self._idlest(scores)
-        if self._pending is not None and self._loss is not None:
-            moved = float(scores[top]) if self.reward == 'released' else self._pending
-            self._learn(self._loss - loss - moved)
-        self._loss, self._pending = loss, None
+        if self._pending is not None:
+            before, score = self._pending
+            moved = float(scores[top]) if self.reward == 'released' else score
+            self._learn(before - loss - moved)
+        self._pending = None
         if not scores[top] > 0:
             return
         source = int(self.prompt.layer_of[top])
         target = self._allocate(scores, source, epoch)
-        self._pending = float(scores[top])
+        self._pending = loss, float(scores[top])
         if target != source:
             self.prompt.relocate(top, target)
             self.moves.append((epoch, top, source, target))
@@ -274,14 +276,15 @@ class PromptRelocationHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the hook's state."""
+        loss, score = self._pending or (None, None)
         checkpoint[STATE] = dict(
             policy=self.policy.state_dict(),
             optimizer=self.policy.optimizer.state_dict(),
             tally=self._tally,
             steps=self._steps,
             moves=[list(move) for move in self.moves],
-            loss=self._loss,
-            pending=self._pending,
+            loss=loss,
+            pending=score,
         )
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -295,7 +298,8 @@ class PromptRelocationHook(Hook):
         self._tally = state['tally'].clone()
         self._steps = [dict(step) for step in state['steps']]
         self.moves = [tuple(move) for move in state['moves']]
-        self._loss, self._pending = state['loss'], state['pending']
+        moved = state['pending'] is not None
+        self._pending = (state['loss'], state['pending']) if moved else None
 
 
 def _prompt_of(model: nn.Module) -> RelocatedPrompt:
