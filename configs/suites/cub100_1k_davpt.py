@@ -25,20 +25,30 @@ def _variant(**options):
     return dict(config=config, options={**chosen, **options})
 
 
-methods = {
-    'no metric losses': dict(
-        config='configs/davpt/davpt_dinov2-s_cub100.py',
-        options={
-            'optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult': 0.3,
+def _unguided(**options):
+    """Return the entry without metric losses and classes, some options changed."""
+    entry = _variant(
+        **{
             _guidance: _no_hook,
             _mapping: _no_hook,
             f'{_prompt}.mapping': 'balanced',
-        },
-    ),
+            **options,
+        }
+    )
+    for name in ('visual_weight', 'cls_weight'):  # nothing is left to weigh
+        del entry['options'][f'{_guidance}.{name}']
+    return entry
+
+
+_last_three = {f'{_prompt}.guided_layers': [9, 10, 11]}  # with 5 prompts, not 10
+
+methods = {
+    'no metric losses': _unguided(),
+    'last three layers, no metric losses': _unguided(**_last_three),
     'classes grouped by number': _variant(
         **{_mapping: _no_hook, f'{_prompt}.mapping': 'balanced'}
     ),
-    'last three layers guided': _variant(**{f'{_prompt}.guided_layers': [9, 10, 11]}),
+    'last three layers guided': _variant(**_last_three),
     'released operands': _variant(**{f'{_guidance}.released': True}),
     'visual term alone': _variant(**{f'{_guidance}.cls_weight': 0.0}),
     'CLS term alone': _variant(**{f'{_guidance}.visual_weight': 0.0}),
