@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,14 @@ class Curve:
         steps: (S,), ascending.
         values: (S,).
         unit: What steps count, ``epoch`` or ``iteration``.
+        seconds: (S,), training until each step, without validation and checkpoints;
+            None if the run logged no times.
     """
 
     steps: np.ndarray
     values: np.ndarray
     unit: str
+    seconds: np.ndarray | None = None
 
 
 def read_curves(work_dir: str | Path) -> dict[str, Curve]:
@@ -54,6 +58,7 @@ def read_curves(work_dir: str | Path) -> dict[str, Curve]:
         )
     merged: dict[str, dict[int, float]] = {}
     units: dict[str, str] = {}
+    ends: dict[int, int] = {}  # the last iteration of each epoch
     for file in files:
         rows = _rows(file)
         by_epoch = any('epoch' in row for row in rows)
@@ -62,6 +67,8 @@ def read_curves(work_dir: str | Path) -> dict[str, Curve]:
             # Validation is logged without `iter` but with its time, over epochs if
             # training counts epochs; scalars of hooks without either.
             validation = 'iter' not in row and 'time' in row
+            if 'epoch' in row and 'iter' in row:
+                ends[row['epoch']] = row['step']
             unit = 'epoch' if validation and by_epoch else 'iteration'
             for name, value in row.items():
                 if name not in _AXES and isinstance(value, (int, float)):
@@ -82,10 +89,23 @@ def read_curves(work_dir: str | Path) -> dict[str, Curve]:
         steps = np.array(sorted(points))
         values = np.array([points[step] for step in steps], dtype=float)
         curves[name] = Curve(steps, values, units[name])
-    return curves
+    return {name: _timed(curve, curves, ends) for name, curve in curves.items()}
 
 
 _TIMES = ('time', 'data_time', 'memory')
+
+
+def _timed(curve: Curve, curves: Mapping[str, Curve], ends: Mapping[int, int]) -> Curve:
+    """Add the seconds; a logged time is that of each iteration since the last one."""
+    times = curves.get('time')
+    if times is None or (curve.unit == 'epoch' and not ends.keys() >= {*curve.steps}):
+        return curve
+    steps = (
+        [ends[step] for step in curve.steps] if curve.unit == 'epoch' else curve.steps
+    )
+    counts = np.diff(times.steps, prepend=0)
+    seconds = np.cumsum(counts * times.values)
+    return replace(curve, seconds=np.interp(steps, [0, *times.steps], [0.0, *seconds]))
 
 
 def _rows(file: Path) -> list[dict]:

@@ -222,6 +222,7 @@ def curves(
     names: Sequence[str] | None = None,
     keys: Sequence[str] | None = None,
     list: bool = False,  # noqa: A002
+    seconds: bool = False,
     log: bool = False,
     out: str = 'curves',
 ) -> None:
@@ -232,11 +233,12 @@ def curves(
         names: Names of the runs [their paths].
         keys: Scalars [loss and the first one of validation].
         list: Only list the scalars.
+        seconds: Over seconds of training in place of steps.
         log: Logarithmic axes.
         out: Path without ending of the files.
 
     Raises:
-        UserError: If names are not different, or nothing logged a scalar.
+        UserError: If names are not different, or nothing logged a scalar or times.
     """
     names = names or _names_of(runs)
     if len(names) != len(runs) or len(set(names)) != len(names):
@@ -250,6 +252,17 @@ def curves(
     unknown = [key for key in keys if key not in logged]
     if unknown:
         raise UserError(f'no run logged {unknown[0]!r}; logged are {", ".join(logged)}')
+    untimed = [
+        name
+        for name, found in read.items()
+        for key in keys
+        if key in found and found[key].seconds is None
+    ]
+    if seconds and untimed:
+        raise UserError(
+            f'{untimed[0]} logged no times of iterations: leave out --seconds, or keep '
+            "default_hooks.logger and timer of a run's config as they are."
+        )
     arrays = {}
     for name, found in read.items():
         for key, curve in found.items():
@@ -257,9 +270,11 @@ def curves(
             base = f'{name}|{key}'.replace('/', '.')
             arrays[f'{base}|steps'] = curve.steps
             arrays[f'{base}|values'] = curve.values
+            if curve.seconds is not None:
+                arrays[f'{base}|seconds'] = curve.seconds
     path = save_arrays(out, arrays)
 
-    pictures.save(pictures.draw_curves(read, keys, log), path)
+    pictures.save(pictures.draw_curves(read, keys, log, seconds), path)
     for key in keys:
         for name, found in read.items():
             if key in found:

@@ -128,7 +128,7 @@ def check_images(images: Tensor, dtype: torch.dtype, trains: bool) -> None:
     if dtype not in HALF:
         return
     name, device = str(dtype)[6:], images.device.type
-    mixed = _autocast_dtype(device)
+    mixed = autocast_dtype(device)
     if dtype == torch.float16 and device == 'cpu':
         raise UserError(
             "frozen_dtype='float16' is for GPUs, and these images are on the CPU. Set "
@@ -164,7 +164,7 @@ def _new(mixin: type, base: type) -> nn.Module:
     return made.__new__(made)
 
 
-def _autocast_dtype(device: str) -> torch.dtype | None:
+def autocast_dtype(device: str) -> torch.dtype | None:
     """Return what autocast computes in on a device, None if it is off."""
     if hasattr(torch, 'get_autocast_dtype'):
         if not torch.amp.is_autocast_available(device):

@@ -150,6 +150,20 @@ def test_curves_of_a_resumed_run(tmp_path):
     assert found['mapping/moved'].unit == 'iteration'
     assert found['time'].steps.tolist() == [5, 10, 15, 20]
     assert found['val/time'].steps.tolist() == [1, 2]
+    assert found['loss'].seconds.tolist() == pytest.approx([0.5, 1.0, 1.5, 2.0])
+    assert found['accuracy/top1'].seconds.tolist() == pytest.approx([0.5, 1.0])
+
+
+def test_seconds_follow_the_logged_times(tmp_path):
+    """A step takes what was logged after it, not the mean of the run."""
+    rows = [dict(loss=1.0, time=t, iter=i, step=i) for t, i in [(0.5, 10), (0.1, 20)]]
+    rows.insert(1, {'aAcc': 1.0, 'time': 9.0, 'step': 10})
+    write_scalars(tmp_path, rows)
+    found = analysis.read_curves(tmp_path)
+    assert found['loss'].seconds.tolist() == pytest.approx([5.0, 6.0])
+    assert found['aAcc'].seconds.tolist() == pytest.approx([5.0])
+    write_scalars(tmp_path / 'untimed', [dict(loss=1.0, iter=1, step=1)])
+    assert analysis.read_curves(tmp_path / 'untimed')['loss'].seconds is None
 
 
 def test_a_run_begun_again_replaces_the_old_one(tmp_path):

@@ -389,7 +389,10 @@ _STYLES = ('-', '--', ':', '-.')
 
 
 def draw_curves(
-    runs: Mapping[str, Mapping[str, Curve]], keys: Sequence[str], log: bool = False
+    runs: Mapping[str, Mapping[str, Curve]],
+    keys: Sequence[str],
+    log: bool = False,
+    seconds: bool = False,
 ) -> Figure:
     """Draw some scalars of several runs, one panel for each scalar.
 
@@ -397,6 +400,7 @@ def draw_curves(
         runs: By name of the run, its curves.
         keys: Names of scalars; a run that has none of a name is left out there.
         log: Logarithmic vertical axes.
+        seconds: Over seconds of training, which all these curves have.
     """
     columns = min(3, len(keys))
     rows = int(np.ceil(len(keys) / columns))
@@ -409,9 +413,9 @@ def draw_curves(
             if key not in curves:
                 continue
             curve = curves[key]
-            units.add(curve.unit)
+            units.add('seconds of training' if seconds else curve.unit)
             (handles[name],) = axis.plot(
-                curve.steps,
+                curve.seconds if seconds else curve.steps,
                 curve.values,
                 color=COLOURS[k % len(COLOURS)],
                 ls=_STYLES[k % len(_STYLES)],

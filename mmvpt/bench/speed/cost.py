@@ -3,7 +3,8 @@ r"""What a step costs on paper: operations and bytes by B, M, N, C and L.
 
 B images of N patches and E further tokens (T = N + E), M prompts in each of L layers of
 C channels, H heads, an MLP of h hidden channels with m matrices (2, or 3 of SwiGLU). A
-product of (a, b) and (b, c) counts 2abc. Held against counted operations by a test.
+product of (a, b) and (b, c) counts 2abc. Tests hold it against what PyTorch counts and
+what autograd keeps.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mmvpt.display import markdown
+from mmvpt.errors import UserError
 from mmvpt.models.vit.arguments import architecture
 
 
@@ -39,6 +41,7 @@ class Cost:
     mlp: int = field(init=False)
     embed: int = field(init=False)
     turns: bool = field(init=False)
+    swiglu: bool = field(init=False)
     weights: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -55,6 +58,7 @@ class Cost:
             mlp=2 * dims * hidden * (3 if swiglu else 2),  # of one token
             embed=2 * patches * dims * 3 * found.patch_size**2,  # of one image
             turns=bool(family.rotation),
+            swiglu=swiglu,
             weights=layers * dims * (4 * dims + hidden * (3 if swiglu else 2)),
         )
         vars(self).update(named)
@@ -98,6 +102,56 @@ class Cost:
             return self.batch_size * (self.embed + layers + self._head)
         back = self.layers * (linear + 2 * attention)
         return self.batch_size * (self.embed + layers + back + 3 * self._head)
+
+    @property
+    def kept(self) -> int:
+        """Bytes that autograd keeps of a step of VPT-deep, on a CPU in float32.
+
+        Per token and layer 5C + h + 4 floats: what enters the norms with their two
+        statistics, queries, keys and values, and what enters GELU; layer 0, whose
+        tokens have no gradient, keeps no first norm. Prompts keep 2MC + 2M a layer,
+        once for all images. In the last layer CLS alone is read: one query meets the
+        normed tokens, and the rest is kept of one row.
+
+        Raises:
+            UserError: For SwiGLU or turning keys, which keep otherwise.
+        """
+        dims, rows, prompts = self.dims, self.tokens, self.num_tokens
+        first_norm = rows * (dims + 2)
+        layer = first_norm + rows * (4 * dims + 2 + self._plain_hidden)
+        last = first_norm + (rows + prompts) * dims + self.heads * (2 * dims + 1)
+        last += dims + 2 + self._plain_hidden
+        image = (self.layers - 1) * layer - first_norm + last + self._kept_behind
+        shared = self.layers * 2 * prompts + (self.layers - 1) * 2 * prompts * dims
+        return 4 * (self.batch_size * image + shared + 1)
+
+    @property
+    def kept_full_token(self) -> int:
+        """The same of the full-token way, whose attention keeps its output as well.
+
+        All its tokens are in the storage of which the final norm reads CLS.
+        """
+        layer = 6 * self.dims + 4 + self._plain_hidden + self.heads
+        rows = self.tokens + self.num_tokens
+        image = self.layers * rows * layer + self._kept_behind
+        image += (self.tokens - 1) * self.dims
+        return 4 * (self.batch_size * image + 1)
+
+    @property
+    def _plain_hidden(self) -> int:
+        """Hidden channels (h) of a plain MLP."""
+        if self.turns or self.swiglu:
+            raise UserError(
+                f'what {self.arch} keeps for backward is not in the cost model: it has '
+                'SwiGLU or keys that turn. Use vit-* or dinov2-s, -b or -l, or measure '
+                'it (tools/speed/speed.py --measure memory).'
+            )
+        return self.mlp // (4 * self.dims)
+
+    @property
+    def _kept_behind(self) -> int:
+        """Floats of the final norm, the head and its loss, for each image."""
+        return 2 * self.dims + 2 + self.num_classes + 2  # a label is two floats long
 
     @property
     def fine_tuning(self) -> int:

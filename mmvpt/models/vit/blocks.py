@@ -37,6 +37,7 @@ The bias of ``attn.qkv`` always has all three parts, zero where a family has non
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -52,6 +53,7 @@ from mmvpt.errors import UserError
 from mmvpt.models.adapters.base import alter
 from mmvpt.models.precision import LINEAR, Mixed, MixedAttention
 
+from .attention import Quotient, attend, attend_through, join
 from .rotation import Rotation
 
 _ACTIVATIONS = {
@@ -184,6 +186,7 @@ class Attention(BaseModule):
         key_value: Tensor,
         temperature: Tensor | None = None,
         logit_bias: Tensor | None = None,
+        more: Sequence[Tensor] = (),
     ) -> Tensor:
         """Attention output before the projection, heads side by side, (B, T', C).
 
@@ -191,13 +194,14 @@ class Attention(BaseModule):
             query: (B, T', C).
             key_value: Keys and values side by side, (B, T, 2C).
             temperature: Divides the logits.
-            logit_bias: Added to the logits, (B, 1, 1, T).
+            logit_bias: Added to the logits, (B, 1, 1, all T).
+            more: Further keys and values behind them, (1 or B, T, 2C) each.
         """
         if temperature is not None:
             grad = torch.is_grad_enabled()
             query = Quotient.apply(query, temperature) if grad else query / temperature
         drop = self.attn_drop if self.training else 0.0
-        return attend(query, key_value, self.num_heads, logit_bias, drop)
+        return attend(query, [key_value, *more], self.num_heads, logit_bias, drop)
 
     def attend_once(
         self,
@@ -205,6 +209,7 @@ class Attention(BaseModule):
         seen: Tensor,
         temperature: Tensor | None = None,
         logit_bias: Tensor | None = None,
+        more: Sequence[Tensor] = (),
     ) -> Tensor:
         """Attention output at one row, without keys and values, (B, 1, C).
 
@@ -215,8 +220,10 @@ class Attention(BaseModule):
             normed: The row that has a query, (B, 1, C).
             seen: Normed tokens, (B, T, C).
             temperature: Divides the logits.
-            logit_bias: Added to the logits, (B, 1, 1, T).
+            logit_bias: Added to the logits, (B, 1, 1, all T).
+            more: Further normed tokens behind them, (1 or B, T, C) each.
         """
+        seen = join([seen, *more], normed.shape[0])
         heads = (self.num_heads, self.head_dims)
         query = self.project(normed[:, 0], 0, 1).unflatten(-1, heads)
         if temperature is not None:
@@ -245,8 +252,7 @@ class Attention(BaseModule):
         plain = isinstance(self.norm, nn.Identity) and is_plain_linear(self.proj)
         plain = plain and self.is_plain and not hasattr(self.qkv, 'adapter')
         if not (cheap and plain):
-            key_value = key_value.expand(x.shape[0], -1, -1)
-            out = attend(self.project(x, 0, 1), key_value, self.num_heads)
+            out = attend(self.project(x, 0, 1), [key_value], self.num_heads)
             return self.gamma1(self.proj(self.norm(out)))
         heads = (self.num_heads, self.head_dims)
         key, value = key_value.unflatten(-1, (2, *heads)).permute(2, 0, 3, 1, 4)
@@ -393,79 +399,6 @@ class AttentionPool(BaseModule):
         out = attend_through(query, key, value, rows)
         a = self.proj(out + self.kv.bias.chunk(2)[1])
         return a + self.fc2(self.act(self.fc1(self.norm(a))))
-
-
-def attend(
-    query: Tensor,
-    key_value: Tensor,
-    num_heads: int,
-    logit_bias: Tensor | None = None,
-    drop_rate: float = 0.0,
-) -> Tensor:
-    """Attention of heads that lie side by side, (B, T', C).
-
-    Args:
-        query: (B, T', C).
-        key_value: Keys and values side by side, (B, T, 2C).
-        num_heads: Heads (H).
-        logit_bias: Added to the logits, (B, 1, 1, T).
-        drop_rate: Dropout of the weights.
-    """
-    query = query.unflatten(-1, (num_heads, -1)).transpose(1, 2)
-    both = key_value.unflatten(-1, (2, num_heads, -1)).permute(2, 0, 3, 1, 4)
-    key, value = both.unbind()  # whose backward is one copy, where two indices add
-    out = F.scaled_dot_product_attention(
-        query, key, value, attn_mask=logit_bias, dropout_p=drop_rate
-    )
-    return out.transpose(1, 2).flatten(2)
-
-
-def attend_through(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    seen: Tensor,
-    logit_bias: Tensor | None = None,
-) -> Tensor:
-    r"""Attention of one query a head, moved to the tokens' channels, (B, C).
-
-    :math:`q_h \cdot W^K_h x_t = ({W^K_h}^T q_h) \cdot x_t` and
-    :math:`\sum_t a_{ht} W^V_h x_t = W^V_h \sum_t a_{ht} x_t`, so the H queries move
-    instead of T tokens to keys and values. Exact without the biases, which the caller
-    deals with.
-
-    Args:
-        query: (B, H, d).
-        key: Weights of the keys, (H, d, C).
-        value: Weights of the values, (H, d, C).
-        seen: Tokens, (B, T, C).
-        logit_bias: Added to the logits, (B, 1, 1, T).
-    """
-    # The attention divides by the root of the C channels it sees, not of a head's.
-    scale = (seen.shape[-1] / query.shape[-1]) ** 0.5
-    query = torch.einsum('bhd,hdc->bhc', query, key) * scale
-    out = F.scaled_dot_product_attention(
-        query[:, None], seen[:, None], seen[:, None], attn_mask=logit_bias
-    )
-    return torch.einsum('bhc,hdc->bhd', out[:, 0], value).flatten(1)
-
-
-class Quotient(torch.autograd.Function):
-    """``query / temperature``; keeps the quotient, which the attention keeps anyway."""
-
-    @staticmethod
-    def forward(ctx, query: Tensor, temperature: Tensor) -> Tensor:
-        """Divide."""
-        quotient = query / temperature
-        ctx.save_for_backward(quotient, temperature)
-        return quotient
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gradients of both."""
-        quotient, temperature = ctx.saved_tensors
-        total = (grad * quotient).sum(dtype=temperature.dtype)
-        return grad / temperature, -total.view_as(temperature) / temperature
 
 
 def is_plain_linear(module: nn.Module) -> bool:

@@ -116,13 +116,15 @@ class PromptedAttention(Attention):
             query, seen = normed[:, :1], normed
         else:
             query, seen = self._project(normed, rows, rotation)
-        for more in (attended, key_values):
-            if more is not None:
-                seen = torch.cat([seen, more.expand(normed.shape[0], -1, -1)], dim=1)
+        more = [x for x in (attended, key_values) if x is not None]
         if logit_bias is not None and key_values is not None:
             logit_bias = F.pad(logit_bias, (0, key_values.shape[1]))
         out = (self.attend_once if once else self.attend)(
-            query[:, :size] if reads.mask else query, seen, temperature, logit_bias
+            query[:, :size] if reads.mask else query,
+            seen,
+            temperature,
+            logit_bias,
+            more,
         )
         at_prompts = out[:, size:]
         if prompts is not None and (
@@ -133,7 +135,9 @@ class PromptedAttention(Attention):
             else:
                 asking = self.project(prompts, 0, 1).expand(normed.shape[0], -1, -1)
             visible = seen[:, reads.num_extra : size] if reads.mask else seen
-            at_prompts = self.attend(asking, visible, temperature)
+            at_prompts = self.attend(
+                asking, visible, temperature, more=() if reads.mask else more
+            )
             if reads.keep_prompts:
                 out = torch.cat([out, at_prompts], dim=1)
         branch = self.out(out[:, :1] if reads.cls_only else out, beside)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmvpt.models.precision import widen
 
-from .blocks import attend
+from .attention import attend
 
 if TYPE_CHECKING:
     from .layer import PromptedEncoderLayer, Reads
@@ -71,7 +71,7 @@ class Streams:
         query, key_value = (t.expand(count, -1, -1) for t in (query, key_value))
         num_heads = attn.num_heads if heads == 'all' else 1
         before = 1 if self.cls_only else extra
-        outs = [attend(query[:, :before], key_value, num_heads)] if extra else []
+        outs = [attend(query[:, :before], [key_value], num_heads)] if extra else []
         if not self.cls_only:
             key, value = key_value[:, extra:].chunk(2, dim=-1)
             outs.append(

@@ -6,7 +6,7 @@ import copy
 import pytest
 import torch
 
-from mmvpt.models.vit.blocks import Quotient
+from mmvpt.models.vit.attention import Quotient
 from tests.models.vit.test_vit import build
 
 GATED = dict(type='GatedPrompt', num_tokens=3, drop_rate=0.0)

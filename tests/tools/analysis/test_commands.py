@@ -148,6 +148,9 @@ def test_curves(runs, tmp_path, capsys):
     assert arrays['gated|prompt.gate_0|steps'].tolist() == [0, 3, 6]
     printed = capsys.readouterr().out
     assert 'loss  davpt: ' in printed and 'accuracy/top1  gated: ' in printed
+    seconds = draws(curves, tmp_path, runs['davpt'], '--seconds')
+    name = f'{runs["davpt"].name}|accuracy.top1|seconds'
+    assert 0 < seconds[name][0] < seconds[name][1]
     curves.main([str(runs['davpt']), '--list'])
     assert 'loss_metric_cls' in capsys.readouterr().out.splitlines()
 
