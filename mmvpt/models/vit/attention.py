@@ -51,7 +51,7 @@ def _fused(
     logit_bias: Tensor | None = None,
     drop_rate: float = 0.0,
 ) -> Tensor:
-    both = _heads(join(key_values, len(query)), 2, num_heads)
+    both = _heads(join(key_values, query.shape[0]), 2, num_heads)
     key, value = both.unbind()  # whose backward is one copy, where two indices add
     query = _heads(query, 1, num_heads).squeeze(0)
     out = F.scaled_dot_product_attention(
@@ -104,7 +104,7 @@ class SlicedAttention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of queries and of all keys and values."""
         query, *key_values = ctx.saved_tensors
-        count, num_heads = len(query), ctx.num_heads
+        count, num_heads = query.shape[0], ctx.num_heads
         size = query.shape[1] * sum(x.shape[1] for x in key_values)
         heads = min(num_heads, max(1, _WEIGHTS_AT_ONCE // size))
         images = max(1, _WEIGHTS_AT_ONCE // (size * num_heads))
