@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -82,6 +83,22 @@ def run_tool(main: Callable[[], object]) -> None:
             raise
         print(f'{Path(sys.argv[0]).name}: error: {message}', file=sys.stderr)
         sys.exit(1)
+
+
+@contextmanager
+def needed(
+    message: str, error: type[UserError] = MissingPackageError
+) -> Iterator[None]:
+    """Have imports of a package that may be missing fail with what to install.
+
+    Args:
+        message: What needs the package, and how it is installed.
+        error: What is raised.
+    """
+    try:
+        yield
+    except ImportError as missing:
+        raise error(message) from missing
 
 
 def similar(name: str, known: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmvpt.errors import MissingPackageError, UserError, one_of
+from mmvpt.errors import UserError, needed, one_of
 
 from .layers import (
     LayerInput,
@@ -145,13 +145,11 @@ def place(vectors: np.ndarray, method: str = 'tsne', seed: int = 0) -> np.ndarra
         perplexity = min(30.0, (len(vectors) - 1) / 3)
         model = TSNE(perplexity=perplexity, init='pca', random_state=seed)
     else:
-        try:
+        with needed(
+            'UMAP needs the umap-learn package: pip install umap-learn, or choose '
+            "method='tsne' or 'pca'."
+        ):
             umap = importlib.import_module('umap')
-        except ImportError as error:
-            raise MissingPackageError(
-                'UMAP needs the umap-learn package: pip install umap-learn, or choose '
-                "method='tsne' or 'pca'."
-            ) from error
         model = umap.UMAP(n_neighbors=min(15, len(vectors) - 1), random_state=seed)
     return model.fit_transform(vectors)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from mmvpt.checkpoint.config_data import to_data, without_paths
-from mmvpt.errors import UserError
+from mmvpt.errors import UserError, needed
 from mmvpt.models.vit import PromptedVisionTransformer
 from mmvpt.models.vit.loading import resize_positions
 from mmvpt.models.vit.serving import fold_static_prompts
@@ -289,12 +289,8 @@ def _write_onnx(
     facts: dict[str, Any],
     opset: int | None,
 ) -> None:
-    try:
+    with needed('ONNX needs two packages: pip install onnx onnxscript', ExportError):
         import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ExportError(
-            'ONNX needs two packages: pip install onnx onnxscript'
-        ) from error
     program = torch.onnx.export(
         traced,
         input_names=['images'],
@@ -314,13 +310,12 @@ def _run(path: Path) -> Callable[[Tensor], Tensor]:
     """Return what runs a file."""
     if path.suffix == '.pt2':
         return torch.export.load(path).module()
-    try:
+    message = (
+        'comparing the file with PyTorch needs onnxruntime: pip install onnxruntime, '
+        'or leave the check out (--no-check).'
+    )
+    with needed(message, ExportError):
         import onnxruntime
-    except ImportError as error:
-        raise ExportError(
-            'comparing the file with PyTorch needs onnxruntime: pip install '
-            'onnxruntime, or leave the check out (--no-check).'
-        ) from error
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
     return lambda x: torch.from_numpy(session.run(None, {'images': x.numpy()})[0])
 

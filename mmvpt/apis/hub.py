@@ -8,14 +8,14 @@ card, ``README.md``. The frozen backbone is named, not copied.
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmvpt.checkpoint.tuned import TunedCheckpoint, read_tuned
-from mmvpt.errors import UserError
+from mmvpt.errors import UserError, needed
+from mmvpt.files import write_whole
 
 from .load import load
 from .release import publish
@@ -79,10 +79,8 @@ def save_pretrained(
             dataset=dataset,
             licence=licence,
         )
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(release, folder / f'{FILE}.part')
-    os.replace(folder / f'{FILE}.part', folder / FILE)
-    (folder / 'README.md').write_text(card, encoding='utf-8')
+        write_whole(folder / FILE, release.read_bytes())
+    write_whole(folder / 'README.md', card.encode())
     return folder
 
 
@@ -203,12 +201,10 @@ def model_card(
 
 
 def _hub():
-    try:
+    with needed(
+        'The hub needs huggingface_hub: pip install huggingface_hub. A folder on '
+        'this machine needs nothing.'
+    ):
         import huggingface_hub
         import huggingface_hub.errors
-    except ImportError as error:
-        raise UserError(
-            'The hub needs huggingface_hub: pip install huggingface_hub. A folder on '
-            'this machine needs nothing.'
-        ) from error
     return huggingface_hub

@@ -23,6 +23,7 @@ from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner import CheckpointLoader
 
+from mmvpt.errors import needed
 from mmvpt.files import is_checksummed, read_checksummed
 
 from .shards import CheckpointError, file_in, kind_of, read_index, refuse_one_shard
@@ -170,13 +171,10 @@ def _read_pickle(path: Path, map_location: Any, trusted: bool) -> Any:
 
 
 def _read_safetensors(path: Path, map_location: Any) -> dict:
-    try:
+    message = f'reading {path} needs the safetensors package: pip install safetensors'
+    with needed(message, CheckpointError):
         from safetensors import SafetensorError
         from safetensors.torch import load_file
-    except ImportError as error:
-        raise CheckpointError(
-            f'reading {path} needs the safetensors package: pip install safetensors'
-        ) from error
     try:
         if is_checksummed(path):
             state, meta = read_checksummed(path)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from mmengine.logging import MMLogger
 
-from mmvpt.errors import FileInTheWayError, MissingPackageError, UserError
+from mmvpt.errors import FileInTheWayError, UserError, needed
 from mmvpt.files import folder_aside
 
 MANIFEST = 'export.json'
@@ -76,13 +76,11 @@ def export_digits(
 
 def load_scans() -> tuple[np.ndarray, np.ndarray]:
     """Return uint8 images, (1797, 8, 8), and their digits, (1797,)."""
-    try:
+    with needed(
+        'The digits come with scikit-learn, which is not installed: '
+        'pip install scikit-learn.'
+    ):
         from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise MissingPackageError(
-            'The digits come with scikit-learn, which is not installed: '
-            'pip install scikit-learn.'
-        ) from error
     loaded = load_digits()
     return np.round(loaded.images * (255 / 16)).astype(np.uint8), loaded.target
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from mmvpt.checkpoint import CheckpointError
+from mmvpt.errors import needed
 
 HUB_PREFIX = 'hf://'
 _NAME = re.compile(r'hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?')
@@ -26,12 +27,9 @@ def fetch(name: str) -> Path:
             f'{name} is no model of Hugging Face: write hf://ORG/NAME, such as '
             'hf://facebook/dinov2-base.'
         )
-    try:
+    message = f'{name} needs huggingface_hub: pip install huggingface_hub'
+    with needed(message, CheckpointError):
         from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise CheckpointError(
-            f'{name} needs huggingface_hub: pip install huggingface_hub'
-        ) from error
     try:
         for weights in ('*.safetensors', '*.bin'):
             folder = Path(

@@ -6,6 +6,7 @@ from __future__ import annotations
 from torch import nn
 
 from mmvpt.checkpoint import CheckpointError
+from mmvpt.errors import needed
 
 from .architecture import ConversionError
 from .files import Source
@@ -30,10 +31,8 @@ def read_timm(name: str, pretrained: bool = True) -> Source:
             activation is neither GELU nor QuickGELU.
         CheckpointError: If timm is not installed or cannot fetch the weights.
     """
-    try:
+    with needed(f'{name} needs timm: pip install timm', CheckpointError):
         import timm
-    except ImportError as error:
-        raise CheckpointError(f'{name} needs timm: pip install timm') from error
     plain = plain_name(name)
     families = ('vision_transformer', 'deit', 'eva')
     names = [name for family in families for name in timm.list_models(module=family)]

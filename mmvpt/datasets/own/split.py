@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -51,11 +52,7 @@ def split_images(
             f'{found.root} has one class, {next(iter(groups))!r}: there is nothing to '
             'tell apart. Add the folder of another class.'
         )
-    given = {image.split for image in found.images}
-    if 'val' in given:
-        val = test = 0.0
-    elif 'test' in given:
-        test = 0.0
+    val, test = _open_shares({image.split for image in found.images}, val, test)
     small = {
         name: len(images)
         for name, images in groups.items()
@@ -110,15 +107,9 @@ def split_pairs(
     for name, split in given.items():
         if split in ('val', 'test'):
             splits[split].append(name)
-    if splits['val']:
-        val = test = 0.0
-    elif splits['test']:
-        test = 0.0
+    val, test = _open_shares(set(given.values()), val, test)
     free = sorted(name for name, split in given.items() if split in (None, 'train'))
-    count: dict[int, int] = {}
-    for name in free:
-        for label in classes[name]:
-            count[label] = count.get(label, 0) + 1
+    count = Counter(label for name in free for label in classes[name])
     groups: dict[int, list[str]] = {}
     for name in free:
         rarest = min(classes[name], key=lambda label: (count[label], label), default=-1)
@@ -161,6 +152,15 @@ def check_shares(val: float, test: float) -> None:
             'val must be above 0, test at least 0, and both together below 1; got '
             f'{val} and {test}.'
         )
+
+
+def _open_shares(
+    given: set[str | None], val: float, test: float
+) -> tuple[float, float]:
+    """Return the shares that are to be drawn beside the splits that the data has."""
+    if 'val' in given:
+        return 0.0, 0.0
+    return val, 0.0 if 'test' in given else test
 
 
 def draw(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.io
 
-from mmvpt.errors import MissingPackageError
+from mmvpt.errors import needed
 
 from .source import Source
 from .task import RefusedError, as_published
@@ -99,12 +99,8 @@ def _broken(name: str, arrays: tuple[str, ...]) -> str:
 
 def open_hdf5(path: Path, name: str):
     """Open a HDF5 file for reading."""
-    try:
+    with needed(f'{name!r} is a HDF5 file, which needs h5py: pip install h5py'):
         import h5py
-    except ImportError as error:
-        raise MissingPackageError(
-            f'{name!r} is a HDF5 file, which needs h5py: pip install h5py'
-        ) from error
     with as_published(f'{name!r} is truncated or no HDF5 file', (OSError,)):
         return h5py.File(path, 'r')
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmvpt.errors import MissingPackageError, UserError
+from mmvpt.errors import UserError, needed
 from mmvpt.registry import MODELS
 
 
@@ -38,13 +38,11 @@ class MetricLearningLibraryLoss(nn.Module):
 
     def __init__(self, name: str, **kwargs: Any) -> None:
         super().__init__()
-        try:
+        with needed(
+            'MetricLearningLibraryLoss needs pytorch-metric-learning: '
+            'pip install pytorch-metric-learning'
+        ):
             from pytorch_metric_learning import losses
-        except ImportError as error:
-            raise MissingPackageError(
-                'MetricLearningLibraryLoss needs pytorch-metric-learning: '
-                'pip install pytorch-metric-learning'
-            ) from error
         if not hasattr(losses, name):
             raise UserError(f'pytorch_metric_learning.losses has no {name!r}')
         self.loss = getattr(losses, name)(**kwargs)
