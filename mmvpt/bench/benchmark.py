@@ -60,7 +60,8 @@ def benchmark(
             pascal-context, a file of configs/suites by its name, or the path of an own
             one.
         method: Names of methods, or ``all`` alone.
-        backbone: Such as vit-b_in21k.
+        backbone: Such as vit-b_in21k; in place of a suite file's own dinov3-b, a file
+            of weights, mmvpt://NAME or timm://NAME.
         tasks: Only these.
         protocol: Its name [the suite's].
         seeds: Of the final runs [the protocol's].

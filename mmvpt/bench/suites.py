@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
+from mmvpt.engine.run import load_config
 from mmvpt.errors import MissingFileError, UserError, require_known
 from mmvpt.files import ROOT
+from mmvpt.zoo.backbones import find_backbone, other_backbone, without_cls
 from mmvpt.zoo.methods import PAPERS
 from mmvpt.zoo.shipped import NAMES
 from mmvpt.zoo.tables import TASKS, Task, file_name
@@ -136,7 +138,8 @@ def load_suite(
         name: A name, or the path of a suite file.
         methods: Names of methods, or 'all': those with configs for the backbone; what
             is left out is printed.
-        backbone: The backbone; suite files have one of their own.
+        backbone: The backbone; suite files have one of their own, and take any other
+            that :func:`mmvpt.zoo.backbones.find_backbone` knows, in all their configs.
         tasks: Only these tasks.
         space: A space file for all methods in place of theirs, but for those that
             are always searched.
@@ -291,6 +294,60 @@ def _whole_batch(config: str) -> dict[str, int]:
     return {'train_dataloader.batch_size': scale.base_batch_size}
 
 
+def _exchange(backbone: str, known: str) -> Callable[[str], dict[str, Any]]:
+    """Return what says, of a config, which options give it another backbone.
+
+    Args:
+        backbone: As :func:`mmvpt.zoo.backbones.find_backbone` takes it.
+        known: What the suite has, for messages.
+    """
+    found = find_backbone(backbone, known)
+    if not found.get('init_cfg'):
+        raise UserError(
+            f'--backbone {backbone} names no weights, and random ones are no evidence. '
+            'Give a file of weights, mmvpt://NAME or timm://NAME.'
+        )
+
+    def changes(file: str) -> dict[str, Any]:
+        config = load_config(file)
+        exchanged = other_backbone(config, found)
+        size = exchanged['model']['backbone']['img_size']
+        options = {**_flat(exchanged), **_pipeline_sizes(config, size)}
+        config.merge_from_dict(options)
+        return {**options, **_flat(without_cls(config))}
+
+    return changes
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    """Return nested settings by dotted keys; one that replaces stays whole."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        nested = isinstance(value, Mapping) and value and '_delete_' not in value
+        flat.update(
+            _flat(value, f'{prefix}{key}.') if nested else {prefix + key: value}
+        )
+    return flat
+
+
+def _pipeline_sizes(config: Config, size: int) -> dict[str, Any]:
+    """Return the sizes of images in pipelines that follow the backbone's."""
+    old = config.model.backbone.img_size
+    if size == old:
+        return {}
+    found = {}
+    for split in ('train', 'val', 'test'):
+        dataset = (config.get(f'{split}_dataloader') or {}).get('dataset') or {}
+        for i, step in enumerate(dataset.get('pipeline') or ()):
+            for key in ('scale', 'crop_size'):
+                at = f'{split}_dataloader.dataset.pipeline.{i}.{key}'
+                if step.get(key) == old:
+                    found[at] = size
+                elif step.get(key) in ((old, old), [old, old]):
+                    found[at] = (size, size)
+    return found
+
+
 def _file_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suite:
     path = Path(name) if name.endswith('.py') else ROOT / FILES / f'{name}.py'
     if not path.is_file():
@@ -305,13 +362,15 @@ def _file_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suit
     require_known('method', chosen, known)
     tasks = config['tasks']
     stated = config.get('backbone', '')
-    if backbone not in (None, stated):
-        raise UserError(f'{path} has backbone {stated!r}, not {backbone!r}')
+    other = backbone not in (None, stated)
+    changes = _exchange(backbone, f'{path} has {stated!r}') if other else None
     cells = {}
     for method in chosen:
         entry = config['methods'][method]
         for task, about in tasks.items():
+            file = entry['config'].replace('{task}', task)
             options = {
+                **(changes(file) if changes else {}),
                 **config.get('options', {}),
                 **about.get('options', {}),
                 **entry.get('options', {}),
@@ -324,8 +383,8 @@ def _file_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suit
                 task,
                 about.get('group', ''),
                 method,
-                stated,
-                entry['config'].replace('{task}', task),
+                backbone if other else stated,
+                file,
                 json.loads(json.dumps(options).replace('{task}', task)),
                 Space(space, entry.get('start')) if space else None,
                 config.get('metric'),

@@ -143,8 +143,9 @@ def other_backbone(inherited: Config, backbone: Mapping[str, Any]) -> dict[str, 
     size = _whole(old['img_size'], patch_size)
     first = {key: backbone[key] for key in ('arch',) if key in backbone}
     new = {**first, 'img_size': size, **backbone}
-    if new.get('init_cfg'):
-        new['init_cfg'] = dict(new['init_cfg'], _delete_=True)
+    for key in ('init_cfg', 'arch'):  # in the place of what is inherited
+        if isinstance(new.get(key), Mapping):
+            new[key] = dict(new[key], _delete_=True)
     for key, value in _OF_FAMILY.items():
         if key in old:
             new.setdefault(key, value)

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from mmpretrain.registry import MODELS
 
 from mmvpt.bench import benchmark as benchmark_command
 from mmvpt.bench import get_protocol
@@ -60,12 +62,39 @@ def test_a_backbone_without_configs_of_its_own():
         (('ade20k', ['vpt-deep'], 'setr'), '3 configs of vpt-deep .*p16-mae'),
         (('ade20k', ['vpt'], 'setr'), 'unknown method'),
         (('demo', ['DAVPT'], None), "unknown method 'DAVPT'"),
-        (('demo', ['all'], 'vit-b'), "has backbone 'vit-digits'"),
+        (('demo', ['all'], 'vit-b'), 'vit-b names no weights.*Give a file'),
+        (('demo', ['all'], 'vit-digit'), "demo.py has 'vit-digits'. Other backbones"),
     ],
 )
 def test_unknown_names(arguments, message):
     with pytest.raises(ValueError, match=message):
         load_suite(*arguments)
+
+
+@pytest.mark.parametrize(
+    'backbone, size',
+    [('siglip2-b', 96), ('configs/vpt/vpt-deep_vit-mini_fashion1k.py', 0)],
+)
+def test_a_suite_on_another_backbone(backbone, size):
+    """All that depends on it follows: width, size and normalisation of images."""
+    methods = ['VPT-deep', 'DA-VPT+', 'linear probe, converged']
+    suite = load_suite('cub100_1k', methods, backbone)
+    own = load_suite('cub100_1k', methods, None)
+    for key, cell in suite.cells.items():
+        assert cell.backbone == backbone and cell.name != own.cells[key].name
+        config = load_config(cell.config, dict(cell.options))
+        sides = config.model.backbone.img_size
+        for loader in (config.train_dataloader, config.test_dataloader):
+            resize = loader.dataset.pipeline[1]
+            assert tuple(resize.scale) == (sides, sides)
+        assert size in (0, sides)
+        assert config.model.backbone.init_cfg.checkpoint
+        config.model.backbone.init_cfg = None
+        model = MODELS.build(config.model).eval()
+        features = model.extract_feat(torch.zeros(2, 3, sides, sides))
+        assert model.head.pre_logits(features).shape[1] == model.head.fc.in_features
+    if backbone == 'siglip2-b':
+        assert config.model.data_preprocessor.mean == [127.5] * 3
 
 
 @pytest.mark.parametrize(
