@@ -96,6 +96,12 @@ SEARCH: dict[str, dict] = dict(
     workers=WORKERS,
     devices=dict(metavar='GPU'),
 )
+#: Arguments of commands that measure speed.
+SPEED: dict[str, dict] = dict(
+    device=dict(choices=('cpu', 'cuda'), help='where it runs'),
+    dtype=dict(choices=('fp32', 'bf16')),
+    num_tokens=dict(metavar='M'),
+)
 _CHANGES = dict(
     nargs='+',
     action=OptionAction,

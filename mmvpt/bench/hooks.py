@@ -114,12 +114,23 @@ def peak_memory() -> int | None:
     """Return the peak in bytes: of the GPU, else of the process; None if unknown."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
+    return resident('VmHWM')
+
+
+def resident(field: str) -> int | None:
+    """Read a size from Linux's account of this process, in bytes; None elsewhere.
+
+    Not from ``getrusage``, whose maximum includes the process that started this one.
+
+    Args:
+        field: ``VmRSS`` for now, ``VmHWM`` for the most so far.
+    """
     try:
         status = (_PROCESS / 'status').read_text()
     except OSError:
         return None
-    peak = re.search(r'VmHWM:\s+(\d+) kB', status)
-    return int(peak.group(1)) * 1024 if peak else None
+    found = re.search(rf'{field}:\s+(\d+) kB', status)
+    return int(found[1]) * 1024 if found else None
 
 
 class Calibrated(Exception):  # noqa: N818  (nothing is wrong)

@@ -46,7 +46,7 @@ def describe_code() -> dict[str, Any]:
         version=__version__,
         commit=commit,
         modified=None if commit is None else bool(changes),
-        packages={names[0]: v for names in PACKAGES if (v := _version(names))},
+        packages={names[0]: v for names in PACKAGES if (v := installed(names))},
     )
 
 
@@ -62,7 +62,8 @@ def _git(root: Path, *args: str) -> str | None:
     return done.stdout.strip()
 
 
-def _version(names: tuple[str, ...]) -> str | None:
+def installed(names: tuple[str, ...]) -> str | None:
+    """Return name and version of the first of some distributions that is there."""
     for name in names:
         try:
             return f'{name} {metadata.version(name)}'

@@ -7,23 +7,14 @@ Prints the median and the range of seconds on the CPU, where clustering always r
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> list[float]:
-    """Parse the command line, run the benchmark and return what it measured."""
-    from mmvpt.command_line import declared
+    """Measure, and return the seconds of every update."""
+    from mmvpt.command_line import declared, run
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument('--classes', type=int, default=555)
-    parser.add_argument('--prompts', type=int, default=20)
-    parser.add_argument('--dims', type=int, default=768, help='channels')
-    parser.add_argument('--repeats', type=int, default=20)
-    parser.add_argument('--threads', type=int, default=1)
-    return declared('mmvpt.bench.speed.mapping:main')(parser.parse_args(argv))
+    return run(declared('mmvpt.bench.speed.mapping:measure_updates'), __doc__, argv)
 
 
 if __name__ == '__main__':

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,56 +27,67 @@ from . import measure
 from .subjects import Setting, Subject
 
 
-def main(args: argparse.Namespace) -> dict:
-    """Run the benchmark, write its file and return what is in it."""
-    if min(args.images, args.batch_size, args.repeats, args.workers + 1) < 1:
+def measure_data(
+    *,
+    images: int = 1000,
+    width: int = 300,
+    height: int = 200,
+    workers: int = 0,
+    repeats: int = 5,
+    out: str = 'work_dirs/benchmark/data',
+    **cell: Any,
+) -> dict:
+    """Read a batch and run a training step of VPT-deep, again and again.
+
+    Args:
+        images: Image files.
+        width: Of the image files, in pixels.
+        height: Of the image files, in pixels.
+        workers: Processes that read images.
+        repeats: Rounds of one step and one batch.
+        out: Result without suffix.
+        **cell: Fields of :class:`Setting`; its threads are those of OpenCV as well.
+
+    Returns:
+        What is in the file.
+
+    Raises:
+        UserError: If a number is too small.
+    """
+    setting = Setting(**cell)
+    batch_size, device = setting.batch_size, setting.device
+    if min(images, batch_size, repeats, workers + 1) < 1:
         raise UserError(
             '--images, --batch-size and --repeats must be at least 1, --workers 0.'
         )
-    torch.set_num_threads(args.threads)
-    cv2.setNumThreads(args.threads)
-    result = measure.begin('data', args)
-    names = ('arch', 'batch_size', 'num_tokens', 'threads', 'device', 'dtype')
-    step = Subject('vpt-deep', Setting(**{name: getattr(args, name) for name in names}))
+    given = dict(images=images, width=width, height=height, workers=workers)
+    result = measure.begin('data', {**given, 'repeats': repeats, **vars(setting)})
+    torch.set_num_threads(setting.threads)
+    cv2.setNumThreads(setting.threads)
+    step = Subject('vpt-deep', setting)
+    clock = measure.clock_of(device, workers)
+    result['seconds'] = {}
     with tempfile.TemporaryDirectory() as folder:
-        write_task(Path(folder), args.images, (args.height, args.width))
-        result['seconds'] = {
-            name: measure_rounds(args, step.run, loader(folder, in_memory, args))
-            for name, in_memory in (('in_memory', True), ('from_files', False))
-        }
+        write_task(Path(folder), images, (height, width))
+        for name, in_memory in (('in_memory', True), ('from_files', False)):
+            batches = loader(folder, in_memory, batch_size, workers, device)
+            runs = {'batch': partial(next, batches), 'step': step.run}
+            timed = measure.time_in_turns(runs, repeats, device)
+            result['seconds'][name] = timed[clock]
     result['part_of_step'] = {
         name: statistics.median(
             a / b for a, b in zip(seconds['batch'], seconds['step'])
         )
         for name, seconds in result['seconds'].items()
     }
-    clock = ' of the processor' if nothing_hidden(args) else ''
-    result['summary'] = '\n'.join(
-        f'{name.replace("_", " ")}: a batch of {args.batch_size} takes '
-        f'{1e3 * statistics.median(result["seconds"][name]["batch"]):.1f} ms{clock}, '
+    kind = ' of the processor' if clock == 'processor' else ''
+    summary = '\n'.join(
+        f'{name.replace("_", " ")}: a batch of {batch_size} takes '
+        f'{1e3 * statistics.median(result["seconds"][name]["batch"]):.1f} ms{kind}, '
         f'{100 * part:.2f} % of a training step'
         for name, part in result['part_of_step'].items()
     )
-    measure.write(result, args.out)
-    print(result['summary'])
-    return result
-
-
-def nothing_hidden(args: argparse.Namespace) -> bool:
-    """Say whether this process and the CPU do everything."""
-    return args.device == 'cpu' and not args.workers
-
-
-def measure_rounds(
-    args: argparse.Namespace, step: Callable[[], None], batches: Iterator[Tensor]
-) -> dict[str, list[float]]:
-    """Read a batch and run a step, again and again, as training does.
-
-    Returns:
-        Seconds of every round for its ``batch`` and its ``step``.
-    """
-    runs = {'batch': lambda: next(batches), 'step': step}
-    return measure.time_in_turns(runs, args.repeats, args.device, nothing_hidden(args))
+    return measure.finish(result, out, summary)
 
 
 def write_task(folder: Path, count: int, size: tuple[int, int]) -> None:
@@ -97,13 +108,17 @@ def write_task(folder: Path, count: int, size: tuple[int, int]) -> None:
     (folder / 'train.txt').write_text(''.join(lines))
 
 
-def loader(folder: str, in_memory: bool, args: argparse.Namespace) -> Iterator[Tensor]:
+def loader(
+    folder: str, in_memory: bool, batch_size: int, workers: int, device: str
+) -> Iterator[Tensor]:
     """Yield normalised batches, (B, 3, height, width), one epoch after the other.
 
     Args:
         folder: As :func:`write_task` left it.
         in_memory: Whether decoded images are kept (``cache_images``).
-        args: The command line.
+        batch_size: Images of a batch.
+        workers: Processes that read images.
+        device: Where the batches go.
     """
     config = Config.fromfile(ROOT / 'configs/_base_/datasets/vtab1k.py')
     options: dict[str, Any] = dict(task=None, split='train', num_classes=2)
@@ -114,15 +129,15 @@ def loader(folder: str, in_memory: bool, args: argparse.Namespace) -> Iterator[T
             pipeline=config.pipeline,
             cache_images=in_memory,
         ),
-        args.batch_size,
+        batch_size,
         shuffle=True,
         generator=torch.Generator().manual_seed(0),
         collate_fn=pseudo_collate,
-        num_workers=args.workers,
-        persistent_workers=args.workers > 0,
-        pin_memory=args.workers > 0 and args.device == 'cuda',
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=workers > 0 and device == 'cuda',
     )
-    preprocess = ClsDataPreprocessor(**config.data_preprocessor).to(args.device)
+    preprocess = ClsDataPreprocessor(**config.data_preprocessor).to(device)
     while True:
         for batch in batches:
             yield preprocess(batch, training=True)['inputs']

@@ -68,7 +68,8 @@ class _Clock(Hook):
         """Start with the runner."""
         model = runner.model
         self.device = next(model.parameters()).device.type
-        here = self.device == 'cpu' and not runner.train_loop.dataloader.num_workers
+        workers = runner.train_loop.dataloader.num_workers
+        here = measure.clock_of(self.device, workers) == 'processor'
         self.now = time.process_time if here else time.perf_counter
         self.kind = ' of the processor' * here
         self.seconds: list[tuple[float, float]] = []

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import gc
 import json
@@ -16,8 +15,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -25,10 +24,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmvpt.files import write_whole
 
+from ..hooks import resident
+from ..provenance import PACKAGES, installed
 from .subjects import Setting, Subject, differences, split_name
 
 OutOfMemoryError = torch.cuda.OutOfMemoryError
-PACKAGES = ('torch', 'mmcv', 'mmengine', 'mmpretrain', 'timm')
 
 
 def count_operations(name: str, setting: Setting) -> int:
@@ -89,73 +89,51 @@ def prepare(
     return list(subjects.values()), checks, too_large
 
 
-def measure_times(
-    subjects: list[Subject], repeats: int, warmup: int
-) -> dict[str, dict[str, list[float]]]:
-    """Run all subjects in turn, again and again, so that load hits all alike.
-
-    Args:
-        subjects: Who runs. The number of threads is set as their setting says.
-        repeats: Rounds that are measured.
-        warmup: Rounds before them that are not.
-
-    Returns:
-        By subject ``wall`` and ``processor``, seconds of every round.
-    """
-    torch.set_num_threads(subjects[0].setting.threads)
-    times: dict[str, dict[str, list[float]]] = {
-        s.name: dict(wall=[], processor=[]) for s in subjects
-    }
-    for turn in range(warmup + repeats):
-        for subject in subjects:
-            synchronize(subject.setting.device)
-            wall, processor = time.perf_counter(), time.process_time()
-            subject.run()
-            synchronize(subject.setting.device)
-            wall = time.perf_counter() - wall
-            processor = time.process_time() - processor
-            if turn >= warmup:
-                times[subject.name]['wall'].append(wall)
-                times[subject.name]['processor'].append(processor)
-    return times
-
-
 def time_in_turns(
-    runs: Mapping[str, Callable[[], object]], repeats: int, device: str, busy: bool
-) -> dict[str, list[float]]:
+    runs: Mapping[str, Callable[[], object]],
+    repeats: int,
+    device: str,
+    warmup: int = 1,
+) -> dict[str, dict[str, list[float]]]:
     """Run everything in turn, again and again, so that load hits all alike.
 
     Args:
-        runs: What is run, by name; once more at first, since libraries load then.
+        runs: What is run, by name.
         repeats: Rounds that are measured.
         device: Where it runs.
-        busy: Whether this process alone works, on the CPU: its time is measured, else
-            that of the wall clock.
+        warmup: Rounds before them that are not; libraries load at first use.
 
     Returns:
-        Seconds of every round, by name.
+        Seconds of every round: ``processor`` and ``wall``, each by name.
     """
-    clock = time.process_time if busy else time.perf_counter
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(1 + repeats):
+    clocks = dict(processor=time.process_time, wall=time.perf_counter)
+    seconds: dict[str, dict[str, list[float]]] = {
+        clock: {name: [] for name in runs} for clock in clocks
+    }
+    for turn in range(warmup + repeats):
         for name, run in runs.items():
-            start = clock()
+            starts = {clock: now() for clock, now in clocks.items()}
             run()
             synchronize(device)
-            if turn:
-                seconds[name].append(clock() - start)
+            if turn >= warmup:
+                for clock, now in clocks.items():
+                    seconds[clock][name].append(now() - starts[clock])
     return seconds
 
 
-def measure_memory(name: str, setting: Setting) -> dict[str, int] | None:
+def clock_of(device: str, workers: int = 0) -> str:
+    """Return the clock that counts: of the processor where this process does all."""
+    return 'processor' if device == 'cpu' and not workers else 'wall'
+
+
+def measure_memory(name: str, setting: Setting) -> dict[str, Any] | None:
     """Measure one cell in a process of its own.
 
     Returns:
-        In bytes, on the CPU ``before`` (resident after all imports
-        and a step of a tiny model) and ``peak``
-        (largest resident set); on a GPU ``peak`` (largest allocation). For training
-        without recomputation also ``kept``, see :func:`kept_for_backward`. None if a
-        GPU has no room for it.
+        In bytes, on the CPU ``before`` (resident after all imports and a step of a
+        tiny model) and ``peak`` (largest resident set); on a GPU ``peak`` (largest
+        allocation). For training without recomputation also ``kept``, see
+        :func:`kept_for_backward`. None if a GPU has no room for it.
     """
     cell = json.dumps([name, dataclasses.asdict(setting)])
     out = subprocess.run(
@@ -167,14 +145,8 @@ def measure_memory(name: str, setting: Setting) -> dict[str, int] | None:
     return json.loads(out.stdout.splitlines()[-1])
 
 
-def memory_here(name: str, setting: Setting, runs: int = 2) -> dict[str, int]:
-    """Build and run a subject in this process, and say what it took.
-
-    Args:
-        name: The subject.
-        setting: The cell.
-        runs: How often it runs; what the optimizer keeps exists after the first.
-    """
+def memory_here(name: str, setting: Setting) -> dict[str, Any]:
+    """Build and run a subject in this process, and say what it took."""
     torch.set_num_threads(setting.threads)
     tiny = dataclasses.replace(setting, arch='vit-ti', image_size=64, batch_size=1)
     Subject(name, tiny).run()  # libraries load at first use
@@ -183,7 +155,7 @@ def memory_here(name: str, setting: Setting, runs: int = 2) -> dict[str, int]:
     subject = Subject(name, setting)
     if setting.compiled:
         subject.model.compile()
-    for _ in range(runs):
+    for _ in range(2):  # what the optimizer keeps exists after the first
         subject.run()
     if setting.device == 'cpu':
         found = dict(before=before, peak=resident('VmHWM'))
@@ -220,35 +192,31 @@ def kept_for_backward(subject: Subject) -> int:
     return sum(sizes.values())
 
 
-def resident(field: str) -> int:
-    """Read a size from Linux's account of this process, in bytes.
-
-    Not from ``getrusage``, whose maximum includes the process that started this one.
-
-    Args:
-        field: ``VmRSS`` for now, ``VmHWM`` for the most so far.
-    """
-    status = Path('/proc/self/status').read_text()
-    return int(re.search(rf'^{field}:\s+(\d+) kB$', status, re.M)[1]) * 1024
-
-
 def synchronize(device: str) -> None:
     """Wait for the GPU, if there is one in play."""
     if device.startswith('cuda'):
         torch.cuda.synchronize()
 
 
-def begin(program: str, args: argparse.Namespace) -> dict:
+def begin(program: str, settings: Mapping[str, Any]) -> dict:
     """Return what a result says of its run: command, date, machine, load, settings."""
     words = ['python', f'tools/speed/{program}.py', *sys.argv[1:]]
     own = ('out', 'folder')  # where things go
     return dict(
         command=shlex.join(words),
         date=datetime.now().astimezone().isoformat(timespec='seconds'),
-        machine=describe_machine(args.device),
+        machine=describe_machine(settings.get('device', 'cpu')),
         load_before=os.getloadavg(),
-        settings={k: v for k, v in vars(args).items() if k not in own},
+        settings={k: v for k, v in settings.items() if k not in own},
     )
+
+
+def finish(result: dict, out: str, summary: str) -> dict:
+    """Write OUT.json with a summary, print this, and return the result."""
+    result['summary'] = summary
+    write(result, out)
+    print(summary)
+    return result
 
 
 def write(result: dict, out: str) -> None:
@@ -263,14 +231,7 @@ def describe_machine(device: str) -> dict:
     info = Path('/proc/cpuinfo')
     model = re.search(r'model name\s*: (.*)', info.read_text() if info.exists() else '')
     pages = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-    versions = {'python': platform.python_version()}
-    for name in PACKAGES:
-        for distribution in (name, f'onedl-{name}', f'{name}-lite'):
-            try:
-                versions[distribution] = metadata.version(distribution)
-                break
-            except metadata.PackageNotFoundError:
-                pass
+    found = (installed(names) for names in (*PACKAGES, ('timm',)))
     return dict(
         processor=model[1] if model else platform.processor(),
         cores=available_cores(),
@@ -278,7 +239,10 @@ def describe_machine(device: str) -> dict:
         memory_gib=round(pages / 2**30, 1),
         system=f'{platform.system()} {platform.machine()}',
         gpu=torch.cuda.get_device_name() if device.startswith('cuda') else None,
-        versions=versions,
+        versions=dict(
+            python=platform.python_version(),
+            **dict(version.split() for version in found if version),
+        ),
     )
 
 

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -32,33 +31,54 @@ LABELS = {
     'wall': ('wall time, least', 1.0, 's'),
     'memory': ('peak memory', 2**-20, 'MiB'),
 }
+#: Takes the setting of a group to the horizontal axis.
+Place = Callable[[dict], int]
 TITLES = {'train': 'training step', 'infer': 'inference'}
 
 
-def main(args: argparse.Namespace) -> list[Path]:
-    """Draw and return the files that were written."""
-    groups = [g for f in args.files for g in json.loads(f.read_text())['groups']]
-    figures = {
+def plot(
+    files: Sequence[str],
+    *,
+    value: str = 'operations',
+    num_tokens: int = 50,
+    image_size: int = 224,
+    folder: str | Path = 'work_dirs/benchmark',
+) -> list[Path]:
+    """Draw, and return the files that were written.
+
+    Args:
+        files: What speed.py wrote; all count together.
+        value: What is drawn.
+        num_tokens: M of patches.png.
+        image_size: Of prompts.png, in pixels.
+        folder: Where the pictures go.
+
+    Raises:
+        UserError: If there is nothing to draw.
+    """
+    groups = [g for f in files for g in json.loads(Path(f).read_text())['groups']]
+    wanted = dict(num_tokens=num_tokens, image_size=image_size)
+    figures: dict[str, tuple[str, Place, str]] = {
         'prompts': ('M, prompts of a layer', lambda s: s['num_tokens'], 'image_size'),
         'patches': ('N, patches', lambda s: (s['image_size'] // 16) ** 2, 'num_tokens'),
     }
     written = []
     for name, (label, place, fixed) in figures.items():
-        held = [g for g in groups if g['setting'][fixed] == getattr(args, fixed)]
+        held = [g for g in groups if g['setting'][fixed] == wanted[fixed]]
         if len({place(g['setting']) for g in held}) > 1:
-            written.append(args.folder / f'{name}.png')
-            draw(held, args.value, place, label, written[-1])
+            written.append(Path(folder, f'{name}.png'))
+            draw(held, value, place, label, written[-1])
     if not written:
         raise UserError(
             f'nothing to draw: the files have no two counts of prompts at '
-            f'{args.image_size} pixels and no two image sizes with '
-            f'{args.num_tokens} prompts. Measure more, or choose others.'
+            f'{image_size} pixels and no two image sizes with '
+            f'{num_tokens} prompts. Measure more, or choose others.'
         )
     print(*written, sep='\n')
     return written
 
 
-def draw(groups: list[dict], value: str, place, label: str, path: Path) -> None:
+def draw(groups: list[dict], value: str, place: Place, label: str, path: Path) -> None:
     """Draw one figure with an axis for each mode.
 
     Args:
@@ -69,9 +89,8 @@ def draw(groups: list[dict], value: str, place, label: str, path: Path) -> None:
         path: Where the picture goes.
     """
     what, factor, unit = LABELS[value]
-    modes = [
-        mode for mode in TITLES if any(g['setting']['mode'] == mode for g in groups)
-    ]
+    measured = {group['setting']['mode'] for group in groups}
+    modes = [mode for mode in TITLES if mode in measured]
     size = (1.6 + 3.4 * len(modes), 3.2)
     figure, axes = plt.subplots(
         1, len(modes), figsize=size, squeeze=False, layout='constrained'
@@ -100,7 +119,7 @@ def draw(groups: list[dict], value: str, place, label: str, path: Path) -> None:
 
 
 def points_of(
-    groups: Iterable[dict], name: str, value: str, place
+    groups: Iterable[dict], name: str, value: str, place: Place
 ) -> Iterable[tuple[int, float]]:
     """Yield place and value of a subject where it was measured.
 

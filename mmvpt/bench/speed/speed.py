@@ -3,17 +3,28 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import gc
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from mmvpt.display import print_markdown
 from mmvpt.errors import UserError
 
-from . import measure
+from .measure import (
+    available_cores,
+    begin,
+    count_operations,
+    measure_memory,
+    prepare,
+    time_in_turns,
+    write,
+)
 from .report import add_ratios, page
 from .subjects import Setting, subject_names
 
@@ -21,80 +32,112 @@ from .subjects import Setting, subject_names
 REFERENCES = {'train': ('full', 'vpt-deep'), 'infer': ('bare', 'vpt-deep')}
 
 
-def count_threads(text: str) -> int:
-    """Return a number of threads; ``all`` is one for each core."""
-    return measure.available_cores() if text == 'all' else int(text)
+def measure_methods(
+    *,
+    methods: Sequence[str],
+    against: Sequence[str],
+    measure: Sequence[str] = ('operations', 'time', 'memory'),
+    modes: Sequence[str] = ('train', 'infer'),
+    num_tokens: Sequence[int] = (1, 10, 50, 100),
+    threads: Sequence[str] = ('1', 'all'),
+    repeats: int = 10,
+    warmup: int = 2,
+    reference: Sequence[str] | None = None,
+    out: str = 'work_dirs/benchmark/speed',
+    **cell: Any,
+) -> dict:
+    """Run the benchmark, write its files and return what is in the JSON one.
 
+    Args:
+        methods: Prompt methods.
+        against: With what to compare; bf16: each method under autocast, bf16-frozen:
+            with frozen weights kept in bfloat16; lora-peft: LoRA of PEFT, if it is
+            installed [all but these three].
+        measure: What to measure.
+        modes: train for a step of forward, backward and optimizer; infer.
+        num_tokens: Prompts (M) of every layer that has prompts.
+        threads: Counts of threads, or all.
+        repeats: Measured rounds.
+        warmup: Rounds before them.
+        reference: What ratios refer to besides the full-token way [train: full,
+            vpt-deep; infer: bare, vpt-deep].
+        out: Results without suffix.
+        **cell: Fields of :class:`Setting`.
 
-def names_of(args: argparse.Namespace, mode: str) -> list[str]:
-    """Return the subjects of a mode."""
-    return subject_names(mode, args.methods, args.against)
-
-
-def main(args: argparse.Namespace) -> dict:
-    """Run the benchmark, write its files and return what is in the JSON one."""
-    everybody = {n for mode in args.modes for n in names_of(args, mode)}
-    unknown = sorted(set(args.reference or ()) - everybody)
+    Raises:
+        UserError: If a reference is not measured, or a number is too small.
+    """
+    options = {**locals(), **cell}
+    del options['cell']
+    names = {mode: subject_names(mode, methods, against) for mode in modes}
+    everybody = {name for found in names.values() for name in found}
+    unknown = sorted(set(reference or ()) - everybody)
     if unknown:
         raise UserError(
             f'--reference {unknown[0]} is not measured; it must be one of '
             f'{", ".join(sorted(everybody))}.'
         )
-    if min(*args.num_tokens, args.repeats, args.batch_size, 10**6) < 1:
+    if min(*num_tokens, repeats, cell.get('batch_size', 1), 10**6) < 1:
         raise UserError('--num-tokens, --repeats and --batch-size must be at least 1.')
-    args.threads = list(dict.fromkeys(map(count_threads, args.threads)))
-    result = dict(measure.begin('speed', args), groups=[])
-    names = {f.name for f in dataclasses.fields(Setting)} - {'num_tokens', 'threads'}
-    shared = {name: value for name, value in vars(args).items() if name in names}
-    for mode in args.modes:
-        for count in args.num_tokens:
-            setting = Setting(mode=mode, num_tokens=count, **shared)
-            result['groups'] += measure_group(args, setting)
+    counts = [available_cores() if c == 'all' else int(c) for c in threads]
+    options['threads'] = list(dict.fromkeys(counts))
+    result = dict(begin('speed', options), groups=[])
+    for mode in modes:
+        for count in num_tokens:
+            setting = Setting(mode=mode, num_tokens=count, **cell)
+            result['groups'] += measure_group(names[mode], setting, options)
             # After every group: a long run that is stopped leaves what it has.
-            measure.write(result, args.out)
-            Path(args.out).with_suffix('.md').write_text(page(result))
+            write(result, out)
+            Path(out).with_suffix('.md').write_text(page(result))
     print_markdown(page(result))
     return result
 
 
-def measure_group(args: argparse.Namespace, setting: Setting) -> list[dict]:
+def measure_group(names: list[str], setting: Setting, options: dict) -> list[dict]:
     """Measure all subjects of one mode and number of prompts, side by side.
+
+    Args:
+        names: The subjects.
+        setting: What they share.
+        options: Arguments of :func:`measure_methods`.
 
     Returns:
         One group for each number of threads: its setting, the load at its end, the
         differences between methods and their full-token way, the subjects that were too
         large to be timed beside the others, and one row for each subject.
     """
-    names = names_of(args, setting.mode)
     say = f'{setting.mode}, M = {setting.num_tokens}'
+    what, counts = options['measure'], options['threads']
     operations = {}
-    if 'operations' in args.measure:
+    if 'operations' in what:
         print(f'{say}: counting operations', file=sys.stderr, flush=True)
-        operations = {n: measure.count_operations(n, setting) for n in names}
-    timed = names if 'time' in args.measure else []
-    subjects, checks, too_large = measure.prepare(timed, setting)
+        operations = {n: count_operations(n, setting) for n in names}
+    timed = names if 'time' in what else []
+    subjects, checks, too_large = prepare(timed, setting)
     groups = []
     # Counted operations do not depend on threads: without times, one group is all.
-    several = {'time', 'memory'} & set(args.measure)
-    for threads in args.threads if several else args.threads[:1]:
+    several = {'time', 'memory'} & set(what)
+    for threads in counts if several else counts[:1]:
         cell = dataclasses.replace(setting, threads=threads)
         rows: dict[str, dict] = {name: dict(subject=name) for name in names}
         for name, value in operations.items():
             rows[name]['operations'] = value
         if subjects:
             print(f'{say}: timing, {threads} threads', file=sys.stderr, flush=True)
-            for subject in subjects:
-                subject.setting = cell
-            times = measure.measure_times(subjects, args.repeats, args.warmup)
-            for name, seconds in times.items():
+            torch.set_num_threads(threads)
+            runs = {subject.name: subject.run for subject in subjects}
+            times = time_in_turns(
+                runs, options['repeats'], cell.device, options['warmup']
+            )
+            for name in runs:
+                seconds = {clock: times[clock][name] for clock in ('wall', 'processor')}
                 rows[name].update(seconds=seconds)
-        if 'memory' in args.measure and threads == args.threads[0]:
+        if 'memory' in what and threads == counts[0]:
             print(f'{say}: memory', file=sys.stderr, flush=True)
             for name in names:
-                memory = measure.measure_memory(name, cell)
+                memory = measure_memory(name, cell)
                 rows[name].update({} if memory is None else dict(memory=memory))
-        references = args.reference or REFERENCES[setting.mode]
-        add_ratios(rows, references)
+        add_ratios(rows, options['reference'] or REFERENCES[setting.mode])
         groups.append(
             dict(
                 setting=dataclasses.asdict(cell),

@@ -9,13 +9,13 @@ batch of one task, and one after the other. Writes OUT.json.
 from __future__ import annotations
 
 import statistics
-from argparse import Namespace
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from mmvpt.apis import TaskBank
+from mmvpt.display import markdown
 from mmvpt.models.vit import PromptedVisionTransformer
 
 from . import measure
@@ -50,9 +50,8 @@ def serve(
     Returns:
         What is in the file.
     """
+    result = dict(measure.begin('tasks', locals()), rows=[])
     torch.set_num_threads(threads)
-    given = {**locals(), 'tasks': list(tasks)}
-    result = dict(measure.begin('tasks', Namespace(**given)), rows=[])
     shape = (batch_size, 3, image_size, image_size)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     bank = TaskBank()
@@ -60,22 +59,16 @@ def serve(
         while len(bank) < count:
             bank.add(f'task{len(bank)}', _task(arch, image_size, num_tokens, device))
         names = [f'task{k % count}' for k in range(batch_size)]
-        seconds = measure.time_in_turns(
-            _ways(bank, images, names), repeats, device, device == 'cpu'
-        )
+        timed = measure.time_in_turns(_ways(bank, images, names), repeats, device)
+        seconds = timed[measure.clock_of(device)]
         result['rows'].append(
             dict(tasks=count, bytes=bank.num_bytes(), seconds=seconds)
         )
-    result['summary'] = table(result)
-    measure.write(result, out)
-    print(result['summary'])
-    return result
+    return measure.finish(result, out, table(result))
 
 
 def table(result: dict) -> str:
     """Return the result as Markdown: memory and times, of a task and of a batch."""
-    from mmvpt.display import markdown
-
     first = result['rows'][0]['bytes']
     rows = [['tasks', 'MiB', 'of one task', 'mixed / one task', 'mixed / one by one']]
     for row in result['rows']:

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from argparse import Namespace
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -59,7 +58,7 @@ def compare_trials(
     """
     loaded = load_config(config, dict(cfg_options or {}))
     result = dict(
-        measure.begin('trials', Namespace(device='cpu', workers=workers)),
+        measure.begin('trials', dict(device='cpu', workers=workers)),
         trials=trials,
         layers=_layers(loaded),
     )

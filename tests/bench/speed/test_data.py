@@ -2,7 +2,6 @@
 """The benchmark of data runs, and its batches are those that training sees."""
 
 import json
-from argparse import Namespace
 
 import pytest
 import torch
@@ -41,8 +40,7 @@ def test_bad_input(tmp_path):
 
 def test_batches_are_the_same_from_memory_and_files(tmp_path):
     data.write_task(tmp_path, 3, (30, 40))
-    args = Namespace(batch_size=2, workers=0, device='cpu')
-    batches = [data.loader(str(tmp_path), keep, args) for keep in (True, False)]
+    batches = [data.loader(str(tmp_path), keep, 2, 0, 'cpu') for keep in (True, False)]
     for size in (2, 1, 2):  # an epoch and a half
         first, second = map(next, batches)
         assert first.shape == (size, 3, 224, 224) and first.dtype == torch.float32
