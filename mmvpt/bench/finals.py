@@ -50,7 +50,10 @@ def run_final(spec: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         LeakError: If test data would choose something that the protocol rules out.
     """
-    spec = dict(spec, **{k: _without_seed(spec[k]) for k in ('options', 'settings')})
+    spec = dict(spec)
+    for part in ('options', 'settings'):  # a space may vary the seed: the run's rules
+        told = {k: v for k, v in spec[part].items() if k != 'randomness.seed'}
+        spec[part] = told
     path = Path(spec['record'])
     with quiet():  # libraries print when they are imported late
         mark = run_fingerprint(spec)
@@ -80,11 +83,6 @@ def run_fingerprint(spec: Mapping[str, Any]) -> str:
     names = ('config', 'options', 'settings', 'protocol', 'seed', 'metric')
     told = {name: spec[name] for name in names}
     return fingerprint(told, config_digest(spec), files_of_run(spec))
-
-
-def _without_seed(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the seed that a space may vary: that of the run rules."""
-    return {key: v for key, v in options.items() if key != 'randomness.seed'}
 
 
 def _noted(note: Path, mark: str) -> Any:
@@ -140,7 +138,8 @@ def _train(spec: Mapping[str, Any], work_dir: Path, mark: str) -> dict[str, Any]
     measured = watch.measured()
     tuned, total = count_parameters(runner.model)
     chosen_by = spec['metric'] if protocol.selection == 'best-val' else None
-    head = [p for n, p in runner.model.named_parameters() if _is_head(n)]
+    heads = re.compile(r'(head|decode_head|auxiliary_head|neck)\.')
+    head = [p for n, p in runner.model.named_parameters() if heads.match(n)]
     return dict(
         about,
         tuned_parameters=tuned,
@@ -149,10 +148,6 @@ def _train(spec: Mapping[str, Any], work_dir: Path, mark: str) -> dict[str, Any]
         val=validated(runner, chosen_by) if protocol.validates else None,
         measured=dict(measured, device=device_name(), finished=now()),
     )
-
-
-def _is_head(name: str) -> bool:
-    return bool(re.match(r'(head|decode_head|auxiliary_head|neck)\.', name))
 
 
 def _is_at_its_end(work_dir: Path) -> bool:

@@ -124,8 +124,22 @@ def list_images(config: Config, before: Mapping[str, Any]) -> dict[str, list[Ima
 
 
 def summarize(parts: Mapping[str, list[Image]]) -> dict[str, dict[str, Any] | None]:
-    """Return number, digest and size of the images of each part."""
-    return {name: _summary(images) for name, images in parts.items()}
+    """Return number, digest and size of the images of each part, None without any.
+
+    In the digest names and labels count, not folders.
+    """
+    found: dict[str, dict[str, Any] | None] = dict.fromkeys(parts)
+    for part, images in parts.items():
+        digest = hashlib.sha256()
+        for image in sorted(images):
+            name = _without_root(image.name)
+            digest.update(f'{name}\0{image.label}\n'.encode())
+        if images:
+            size = sum(image.bytes for image in images)
+            found[part] = dict(
+                images=len(images), sha256=digest.hexdigest(), bytes=size
+            )
+    return found
 
 
 def refuse_other_draws(
@@ -192,18 +206,6 @@ def _chosen_by(config: Config) -> str:
     return ' and '.join(names)
 
 
-def _summary(images: list[Image]) -> dict[str, Any] | None:
-    """Describe images; in the digest names and labels count, not folders."""
-    if not images:
-        return None
-    digest = hashlib.sha256()
-    for image in sorted(images):
-        name = _without_root(image.name)
-        digest.update(f'{name}\0{image.label}\n'.encode())
-    size = sum(image.bytes for image in images)
-    return dict(images=len(images), sha256=digest.hexdigest(), bytes=size)
-
-
 def _images(loader: Any) -> Iterator[Image]:
     """Yield the images that a data loader's config names."""
     if loader is not None:
@@ -258,19 +260,15 @@ def _size(path: str | None) -> int:
     return os.path.getsize(path) if path and os.path.isfile(path) else 0
 
 
-def _read_fields(config: Config) -> list[str]:
-    """Return the fields of a config that a runner builds something from.
-
-    Others, such as the ``files = dict(...)`` from which a config makes its data sets,
-    are notes to itself. A runner of another type may read anything.
-    """
-    if 'runner_type' in config:
-        return list(config)
-    return [name for name in signature(Runner.__init__).parameters if name in config]
-
-
 def _elsewhere(config: Config) -> Iterator[tuple[str, list[Image]]]:
-    """Yield data sets in hooks, loops and models, with the place they are in."""
+    """Yield data sets in hooks, loops and models, with the place they are in.
+
+    Of fields that a runner builds something from: others, such as the ``files =
+    dict(...)`` from which a config makes its data sets, are notes to itself. A runner
+    of another type may read anything.
+    """
+    own = 'runner_type' in config
+    fields = config if own else signature(Runner.__init__).parameters
     skipped = (*LOADERS.values(), *_TEST_FIELDS)
 
     def walk(value: Any, place: str) -> Iterator[tuple[str, list[Image]]]:
@@ -284,8 +282,8 @@ def _elsewhere(config: Config) -> Iterator[tuple[str, list[Image]]]:
             for i, item in enumerate(value):
                 yield from walk(item, f'{place}.{i}')
 
-    for field in _read_fields(config):
-        if field not in skipped:
+    for field in fields:
+        if field in config and field not in skipped:
             yield from walk(config[field], field)
 
 

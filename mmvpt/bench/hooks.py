@@ -36,7 +36,7 @@ class ValidationHook(Hook):
     @property
     def last(self) -> float | None:
         """The last validation."""
-        return list(self.steps.values())[-1] if self.steps else None
+        return next(reversed(self.steps.values()), None)
 
     @staticmethod
     def _by_epoch(runner: Runner) -> bool:

@@ -36,21 +36,13 @@ def difference(row: Row, other: Row, task: str) -> Difference | None:
     """
     from scipy.stats import t
 
-    ours, theirs = (by_seed(r, task) for r in (row, other))
+    ours, theirs = row.by_seed(task), other.by_seed(task)
     deltas = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
     n = len(deltas)
     if n < 2:
         return None
     error = statistics.stdev(deltas) / n**0.5
     return Difference(statistics.fmean(deltas), float(t.ppf(0.975, n - 1)) * error, n)
-
-
-def by_seed(row: Row, task: str) -> dict[int, float]:
-    """Return the test figure of each seed."""
-    return {
-        record['seed']: record['metrics']['test'][record['metric']]
-        for record in row.records.get(task, ())
-    }
 
 
 def cells(table: Table, against: Sequence[str]) -> list[list[str]]:

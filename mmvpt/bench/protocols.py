@@ -62,6 +62,12 @@ class Protocol:
         """What tables print beside every figure: '' or 'test-selected'."""
         return '' if self.leak_free else 'test-selected'
 
+    def test_reads(self, stage: str) -> str:
+        """Return how often a stage, 'search' or 'final', reads test data."""
+        if stage == 'search':
+            return 'never'
+        return 'once' if self.leak_free else 'every epoch'
+
 
 PROTOCOLS = {
     name: Protocol(name, **{**about, 'seeds': tuple(about['seeds'])})
@@ -131,10 +137,14 @@ def apply_protocol(config: Config, protocol: Protocol, stage: str, metric: str) 
     kind = str(config.train_dataloader.dataset.get('type'))
     splits = SPLITS.get(kind)
     if stage == 'search' and splits and not protocol.validates:
-        _validate_on(config, splits.val, test)
+        # a config without validation, such as one for all images
+        if config.get('val_dataloader') is None and test['dataloader'] is not None:
+            _validate_as_test(config, test)
+            config.val_dataloader.dataset.split = splits.val
     for key in ('dataloader', 'evaluator', 'cfg'):
         config[f'test_{key}'] = None
-    part = 'train' if stage == 'search' else _final_part(protocol, kind)
+    family = FAMILIES.get(kind, '')
+    part = 'train' if stage == 'search' else protocol.final.get(family, 'train')
     if splits and not protocol.validates:  # else the splits are the config's
         config.train_dataloader.dataset.split = getattr(splits, part)
     elif part == 'both':
@@ -169,27 +179,17 @@ def apply_protocol(config: Config, protocol: Protocol, stage: str, metric: str) 
         config.setdefault('default_hooks', ConfigDict()).checkpoint = None
 
 
-def _validate_on(config: Config, split: str, test: dict) -> None:
-    """Give a config without validation, such as one for all images, its split."""
-    if config.get('val_dataloader') is not None or test['dataloader'] is None:
-        return
+def _validate_as_test(config: Config, test: dict) -> None:
     config.val_dataloader = copy.deepcopy(test['dataloader'])
-    config.val_dataloader.dataset.split = split
     config.val_evaluator = copy.deepcopy(test['evaluator'])
     config.val_cfg = ConfigDict()
-
-
-def _final_part(protocol: Protocol, kind: str) -> str:
-    return protocol.final.get(FAMILIES.get(kind, ''), 'train')
 
 
 def _select_on_test(config: Config, test: dict, metric: str) -> None:
     """Let the test data choose the epoch, as released code does."""
     if test['dataloader'] is None:
         raise UserError('the config has no test_dataloader to select on')
-    config.val_dataloader = copy.deepcopy(test['dataloader'])
-    config.val_evaluator = copy.deepcopy(test['evaluator'])
-    config.val_cfg = ConfigDict()
+    _validate_as_test(config, test)
     loop = config.train_cfg
     loop.val_interval = 1
     if loop.get('max_epochs'):  # the release looks at the late epochs

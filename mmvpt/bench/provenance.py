@@ -88,9 +88,6 @@ def describe_config(
         'data_preprocessor', {}
     )
     keys = ('mean', 'std', 'to_rgb', 'bgr_to_rgb')
-    reads = 'never' if stage == 'search' else 'once'
-    if stage == 'final' and not protocol.leak_free:
-        reads = 'every epoch'
     return dict(
         name=protocol.name,
         summary=protocol.summary,
@@ -101,7 +98,7 @@ def describe_config(
         search_splits=[str(s) for s in splits] if stage == 'search' else None,
         seeds=list(seeds),
         protocol_seeds=list(protocol.seeds),
-        test_reads=reads,
+        test_reads=protocol.test_reads(stage),
         train_batch=_train_batch(config),
         checkpoint=describe_checkpoint(config),
         normalisation={k: preprocessor[k] for k in keys if k in preprocessor},
@@ -170,9 +167,8 @@ def describe_checkpoint(config: Config) -> dict[str, str | None]:
     if not path.is_file():
         return dict(name=str(name), sha256=UNKNOWN)
     state = path.stat()
-    return dict(
-        name=str(name), sha256=_sha256(path, (state.st_size, state.st_mtime_ns))
-    )
+    digest = _sha256(path, (state.st_size, state.st_mtime_ns))
+    return dict(name=str(name), sha256=digest)
 
 
 @functools.lru_cache(maxsize=16)

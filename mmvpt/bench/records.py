@@ -67,73 +67,67 @@ def validate(record: Any) -> None:
         InvalidRecordError: If a field is missing, unknown or of the wrong type, or the
             record claims a protocol that its own data or selection contradict.
     """
+    for fault in _faults(record):
+        raise InvalidRecordError(fault)
+
+
+def _faults(record: Any) -> Iterator[str]:
+    """Yield what is wrong; only the first one is sure to be right."""
     if not isinstance(record, dict) or record.get('format') != FORMAT:
-        raise InvalidRecordError(f'is no {FORMAT}')
+        yield f'is no {FORMAT}'
+        return
     if record.get('version') != VERSION:
-        raise InvalidRecordError(
+        yield (
             f'has version {record.get("version")!r} of the format, this code reads '
             f'version {VERSION}'
         )
     if record.get('kind') not in SCHEMAS:
-        raise InvalidRecordError(
-            f'has kind {record.get("kind")!r}, known are {", ".join(SCHEMAS)}'
-        )
+        yield f'has kind {record.get("kind")!r}, known are {", ".join(SCHEMAS)}'
     found = list(problems(record, SCHEMAS[record['kind']]))
     if found:
         more = f' (and {len(found) - 3} more)' if len(found) > 3 else ''
-        raise InvalidRecordError('; '.join(found[:3]) + more)
+        yield '; '.join(found[:3]) + more
     if any(not math.isfinite(number) for number in _numbers(record)):
-        raise InvalidRecordError('holds a number that is not finite')
-    _check_claims(record)
-
-
-def _check_claims(record: dict) -> None:
-    """Compare what the record says of its protocol with the protocol and the data."""
+        yield 'holds a number that is not finite'
     stated, data = record['protocol'], record['data']
     protocol = PROTOCOLS.get(stated['name'])
     if protocol is None:
-        raise InvalidRecordError(f'names the unknown protocol {stated["name"]!r}')
+        yield f'names the unknown protocol {stated["name"]!r}'
     for name in ('leak_free', 'label', 'selection'):
         if stated[name] != getattr(protocol, name):
-            raise InvalidRecordError(
+            yield (
                 f'says {name} {stated[name]!r}, but protocol {protocol.name!r} has '
                 f'{getattr(protocol, name)!r}'
             )
-    overlaps = data['overlaps']
-    selects_on_test = record['kind'] == 'run' and not protocol.leak_free
+    overlaps, ran = data['overlaps'], record['kind'] == 'run'
+    selects_on_test = ran and not protocol.leak_free
     if overlaps.get('train_test') or (overlaps.get('val_test') and not selects_on_test):
-        raise InvalidRecordError(
+        yield (
             f'trains or selects on test images ({overlaps}), which protocol '
             f'{protocol.name!r} rules out'
         )
     if overlaps.get('train_val'):
-        raise InvalidRecordError(f'validates on images that train ({overlaps})')
+        yield f'validates on images that train ({overlaps})'
     if data['duplicates'] > data['accepted_duplicates']:
-        raise InvalidRecordError(
+        yield (
             f'has {data["duplicates"]} copies of test images among those that train or '
             f'validate, but accepted are {data["accepted_duplicates"]}'
         )
-    reads = 'never' if record['kind'] == 'search' else 'once'
-    reads = 'every epoch' if selects_on_test else reads
+    reads = protocol.test_reads('final' if ran else 'search')
     if stated['test_reads'] != reads:
-        raise InvalidRecordError(
+        yield (
             f'says that test data was read {stated["test_reads"]!r}, by protocol it is '
             f'{reads!r}'
         )
-    if record['kind'] == 'run':
-        _check_test(record)
-
-
-def _check_test(record: dict) -> None:
-    metrics, metric = record['metrics']['test'], record['metric']
-    if metrics is None:
-        raise InvalidRecordError('has no test metrics')
-    if metric not in metrics:
-        raise InvalidRecordError(
-            f'has no test metric {metric!r}, only {", ".join(metrics) or "none"}'
-        )
-    if record['data']['test'] is None:
-        raise InvalidRecordError('has test metrics, but no test images')
+    if ran:
+        metrics, metric = record['metrics']['test'], record['metric']
+        if metrics is None:
+            yield 'has no test metrics'
+        elif metric not in metrics:
+            have = ', '.join(metrics) or 'none'
+            yield f'has no test metric {metric!r}, only {have}'
+        elif data['test'] is None:
+            yield 'has test metrics, but no test images'
 
 
 def _numbers(value: Any) -> Iterator[float]:

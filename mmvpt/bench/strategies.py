@@ -13,7 +13,7 @@ import itertools
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 
@@ -48,19 +48,14 @@ class Strategy(ABC):
     Args:
         space: What varies.
         seed: Of everything random.
+        total: How many trials there will be, at most.
     """
 
     name = ''
 
-    def __init__(self, space: Space, seed: int = 0) -> None:
-        self.space = space
-        self.seed = seed
+    def __init__(self, space: Space, seed: int, total: int) -> None:
+        self.space, self.seed, self.total = space, seed, total
         self._rounds: list[list[Planned]] = []
-
-    @property
-    @abstractmethod
-    def total(self) -> int:
-        """How many trials there will be, at most."""
 
     def describe(self) -> dict:
         """Return name and settings, for the record."""
@@ -101,18 +96,9 @@ class Strategy(ABC):
 
     def best(self, finished: Mapping[int, Outcome]) -> Planned | None:
         """Return the best complete trial; ties go to the earlier point of the space."""
-        complete = [
-            trial
-            for trial in self.planned
-            if trial.slot in finished and finished[trial.slot].state == 'complete'
-        ]
-
-        def rank(trial: Planned) -> tuple[float, Point]:
-            value = finished[trial.slot].value
-            assert value is not None, 'a complete trial has one'
-            return -value, trial.point
-
-        return min(complete, key=rank, default=None)
+        values = {s: o.value for s, o in finished.items() if o.value is not None}
+        complete = [trial for trial in self.planned if trial.slot in values]
+        return min(complete, key=lambda t: (-values[t.slot], t.point), default=None)
 
 
 class Grid(Strategy):
@@ -121,13 +107,8 @@ class Grid(Strategy):
     name = 'grid'
 
     def __init__(self, space: Space, seed: int = 0) -> None:
-        super().__init__(space, seed)
         self._points = list(space.points())
-
-    @property
-    def total(self) -> int:
-        """Number of points."""
-        return len(self._points)
+        super().__init__(space, seed, len(self._points))
 
     def _next(self, done: Mapping[int, Outcome]) -> list[Point]:
         return [] if done else self._points
@@ -152,26 +133,20 @@ class Coordinate(Strategy):
     name = 'coordinate'
 
     def __init__(self, space: Space, seed: int = 0) -> None:
-        super().__init__(space, seed)
         next(space.points(), None)  # refuses ranges
-
-    @property
-    def total(self) -> int:
-        """The start, and all other values of each dimension."""
-        return 1 + sum(len(d.values) - 1 for d in self.space.dimensions)
+        others = sum(len(d.values) - 1 for d in space.dimensions)
+        super().__init__(space, seed, 1 + others)
+        self._left = iter(enumerate(space.dimensions))
 
     def _next(self, done: Mapping[int, Outcome]) -> list[Point]:
         if not done:
-            self._dimension = 0
             return [self.space.start]
         seen = {trial.point for trial in self.planned}
         best = self.best(done)
         here = self.space.start if best is None else best.point
-        while self._dimension < len(self.space.dimensions):
-            i = self._dimension
-            self._dimension += 1
-            count = len(self.space.dimensions[i].values)
-            points = [(*here[:i], value, *here[i + 1 :]) for value in range(count)]
+        for i, dimension in self._left:
+            values = range(len(dimension.values))
+            points = [(*here[:i], value, *here[i + 1 :]) for value in values]
             new = [point for point in points if point not in seen]
             if new:
                 return new
@@ -206,44 +181,38 @@ class TPE(Strategy):
         batch: int = 4,
         startup: int | None = None,
     ) -> None:
-        super().__init__(space, seed)
         if trials < 1 or batch < 1:
             raise UserError(f'trials and batch must be at least 1: {trials}, {batch}')
+        super().__init__(space, seed, int(min(trials, space.size)))
         self.batch = batch
-        self.trials = int(min(trials, space.size))
-        self.startup = max(batch, self.trials // 3) if startup is None else startup
-
-    @property
-    def total(self) -> int:
-        """Number of trials; a finite space may have fewer points."""
-        return self.trials
+        self.startup = max(batch, self.total // 3) if startup is None else startup
 
     def describe(self) -> dict:
         """Return name and settings, for the record."""
-        settings = dict(trials=self.trials, batch=self.batch, startup=self.startup)
+        settings = dict(trials=self.total, batch=self.batch, startup=self.startup)
         # Another version of it may draw other points.
         return {**super().describe(), **settings, 'optuna': metadata.version('optuna')}
 
     def _next(self, done: Mapping[int, Outcome]) -> list[Point]:
-        points: list[Point] = []
-        for slot in range(len(done), min(len(done) + self.batch, self.trials)):
-            points.append(self._draw(slot, done, points))
-        return points
+        known: list[tuple[Point, Outcome | None]] = [
+            (trial.point, done[trial.slot]) for trial in self.planned
+        ]
+        first = len(known)
+        for slot in range(first, min(first + self.batch, self.total)):
+            known.append((self._draw(slot, known), None))
+        return [point for point, _ in known[first:]]
 
-    def _draw(
-        self, slot: int, done: Mapping[int, Outcome], pending: Sequence[Point]
-    ) -> Point:
+    def _draw(self, slot: int, known: list[tuple[Point, Outcome | None]]) -> Point:
         if slot == 0:
             return self.space.start
-        earlier = [(trial.point, done[trial.slot]) for trial in self.planned]
-        seen = {point for point, _ in earlier} | set(pending)
+        seen = {point for point, _ in known}
         for attempt in range(20):
-            point = self._sample(slot, attempt, earlier, pending)
+            point = self._sample(slot, attempt, known)
             if not self.space.is_finite or point not in seen:
                 return point
         return next(point for point in self.space.points() if point not in seen)
 
-    def _sample(self, slot, attempt, earlier, pending) -> Point:
+    def _sample(self, slot, attempt, known) -> Point:
         import numpy as np
         import optuna
 
@@ -256,7 +225,7 @@ class TPE(Strategy):
                 seed=int(state[0]), n_startup_trials=self.startup, constant_liar=True
             )
             study = optuna.create_study(direction='maximize', sampler=sampler)
-            for point, outcome in [*earlier, *((point, None) for point in pending)]:
+            for point, outcome in known:
                 study.add_trial(_frozen(named, point, outcome))
             params = study.ask(named).params
         return tuple(params[d.name] for d in self.space.dimensions)

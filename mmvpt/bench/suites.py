@@ -180,16 +180,12 @@ def _zoo_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suite
         raise UserError(f'suite {name!r} needs --backbone, such as vit-b_in21k')
     if name in SEGMENTATION:
         return _segmentation_suite(name, methods, backbone)
-    every = list(methods) == ['all']
-    methods = list(_FOLDERS) if every else list(methods)
-    require_known('method', methods, list(_FOLDERS))
     plain = backbone
     for prefix in _PREFIXES:
         plain = plain.removeprefix(prefix)
     tasks = [task for task in TASKS.values() if task.group in ZOO[name]]
-    if every:
-        have = {m: all(_zoo_config(m, plain, task) for task in tasks) for m in methods}
-        methods = _fitting(have, name, backbone)
+    have = {m: all(_zoo_config(m, plain, task) for task in tasks) for m in _FOLDERS}
+    methods = _chosen(methods, have, name, backbone)
     cells = {}
     for method in methods:
         varied = ZOO_SPACES.get(method)  # released files run as they are
@@ -211,15 +207,20 @@ def _zoo_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suite
     return Suite(name, tuple(task.name for task in tasks), tuple(methods), cells)
 
 
-def _fitting(have: Mapping[str, bool], suite: str, backbone: str) -> list[str]:
-    """Return those of all methods that have every config; name the others."""
-    methods = [method for method, fits in have.items() if fits]
-    if not methods:
+def _chosen(
+    methods: Sequence[str], have: Mapping[str, bool], suite: str, backbone: str
+) -> list[str]:
+    """Return methods; of 'all' those that have every config, and name the others."""
+    if list(methods) != ['all']:
+        require_known('method', methods, list(have))
+        return list(methods)
+    fitting = [method for method, fits in have.items() if fits]
+    if not fitting:
         raise UserError(f'no method of {suite} has a config for backbone {backbone!r}')
-    if len(methods) < len(have):
-        others = [method for method in have if method not in methods]
+    if len(fitting) < len(have):
+        others = [method for method in have if method not in fitting]
         say(f'Left out, for want of a config for {backbone}: {", ".join(others)}')
-    return methods
+    return fitting
 
 
 def _zoo_config(
@@ -253,16 +254,12 @@ def _segmentation_suite(name: str, methods: Sequence[str], backbone: str) -> Sui
         method, backbone_of, _ = NAMES.get(path.stem, path.stem).split('_')
         config = path.relative_to(ROOT).as_posix()
         found.setdefault(method, {})[backbone_of] = config
-    every = list(methods) == ['all']
-    methods = list(found) if every else list(methods)
-    require_known('method', methods, list(found))
-    fitting = {}
-    for method in methods:
-        exact = [b for b in found[method] if b == backbone]
-        fitting[method] = exact or [b for b in found[method] if backbone in b]
-    if every:
-        have = {method: bool(backbones) for method, backbones in fitting.items()}
-        methods = _fitting(have, name, backbone)
+    fitting = {
+        method: [backbone] if backbone in own else [b for b in own if backbone in b]
+        for method, own in found.items()
+    }
+    have = {method: bool(backbones) for method, backbones in fitting.items()}
+    methods = _chosen(methods, have, name, backbone)
     cells = {}
     for method in methods:
         if len(fitting[method]) != 1:
@@ -270,28 +267,16 @@ def _segmentation_suite(name: str, methods: Sequence[str], backbone: str) -> Sui
                 f'{len(fitting[method])} configs of {method} on {name} fit backbone '
                 f'{backbone!r}; it has {", ".join(found[method])}'
             )
-        (exact_one,) = fitting[method]
-        config = found[method][exact_one]
-        cells[method, name] = Cell(
-            name,
-            name,
-            'segmentation',
-            method,
-            exact_one,
-            config,
-            options=_whole_batch(config),
-        )
+        (exact,) = fitting[method]
+        config = found[method][exact]
+        # One process has the batch that the recipe has on all GPUs. Accumulated
+        # gradients would not do: norms would still see a few images, and mmengine
+        # counts each small batch as an iteration of the schedule.
+        scale = Config.fromfile(str(ROOT / config)).auto_scale_lr
+        options = {'train_dataloader.batch_size': scale.base_batch_size}
+        about = name, name, 'segmentation', method, exact, config
+        cells[method, name] = Cell(*about, options)
     return Suite(name, (name,), tuple(methods), cells)
-
-
-def _whole_batch(config: str) -> dict[str, int]:
-    """Return options for one process: the batch that the recipe has on all GPUs.
-
-    Accumulated gradients would not do: norms would still see a few images, and mmengine
-    counts each small batch as an iteration of the schedule.
-    """
-    scale = Config.fromfile(str(ROOT / config)).auto_scale_lr
-    return {'train_dataloader.batch_size': scale.base_batch_size}
 
 
 def _exchange(backbone: str, known: str) -> Callable[[str], dict[str, Any]]:

@@ -43,11 +43,7 @@ class Row:
         """
         if not set(weights) <= set(self.records):
             return None
-        values = {
-            task: {r['seed']: r['metrics']['test'][r['metric']] for r in records}
-            for task, records in self.records.items()
-            if task in weights
-        }
+        values = {task: self.by_seed(task) for task in weights}
         mean = sum(w * statistics.fmean(values[t].values()) for t, w in weights.items())
         seeds = {frozenset(by_seed) for by_seed in values.values()}
         if len(seeds) > 1:
@@ -57,6 +53,11 @@ class Row:
             for seed in seeds.pop()
         ]
         return Figure(mean, _deviation(means), len(means))
+
+    def by_seed(self, task: str) -> dict[int, float]:
+        """Return the test figure of each seed."""
+        records = self.records.get(task, ())
+        return {r['seed']: r['metrics']['test'][r['metric']] for r in records}
 
     def tuned(self) -> float:
         """Return the tuned parameters, the mean over tasks."""
@@ -156,45 +157,26 @@ def cells(table: Table) -> list[list[str]]:
     records = [record for row in table.rows for record in row.all()]
     validated = single and any(record['metrics']['val'] for record in records)
     searched = single and any(record['settings'] for record in records)
-    rows = [
-        [
-            'method',
-            'tuned parameters',
-            's per run',
-            *(['val'] if validated else []),
-            *(['test'] if single else map(column_title, columns)),
-            *(['settings'] if searched else []),
-        ]
-    ]
+    before = ['tuned parameters', 's per run'] + ['val'] * validated
+    after = ['settings'] * searched
+    titles = ['test'] if single else [column_title(column) for column in columns]
+    rows = [['method', *before, *titles, *after]]
     for row in table.rows:
         figures = table.figures(row)
-        rows.append(
-            [
-                table.name(row),
-                f'{row.tuned():,.0f}',
-                f'{row.seconds():.0f}',
-                *([_validation(row)] if validated else []),
-                *(str(figures.get(column, MISSING)) for column in columns),
-                *([_settings(row)] if searched else []),
-            ]
-        )
-        before, after = [''] * (2 + validated), [''] * searched
+        costs = [f'{row.tuned():,.0f}', f'{row.seconds():.0f}']
+        costs += [_validation(row)] * validated
+        values = [str(figures.get(column, MISSING)) for column in columns]
+        settings = show_settings(row.all()[0]['settings']) or MISSING
+        rows.append([table.name(row), *costs, *values, *[settings] * searched])
         for name, values in _compared(table, row):
-            rows.append([name, *before, *values, *after])
+            rows.append([name, *[''] * len(before), *values, *[''] * len(after)])
     return rows
 
 
 def _validation(row: Row) -> str:
-    values = [
-        r['metrics']['val'][r['metric']]
-        for r in row.all()
-        if r['metrics']['val'] and r['metric'] in r['metrics']['val']
-    ]
+    shown = [(r['metrics']['val'] or {}).get(r['metric']) for r in row.all()]
+    values = [value for value in shown if value is not None]
     return spread(values) if values else MISSING
-
-
-def _settings(row: Row) -> str:
-    return show_settings(row.all()[0]['settings']) or MISSING
 
 
 def _compared(table: Table, row: Row) -> list[tuple[str, list[str]]]:
@@ -204,13 +186,8 @@ def _compared(table: Table, row: Row) -> list[tuple[str, list[str]]]:
         return []
     stated = {c: paper.values[c] for c in table.columns if c in paper.values}
     gaps = {c: f.mean - stated[c] for c, f in table.figures(row).items() if c in stated}
-    return [
-        (
-            f'published ({paper.protocol})',
-            [f'{stated[c]:.1f}' if c in stated else MISSING for c in table.columns],
-        ),
-        (
-            'difference',
-            [f'{gaps[c]:+.1f}' if c in gaps else MISSING for c in table.columns],
-        ),
-    ]
+    published, apart = (
+        [format(found[c], form) if c in found else MISSING for c in table.columns]
+        for found, form in ((stated, '.1f'), (gaps, '+.1f'))
+    )
+    return [(f'published ({paper.protocol})', published), ('difference', apart)]
