@@ -102,6 +102,12 @@ SPEED: dict[str, dict] = dict(
     dtype=dict(choices=('fp32', 'bf16')),
     num_tokens=dict(metavar='M'),
 )
+#: The same of commands that have but one way to train.
+SPEED_OF_ONE: dict[str, dict | None] = dict(
+    **SPEED,
+    **dict.fromkeys(('mode', 'drop_rate', 'optimizer', 'with_cp', 'attention')),
+    compiled=None,
+)
 _CHANGES = dict(
     nargs='+',
     action=OptionAction,

@@ -6,22 +6,23 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmvpt.apis import load
 from mmvpt.display import markdown, print_markdown
-from mmvpt.engine.run import train
+from mmvpt.engine.run import load_config, train
 from mmvpt.engine.run_config import training_config
 from mmvpt.errors import UserError
 from mmvpt.models.prompts import KeyValuePrompt, prune_counts
 
+from . import write_json
 from .console import console, detail, say
 
 #: What can be pruned, by the names of ``pruned``.
@@ -64,13 +65,6 @@ def mask_scores(
     if not count:
         raise UserError('there is no batch to score masks on.')
     return {kind: total.detach() / count for kind, total in totals.items()}
-
-
-def batch_losses(model: nn.Module, loader: Iterable) -> Iterator[Tensor]:
-    """Yield the loss of each batch of a loader; the model keeps its mode."""
-    for batch in loader:
-        data = model.data_preprocessor(batch)
-        yield model.parse_losses(model(**data, mode='loss'))[0]
 
 
 def candidates(
@@ -147,8 +141,7 @@ def prune(
     """
     root = Path(work_dir)
     root.mkdir(parents=True, exist_ok=True)
-    settings = Config.fromfile(config)
-    settings.merge_from_dict(cfg_options or {})
+    settings = load_config(str(config), cfg_options or {})
     found = _candidates(settings, checkpoint, root, absolute, min_tokens, min_segments)
     results = {}
     say(f'{len(found)} runs, each with its output in console.log of its folder')
@@ -204,7 +197,11 @@ def _candidates(
         loader, seed=settings.get('randomness', {}).get('seed')
     )
     prompt.requires_grad_(True)
-    scores = mask_scores(prompt, batch_losses(model, loader), absolute)
+    losses = (
+        model.parse_losses(model(**model.data_preprocessor(batch), mode='loss'))[0]
+        for batch in loader
+    )
+    scores = mask_scores(prompt, losses, absolute)
     written = {kind: values.tolist() for kind, values in scores.items()}
     (root / 'scores.json').write_text(json.dumps(dict(absolute=absolute, **written)))
     return candidates(prompt, scores, min_tokens, min_segments)
@@ -222,8 +219,5 @@ def _result(run: Config, metric: str) -> float:
             raise UserError(
                 f'validation gives no {metric!r}; it gives {", ".join(known)}.'
             )
-        figure = float(history[f'val/{metric}'].current())
-        scratch = path.with_suffix('.tmp')
-        scratch.write_text(json.dumps({metric: figure}))
-        scratch.replace(path)
+        write_json(path, {metric: float(history[f'val/{metric}'].current())})
     return json.loads(path.read_text())[metric]

@@ -16,16 +16,15 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> dict:
     """Measure, and return what is in the file."""
-    from mmvpt.command_line import SPEED, declared, run
+    from mmvpt.command_line import SPEED_OF_ONE, declared, run
 
     return run(
         declared('mmvpt.bench.speed.data:measure_data'),
         __doc__,
         argv,
         also=[declared('mmvpt.bench.speed.subjects:Setting')],
-        **SPEED,
-        **dict.fromkeys(('mode', 'image_size', 'drop_rate', 'optimizer', 'with_cp')),
-        **dict.fromkeys(('attention', 'compiled')),
+        **SPEED_OF_ONE,
+        image_size=None,
     )
 
 

@@ -14,10 +14,15 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> dict:
     """Measure, and return what is in the file."""
-    from mmvpt.command_line import SPEED, declared, run
+    from mmvpt.command_line import SPEED_OF_ONE, declared, run
 
-    function = declared('mmvpt.bench.speed.prefix:compare_epochs')
-    return run(function, __doc__, argv, **SPEED)
+    return run(
+        declared('mmvpt.bench.speed.prefix:compare_epochs'),
+        __doc__,
+        argv,
+        also=[declared('mmvpt.bench.speed.subjects:Setting')],
+        **SPEED_OF_ONE,
+    )
 
 
 if __name__ == '__main__':

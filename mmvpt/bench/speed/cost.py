@@ -9,15 +9,14 @@ what autograd keeps.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from mmvpt.display import markdown
 from mmvpt.errors import UserError
 from mmvpt.models.vit.arguments import architecture
 
 
-@dataclass(frozen=True)
 class Cost:
     """Operations and bytes of VPT-deep, of its full-token way and of fine-tuning.
 
@@ -29,39 +28,27 @@ class Cost:
         num_classes: Classes of the head (K).
     """
 
-    arch: str
-    image_size: int = 224
-    batch_size: int = 8
-    num_tokens: int = 10
-    num_classes: int = 200
-    dims: int = field(init=False)
-    layers: int = field(init=False)
-    heads: int = field(init=False)
-    tokens: int = field(init=False)
-    mlp: int = field(init=False)
-    embed: int = field(init=False)
-    turns: bool = field(init=False)
-    swiglu: bool = field(init=False)
-    weights: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        found = architecture(self.arch)
-        family = found.family
-        dims, layers, heads, hidden = found.numbers.values()
-        patches = (self.image_size // found.patch_size) ** 2
-        swiglu = found.act.startswith('swiglu')
-        named = dict(
-            dims=dims,
-            layers=layers,
-            heads=heads,
-            tokens=patches + family.with_cls_token + family.num_registers,
-            mlp=2 * dims * hidden * (3 if swiglu else 2),  # of one token
-            embed=2 * patches * dims * 3 * found.patch_size**2,  # of one image
-            turns=bool(family.rotation),
-            swiglu=swiglu,
-            weights=layers * dims * (4 * dims + hidden * (3 if swiglu else 2)),
-        )
-        vars(self).update(named)
+    def __init__(
+        self,
+        arch: str,
+        image_size: int = 224,
+        batch_size: int = 8,
+        num_tokens: int = 10,
+        num_classes: int = 200,
+    ) -> None:
+        self.arch, self.batch_size = arch, batch_size
+        self.num_tokens, self.num_classes = num_tokens, num_classes
+        found = architecture(arch)
+        family, patch = found.family, found.patch_size
+        self.dims, self.layers, self.heads, hidden = found.numbers.values()
+        self.swiglu = found.act.startswith('swiglu')
+        hidden *= 3 if self.swiglu else 2  # of all its matrices
+        patches = (image_size // patch) ** 2
+        self.tokens = patches + family.with_cls_token + family.num_registers
+        self.mlp = 2 * self.dims * hidden  # of one token
+        self.embed = 2 * patches * self.dims * 3 * patch**2  # of one image
+        self.turns = bool(family.rotation)
+        self.weights = self.layers * self.dims * (4 * self.dims + hidden)
 
     @property
     def inference(self) -> int:
@@ -156,7 +143,8 @@ class Cost:
     @property
     def fine_tuning(self) -> int:
         """Operations of a training step of the whole ViT, all tokens in all layers."""
-        plain = Cost(self.arch, self.image_size, self.batch_size, 0, self.num_classes)
+        plain = copy.copy(self)
+        plain.num_tokens = 0
         return 3 * plain.full_token('infer') - self.batch_size * self.embed
 
     @property
@@ -213,17 +201,22 @@ def show(
         for count in num_tokens:
             cost = Cost(name, image_size, 1, count, num_classes)
             weights, task = 2 * cost.weights, 4 * cost.task_parameters
+            served = weights + tasks * task
             rows.append(
-                [name, str(count)]
-                + [f'{cost.training / 1e9:,.0f} GFLOP']
-                + [f'{cost.training / cost.full_token("train"):.3f}']
-                + [f'{cost.training / cost.fine_tuning:.3f}']
-                + [f'{cost.inference / 1e9:,.0f} GFLOP']
-                + [f'{cost.inference / cost.full_token("infer"):.3f}']
-                + [f'{cost.inference / bare.inference:.3f}']
-                + [f'{weights / 1e9:.2f} GB', f'{task / 1e6:.1f} MB']
-                + [f'{(weights + tasks * task) / 1e9:.1f} GB']
-                + [f'{(weights + tasks * task) / (tasks * weights):.4f}']
+                [
+                    name,
+                    str(count),
+                    f'{cost.training / 1e9:,.0f} GFLOP',
+                    f'{cost.training / cost.full_token("train"):.3f}',
+                    f'{cost.training / cost.fine_tuning:.3f}',
+                    f'{cost.inference / 1e9:,.0f} GFLOP',
+                    f'{cost.inference / cost.full_token("infer"):.3f}',
+                    f'{cost.inference / bare.inference:.3f}',
+                    f'{weights / 1e9:.2f} GB',
+                    f'{task / 1e6:.1f} MB',
+                    f'{served / 1e9:.1f} GB',
+                    f'{served / (tasks * weights):.4f}',
+                ]
             )
     text = markdown(rows)
     print(text)

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,39 +19,27 @@ from mmvpt.models.vit import PromptedVisionTransformer
 from mmvpt.models.vit.prefix_cache import PrefixCache, cacheable_layers
 
 from . import measure
-from .subjects import NUM_CLASSES, Classifier, build_optimizer
+from .subjects import NUM_CLASSES, Classifier, Setting, build_optimizer
 
 
 def compare_epochs(
     *,
-    arch: str = 'vit-b',
-    image_size: int = 224,
     images: int = 32,
-    batch_size: int = 8,
-    num_tokens: int = 10,
     late: int = 3,
-    device: str = 'cpu',
-    dtype: str = 'fp32',
-    threads: int = 1,
     repeats: int = 3,
     folder: str | None = None,
     out: str = 'work_dirs/benchmark/prefix',
+    **cell: Any,
 ) -> dict:
     """Measure epochs with and without the cache, in turn.
 
     Args:
-        arch: A name such as vit-l.
-        image_size: Side in pixels.
         images: Images of an epoch.
-        batch_size: Images of a step (B).
-        num_tokens: Prompts of every late layer (M).
         late: How many last layers have prompts.
-        device: cpu or cuda.
-        dtype: bf16: autocast.
-        threads: Threads of PyTorch on the CPU.
         repeats: Epochs of each way after the first.
         folder: Where the cache goes [a temporary folder].
         out: Result without suffix.
+        **cell: Fields of :class:`Setting`.
 
     Returns:
         What is in the file.
@@ -58,14 +47,16 @@ def compare_epochs(
     Raises:
         UserError: If a number is too small.
     """
-    if min(images, batch_size, late, repeats) < 1:
+    setting = Setting(**cell)
+    if min(images, setting.batch_size, late, repeats) < 1:
         raise UserError(
             '--images, --batch-size, --late and --repeats must be at least 1.'
         )
-    result = measure.begin('prefix', locals())
-    torch.set_num_threads(threads)
+    given = dict(images=images, late=late, repeats=repeats)
+    result = measure.begin('prefix', {**given, **vars(setting)})
+    torch.set_num_threads(setting.threads)
     with tempfile.TemporaryDirectory() as temporary:
-        result.update(_compare(result['settings'], folder or temporary))
+        result.update(_compare(setting, images, late, repeats, folder or temporary))
     return measure.finish(result, out, summary(result))
 
 
@@ -84,19 +75,20 @@ def summary(result: dict) -> str:
     )
 
 
-def _compare(settings: dict, folder: str) -> dict:
+def _compare(
+    setting: Setting, count: int, late: int, repeats: int, folder: str
+) -> dict:
     """Return seconds of every epoch of both ways, and what follows from them."""
     torch.manual_seed(0)
-    arch = PromptedVisionTransformer.arch_zoo[settings['arch']]
-    last, side = arch['num_layers'], settings['image_size']
-    layers = list(range(last - settings['late'], last))
-    prompt = dict(type='DeepPrompt', num_tokens=settings['num_tokens'], layers=layers)
+    arch = PromptedVisionTransformer.arch_zoo[setting.arch]
+    last, side, device = arch['num_layers'], setting.image_size, setting.device
+    layers = list(range(last - late, last))
+    prompt = dict(type='DeepPrompt', num_tokens=setting.num_tokens, layers=layers)
     vit = PromptedVisionTransformer(arch, side, prompt=prompt).train()
-    device = settings['device']
     model = Classifier(vit, arch['embed_dims']).to(device)
-    images = torch.randn(settings['images'], 3, side, side).to(device)
-    batches = images.split(settings['batch_size'])
-    cast = torch.autocast(device, torch.bfloat16, enabled=settings['dtype'] == 'bf16')
+    images = torch.randn(count, 3, side, side).to(device)
+    batches = images.split(setting.batch_size)
+    cast = torch.autocast(device, torch.bfloat16, enabled=setting.dtype == 'bf16')
     epoch(model, batches[:1], cast)  # libraries load at first use
     cache = PrefixCache(folder, cacheable_layers(vit), 10**12)
     start = time.process_time()
@@ -108,8 +100,7 @@ def _compare(settings: dict, folder: str) -> dict:
         epoch(model, batches, cast)
 
     runs = {'without': partial(run, None), 'with': partial(run, cache)}
-    rounds = 1 + settings['repeats']
-    timed = measure.time_in_turns(runs, rounds, device, warmup=0)
+    timed = measure.time_in_turns(runs, 1 + repeats, device, warmup=0)
     seconds = timed[measure.clock_of(device)]
     outputs = []
     for vit.prefix_cache in (None, cache):
@@ -126,7 +117,7 @@ def _compare(settings: dict, folder: str) -> dict:
         ),
         first_epoch_overhead=seconds['with'][0] / min(plain) - 1,
         fingerprint_seconds=fingerprint_seconds,
-        bytes_per_image=stored / len(images),
+        bytes_per_image=stored / count,
         difference=float(
             (outputs[0] - outputs[1]).abs().max() / outputs[0].abs().max()
         ),
