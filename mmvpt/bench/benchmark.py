@@ -149,7 +149,12 @@ class Finals(Source):
                 return None
             shared = cell_spec(self.cell, self.settings)
         except (UserError, OSError) as error:
-            self._give_up(str(error))
+            label = f'{self.cell.label}: '
+            why = str(error).removeprefix(label)
+            self.failures.append(label + why)
+            self.done += len(self._waiting)
+            self._waiting = []
+            detail(f'{label}no final run, {why.splitlines()[0]}')
             return None
         seed = self._waiting.pop(0)
         spec = dict(
@@ -162,14 +167,6 @@ class Finals(Source):
             predictions=seed in self._predictions,
         )
         return Job(self.function, spec, seed, f'{self.cell.label}, seed {seed}')
-
-    def _give_up(self, why: str) -> None:
-        label = f'{self.cell.label}: '
-        why = why.removeprefix(label)
-        self.failures.append(label + why)
-        self.done += len(self._waiting)
-        self._waiting = []
-        detail(f'{label}no final run, {why.splitlines()[0]}')
 
     def succeeded(self, job: Job, result: dict[str, Any]) -> str:
         """Keep a record."""
@@ -186,9 +183,8 @@ class Finals(Source):
 
     def _end(self, job: Job, how: str) -> str:
         self.done += 1
-        done, total = (
-            sum(getattr(p, n) for p in self._peers) for n in ('done', 'total')
-        )
+        done = sum(peer.done for peer in self._peers)
+        total = sum(peer.total for peer in self._peers)
         return f'{progress.place(done, total)} {job.name}: {how}'
 
 
@@ -244,12 +240,8 @@ class Benchmark:
             other = isinstance(error, OtherSearchError)
             if isinstance(error, StorageError) and not other:
                 raise
-            self._fail(cell, str(error))
-
-    def _fail(self, cell: Cell, why: str) -> None:
-        label = f'{cell.label}: '
-        self._failed[id(cell)] = label + why
-        self.line(f'{label}left out, {why.splitlines()[0]}')
+            self._failed[id(cell)] = f'{cell.label}: {error}'
+            self.line(f'{cell.label}: left out, {str(error).splitlines()[0]}')
 
     def _able(self, cells: Sequence[Cell]) -> list[Cell]:
         return [cell for cell in cells if id(cell) not in self._failed]
@@ -276,12 +268,10 @@ class Benchmark:
         cells = [(cell, 'search') for cell in self._searching]
         found = self._gather('inspect_search', cells)
         for cell in self._able(self._searching):
-            if id(cell) in found.failed_for:
-                self._fail(cell, found.failed_for[id(cell)])
-                continue
-            inspected = found.results[id(cell)]
             with self._trying(cell):
-                search = make_search(cell, self.settings, inspected)
+                if why := found.failed_for.get(id(cell)):
+                    raise UserError(why)
+                search = make_search(cell, self.settings, found.results[id(cell)])
                 self._searches[id(cell)] = search
 
     def preview(self) -> list[str]:
@@ -293,7 +283,11 @@ class Benchmark:
         self._prepare()
         missing = []
         for cell in self._able(self.cells):
-            runs = len(self._missing(cell))
+            paths = (
+                record_path(self.settings, cell, f'seed{seed}')
+                for seed in self.settings.seeds
+            )
+            runs = sum(not path.exists() for path in paths)
             found = self._searches.get(id(cell))
             trials = found.total - found.done if found else 0
             if trials or runs:
@@ -306,37 +300,22 @@ class Benchmark:
         for cell, count, _ in missing:
             if id(cell) in self._failed:
                 continue
-            label = cell.label
-            rows.append((label, count, timed.results.get(id(cell))))
-            if id(cell) in timed.failed_for:
-                why = timed.failed_for[id(cell)]
-                untimed.append(f'{label}: {why}')
-                self.line(f'{label}: cannot be timed, {why.splitlines()[0]}')
+            rows.append((cell.label, count, timed.results.get(id(cell))))
+            if why := timed.failed_for.get(id(cell)):
+                untimed.append(f'{cell.label}: {why}')
+                self.line(f'{cell.label}: cannot be timed, {why.splitlines()[0]}')
         print(progress.preview(rows, self.pool.size), flush=True)
         return untimed
-
-    def _missing(self, cell: Cell) -> list[int]:
-        return [
-            seed
-            for seed in self.settings.seeds
-            if not record_path(self.settings, cell, f'seed{seed}').exists()
-        ]
 
     def run(self) -> list[str]:
         """Run all that is missing and return what failed."""
         self._prepare()
         cells = self._able(self.cells)
         searches = list(self._searches.values())
-        self.finals += [
-            Finals(
-                cell,
-                self.settings,
-                partial(self._chosen, cell),
-                self.finals,
-                self.predictions,
-            )
-            for cell in cells
-        ]
+        for cell in cells:
+            chosen = partial(self._chosen, cell)
+            about = chosen, self.finals, self.predictions
+            self.finals.append(Finals(cell, self.settings, *about))
         sources: list[Source] = [*searches, *self.finals]
         trials = sum(search.total for search in searches)
         runs = len(cells) * len(self.settings.seeds)

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 
 from mmvpt.zoo.tables import TASKS
 
@@ -93,9 +92,10 @@ def _oddities(table: Table) -> Iterator[str]:
         yield from _seeds(table.name(row), row)
     runs = [(table.name(row), record) for row in table.rows for record in row.all()]
     yield from _other_images(runs)
-    yield from _mixed('code', runs, _code)
+    yield from _mixed('code', [(name, _code(r['code'])) for name, r in runs])
     for package in PACKAGES:
-        yield from _mixed(package, runs, partial(_version, package))
+        versions = [(n, r['code']['packages'].get(package, 'none')) for n, r in runs]
+        yield from _mixed(package, versions)
 
 
 def _seeds(name: str, row: Row) -> Iterator[str]:
@@ -120,39 +120,29 @@ def _other_images(runs: Sequence[tuple[str, dict]]) -> Iterator[str]:
 
     Suites may draw images by seed, so that seeds may differ.
     """
-    cells: dict[tuple[str, int], list[tuple[str, dict]]] = {}
+    cells: dict[tuple[str, int], list[tuple[str, str]]] = {}
     for name, record in runs:
-        cells.setdefault((record['task'], record['seed']), []).append((name, record))
+        part = record['data']['test']
+        digest = part['sha256'][:12] if part else 'unknown'
+        cells.setdefault((record['task'], record['seed']), []).append((name, digest))
     yield from dict.fromkeys(
         line
         for (task, _), cell in cells.items()
-        for line in _mixed(f"digest of {task}'s test images", cell, _test_images)
+        for line in _mixed(f"digest of {task}'s test images", cell)
     )
 
 
-def _mixed(
-    what: str, runs: Sequence[tuple[str, dict]], value: Callable[[dict], str]
-) -> Iterator[str]:
-    """Say where rows differ in what should be the same in a table."""
+def _mixed(what: str, found: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Say where rows, by name, differ in what should be the same in a table."""
     names: dict[str, dict[str, None]] = {}
-    for name, record in runs:
-        names.setdefault(value(record), {})[name] = None
-    (most, _), *others = Counter(value(record) for _, record in runs).most_common()
+    for name, value in found:
+        names.setdefault(value, {})[name] = None
+    (most, _), *others = Counter(value for _, value in found).most_common()
     if others:
         exceptions = '; '.join(f'{v} in {", ".join(names[v])}' for v, _ in others)
         yield f'{what} differs between runs: mostly {most}, but {exceptions}'
 
 
-def _test_images(record: dict) -> str:
-    part = record['data']['test']
-    return part['sha256'][:12] if part else 'unknown'
-
-
-def _version(package: str, record: dict) -> str:
-    return record['code']['packages'].get(package, 'none')
-
-
-def _code(record: dict) -> str:
-    code = record['code']
+def _code(code: dict) -> str:
     commit = (code['commit'] or 'unknown')[:10]
     return f'{code["version"]} {commit}' + (' changed' if code['modified'] else '')

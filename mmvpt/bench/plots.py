@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -28,12 +28,10 @@ HATCHES = ('', '////', 'xxx')
 _OUTSIDE = dict(fontsize=8, loc='upper left', bbox_to_anchor=(1.01, 1.0))
 
 
-def _round(i: int) -> int:
-    return i // len(COLOURS) % len(MARKS)
-
-
-def _colour(i: int) -> str:
-    return COLOURS[i % len(COLOURS)]
+def _style(i: int) -> tuple[str, str, str, str]:
+    """Return colour, mark, line and hatch of the i-th row."""
+    turn = i // len(COLOURS) % len(MARKS)
+    return COLOURS[i % len(COLOURS)], MARKS[turn], LINES[turn], HATCHES[turn]
 
 
 def _percent(metric: str) -> str:
@@ -64,7 +62,7 @@ def accuracy_against_parameters(table: Table, path: Path) -> Path | None:
         return None
     fig, axis = plt.subplots(figsize=(8, 4.8))
     for i, figure in shown.items():
-        tuned, colour = table.rows[i].tuned(), _colour(i)
+        tuned, (colour, mark, *_) = table.rows[i].tuned(), _style(i)
         if figure.std is not None:
             axis.errorbar(tuned, figure.mean, figure.std, capsize=3, color=colour)
         axis.plot(
@@ -74,11 +72,13 @@ def accuracy_against_parameters(table: Table, path: Path) -> Path | None:
             linestyle='',
             label=table.name(table.rows[i]),
             color=colour,
-            marker=MARKS[_round(i)],
+            marker=mark,
         )
     _scale(axis, [table.rows[i].tuned() for i in shown])
     axis.set_xlabel('tuned parameters, with the head')
-    axis.set_ylabel(_percent(table.metric) + _of(len(tasks), len(table.tasks)))
+    count, total = len(tasks), len(table.tasks)
+    mean = f', mean of {count} tasks' + f' out of {total}' * (count < total)
+    axis.set_ylabel(_percent(table.metric) + mean * (total > 1))
     absent = [table.name(row) for i, row in enumerate(table.rows) if i not in shown]
     if absent:
         note = f'not shown, a task is missing: {", ".join(absent)}'
@@ -98,12 +98,6 @@ def _scale(axis: plt.Axes, values: Sequence[float]) -> None:
         axis.xaxis.set_major_locator(LogLocator(subs=subs))
         axis.xaxis.set_minor_formatter(NullFormatter())
     axis.xaxis.set_major_formatter(FuncFormatter(_short))
-
-
-def _of(count: int, total: int) -> str:
-    if total == 1:
-        return ''
-    return f', mean of {count} tasks' + (f' out of {total}' if count < total else '')
 
 
 def group_bars(table: Table, path: Path) -> Path | None:
@@ -194,7 +188,8 @@ def seeds_of_one_task(table: Table, path: Path) -> Path | None:
 
 
 def _filled(i: int) -> dict:
-    return dict(facecolor=_colour(i), hatch=HATCHES[_round(i)], edgecolor='white')
+    colour, _, _, hatch = _style(i)
+    return dict(facecolor=colour, hatch=hatch, edgecolor='white')
 
 
 def search_history(records: Sequence[dict], path: Path) -> Path | None:
@@ -216,19 +211,28 @@ def search_history(records: Sequence[dict], path: Path) -> Path | None:
     )
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
-    names = _searches(records)
-    styles = {name: i for i, name in enumerate(dict.fromkeys(names.values()))}
+    backbones = len({record['backbone'] for record in records}) > 1
+
+    def name_of(record: dict) -> str:
+        backbone = f'{record["backbone"]}, ' * backbones
+        return f'{record["method"]} ({backbone}{record["strategy"]["name"]})'
+
+    styles = {n: _style(i) for i, n in enumerate(dict.fromkeys(map(name_of, records)))}
     handles: dict = {}
     for axis, ((suite, task), items) in zip(axes.flat, panels.items()):
         for record in items:
-            name = names[_key(record)]
-            i = styles[name]
+            name = name_of(record)
+            colour, mark, line, _ = styles[name]
+            outcomes = {
+                t['slot']: Outcome(t['state'], t['value'], t['steps'], t['cost'])
+                for t in record['trials']
+            }
             (handles[name],) = axis.plot(
-                *zip(*curve(_outcomes(record))),
+                *zip(*curve(outcomes)),
                 drawstyle='steps-post',
-                color=_colour(i),
-                linestyle=LINES[_round(i)],
-                marker=MARKS[_round(i)],
+                color=colour,
+                linestyle=line,
+                marker=mark,
                 markevery=[-1],
             )
         axis.set_title(f'{suite}: {task}' if several else task, fontsize=10)
@@ -240,32 +244,6 @@ def search_history(records: Sequence[dict], path: Path) -> Path | None:
         axis.grid(alpha=0.3)
     axes[0][-1].legend(handles.values(), handles.keys(), **_OUTSIDE)
     return _save(fig, path)
-
-
-def _key(record: Mapping) -> tuple[str, str, str]:
-    return record['method'], record['backbone'], record['strategy']['name']
-
-
-def _searches(records: Sequence[dict]) -> dict[tuple[str, str, str], str]:
-    """Return what each search is called, with its backbone where there are several."""
-    several = len({record['backbone'] for record in records}) > 1
-    return {
-        (method, backbone, strategy): (
-            f'{method} ({backbone}, {strategy})'
-            if several
-            else f'{method} ({strategy})'
-        )
-        for method, backbone, strategy in map(_key, records)
-    }
-
-
-def _outcomes(record: Mapping) -> dict[int, Outcome]:
-    return {
-        trial['slot']: Outcome(
-            trial['state'], trial['value'], trial['steps'], trial['cost']
-        )
-        for trial in record['trials']
-    }
 
 
 def _short(value: float, _position: object = None) -> str:

@@ -91,14 +91,15 @@ def search(
             + '\nRun the command again to try what failed once more.'
         )
     record = write_search(record_path(settings, cell, 'search'), found)
-    best = write_config(folder / 'best.py', config, record)
+    options = {**record['overrides'], **record['best']['overrides']}
+    load_config(config, options).dump(str(folder / 'best.py'))
     say(
         f'best {record["metric"]} on validation {record["best"]["value"]:.2f}: '
         f'{progress.show_settings(record["best"]["overrides"]) or "as it is"}'
     )
     curve = progress.show_curve(found.outcomes)
     detail(f'best so far, by {inspected["unit"]} trained: {curve}')
-    detail(f'config: {best}')
+    detail(f'config: {folder / "best.py"}')
     return record
 
 
@@ -169,15 +170,16 @@ def write_search(path: Path, search: Search) -> dict[str, Any]:
     """
     strategy, outcomes = search.strategy, search.outcomes
     inspected = search.inspected
-    trials = [
-        dict(
-            vars(outcomes[planned.slot]),
-            slot=planned.slot,
-            overrides=strategy.space.overrides(planned.point),
-        )
-        for planned in strategy.planned
-    ]
-    trials = plain(trials)
+    trials = plain(
+        [
+            dict(
+                vars(outcomes[planned.slot]),
+                slot=planned.slot,
+                overrides=strategy.space.overrides(planned.point),
+            )
+            for planned in strategy.planned
+        ]
+    )
     best = strategy.best(outcomes)
     if best is None:
         raise UserError(
@@ -205,10 +207,3 @@ def write_search(path: Path, search: Search) -> dict[str, Any]:
     )
     write_record(path, record)
     return record
-
-
-def write_config(path: Path, config: str, record: dict) -> Path:
-    """Write the best settings as a config and return its path."""
-    options = {**record['overrides'], **record['best']['overrides']}
-    load_config(config, options).dump(str(path))
-    return path

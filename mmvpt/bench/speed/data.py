@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,7 @@ def measure_data(
         write_task(Path(folder), images, (height, width))
         for name, in_memory in (('in_memory', True), ('from_files', False)):
             batches = loader(folder, in_memory, batch_size, workers, device)
+            runs: dict[str, Callable[[], object]]
             runs = {'batch': partial(next, batches), 'step': step.run}
             timed = measure.time_in_turns(runs, repeats, device)
             result['seconds'][name] = timed[clock]

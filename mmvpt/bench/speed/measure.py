@@ -70,7 +70,7 @@ def prepare(
         try:
             subjects[name] = Subject(name, setting, frozen)
             if setting.device != 'cpu':
-                subjects[name].try_once()
+                subjects[name].run(update=False)
         except OutOfMemoryError:
             subjects.pop(name, None)
             too_large.append(name)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -166,19 +166,16 @@ class Subject:
         if setting.mode == 'train':
             self.optimizer = build_optimizer(self.model, setting.optimizer)
 
-    def run(self) -> None:
-        """Do what is measured, once."""
+    def run(self, update: bool = True) -> None:
+        """Do what is measured, once; without the update the model stays as it was."""
         if self.setting.mode == 'infer':
-            self.infer()
+            with torch.inference_mode(), self._autocast(), self._kernel():
+                self.model(self.images)
             return
         self.backward()
-        self.optimizer.step()
+        if update:
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-
-    def infer(self) -> None:
-        """Run forward alone."""
-        with torch.inference_mode(), self._autocast(), self._kernel():
-            self.model(self.images)
 
     def losses(self) -> dict[str, Tensor]:
         """Run forward for training, and return the losses by name."""
@@ -188,14 +185,6 @@ class Subject:
     def backward(self) -> None:
         """Run forward and backward."""
         sum(self.losses().values()).backward()
-
-    def try_once(self) -> None:
-        """Do what needs memory, and leave the model as it was."""
-        if self.setting.mode == 'infer':
-            self.infer()
-            return
-        self.backward()
-        self.optimizer.zero_grad(set_to_none=True)
 
     def count(self) -> None:
         """Do the part of :meth:`run` that has countable operations, all but updates."""
@@ -224,7 +213,9 @@ class Subject:
         return sdpa_kernel(getattr(SDPBackend, self.setting.attention.upper()))
 
 
-def subject_names(mode: str, methods: list[str], against: list[str]) -> list[str]:
+def subject_names(
+    mode: str, methods: Sequence[str], against: Sequence[str]
+) -> list[str]:
     """Return the subjects of a group, those that belong together side by side.
 
     In inference full fine-tuning is the bare ViT, and guidance has no part.

@@ -98,7 +98,7 @@ def test_what_autograd_keeps():
 def test_trying_leaves_a_subject_as_it_was():
     subject = Subject('vpt-deep', TINY)
     before = subject.model.backbone.prompt.tokens.clone()
-    subject.try_once()
+    subject.run(update=False)
     assert torch.equal(subject.model.backbone.prompt.tokens, before)
     assert subject.model.backbone.prompt.tokens.grad is None
 
