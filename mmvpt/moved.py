@@ -16,6 +16,8 @@ PLACES = {
     'mmvpt.analysis.pictures.gates': 'mmvpt.analysis.pictures',
     'mmvpt.analysis.pictures.similarity': 'mmvpt.analysis.pictures',
     'mmvpt.analysis.pictures.style': 'mmvpt.analysis.pictures',
+    'mmvpt.bench.groups': 'mmvpt.bench.tables',
+    'mmvpt.bench.published': 'mmvpt.bench.tables',
     'mmvpt.bench.space_keys': 'mmvpt.bench.space',
     'mmvpt.datasets.whole_image': 'mmvpt.datasets.image_files',
     'mmvpt.engine.class_pass': 'mmvpt.engine.guidance.class_pass',

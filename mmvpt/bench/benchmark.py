@@ -196,7 +196,6 @@ class Benchmark:
         settings: What the command line says.
         pool: The workers.
         search: Whether settings are searched where a cell has a space.
-        line: Prints a line.
         predictions: Seeds of which test predictions are kept.
     """
 
@@ -206,10 +205,9 @@ class Benchmark:
         settings: Settings,
         pool: Pool,
         search: bool = False,
-        line: Callable[[str], None] = detail,
         predictions: Sequence[int] = (),
     ) -> None:
-        self.settings, self.pool, self.line = settings, pool, line
+        self.settings, self.pool = settings, pool
         self.cells = list(suite.cells.values())
         self.predictions = predictions
         self.finals: list[Finals] = []
@@ -241,7 +239,7 @@ class Benchmark:
             if isinstance(error, StorageError) and not other:
                 raise
             self._failed[id(cell)] = f'{cell.label}: {error}'
-            self.line(f'{cell.label}: left out, {str(error).splitlines()[0]}')
+            detail(f'{cell.label}: left out, {str(error).splitlines()[0]}')
 
     def _able(self, cells: Sequence[Cell]) -> list[Cell]:
         return [cell for cell in cells if id(cell) not in self._failed]
@@ -303,7 +301,7 @@ class Benchmark:
             rows.append((cell.label, count, timed.results.get(id(cell))))
             if why := timed.failed_for.get(id(cell)):
                 untimed.append(f'{cell.label}: {why}')
-                self.line(f'{cell.label}: cannot be timed, {why.splitlines()[0]}')
+                detail(f'{cell.label}: cannot be timed, {why.splitlines()[0]}')
         print(progress.preview(rows, self.pool.size), flush=True)
         return untimed
 
@@ -323,7 +321,7 @@ class Benchmark:
             f'{len(cells)} cells: {trials} trials, {runs} final runs, '
             f'protocol {self.settings.protocol.name}'
         )
-        run(self.pool, sources, self.line)
+        run(self.pool, sources)
         return self.failures
 
     def _chosen(self, cell: Cell) -> Mapping[str, Any] | None:
@@ -339,5 +337,5 @@ class Benchmark:
             path = record_path(self.settings, cell, 'search')
             search.chosen = write_search(path, search)['best']['overrides']
             shown = progress.show_settings(search.chosen) or 'as it is'
-            self.line(f'{cell.label}: chosen {shown}')
+            detail(f'{cell.label}: chosen {shown}')
         return search.chosen

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from mmvpt.zoo.tables import TASKS
 
 from . import comparable
-from .groups import TASKS_OF
 from .suites import ZOO
-from .tables import Row, Table
+from .tables import TASKS_OF, Row, Table
 
 #: Packages of which different versions in one table are noticed.
 PACKAGES = ('torch', 'mmengine', 'mmpretrain', 'mmsegmentation')

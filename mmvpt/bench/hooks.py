@@ -140,26 +140,22 @@ class Calibrated(Exception):  # noqa: N818  (nothing is wrong)
 class CalibrationHook(Hook):
     """Time a few iterations, then end the run.
 
-    Args:
-        iterations: How many, after two that warm up.
-
     Raises:
         Calibrated: When done.
     """
 
-    def __init__(self, iterations: int = 8) -> None:
-        self.iterations = iterations
-        self.first: float | None = None
-        self.total = 0.0
-        self._times: list[float] = []
+    iterations = 8  # how many, after two that warm up
+
+    def __init__(self) -> None:
+        self.times: list[float] = []  # the start of the first one, and all ends
+        self.total = 0.0  # what a whole training takes; 0 until it is known
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
         """Note when the first iteration starts."""
-        if self.first is None:
-            self.first = time.monotonic()
-            self._times.append(self.first)
+        if not self.times:
+            self.times.append(time.monotonic())
 
     def after_train_iter(
         self,
@@ -169,9 +165,9 @@ class CalibrationHook(Hook):
         outputs: dict | None = None,
     ) -> None:
         """Note when an iteration ends."""
-        self._times.append(time.monotonic())
+        self.times.append(time.monotonic())
         wanted = min(self.iterations + 2, runner.max_iters)
-        if len(self._times) > wanted:
-            steps = [b - a for a, b in zip(self._times, self._times[1:])]
+        if len(self.times) > wanted:
+            steps = [b - a for a, b in zip(self.times, self.times[1:])]
             self.total = statistics.median(steps[-self.iterations :]) * runner.max_iters
             raise Calibrated

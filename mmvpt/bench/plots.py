@@ -16,9 +16,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: 
 
 from mmvpt.analysis.pictures import COLOURS  # noqa: E402
 
-from .groups import VTAB  # noqa: E402
 from .strategies import Outcome, curve  # noqa: E402
-from .tables import METRICS, Figure, Table, column_title  # noqa: E402
+from .tables import METRICS, VTAB, Figure, Table, column_title  # noqa: E402
 
 # Each round through the colours has another mark, line and hatch, so that 21 styles
 # differ.

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mmvpt.display import progress_bar
@@ -54,12 +54,7 @@ class Source:
         """Give up what runs: the command ends."""
 
 
-def run(
-    pool: Pool,
-    sources: Sequence[Source],
-    say: Callable[[str], None] = detail,
-    poll: float = 1.0,
-) -> None:
+def run(pool: Pool, sources: Sequence[Source], poll: float = 1.0) -> None:
     """Run the jobs of all sources, those of the first source first.
 
     A job whose process died is tried again. One that ran out of memory, or whose
@@ -69,7 +64,6 @@ def run(
     Args:
         pool: The workers.
         sources: What has jobs.
-        say: Prints a line.
         poll: Seconds between looks for work that other commands leave.
     """
     again: list[Job] = []
@@ -94,7 +88,7 @@ def run(
                         line = job.source.failed(job, _worded(outcome, result))
                     bar.update(bar.task_ids[0], completed=sum(s.done for s in sources))
                     if line:
-                        say(line + time_left(sources, pool.size))
+                        detail(line + time_left(sources, pool.size))
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt('run the command again to continue') from interrupt
     finally:

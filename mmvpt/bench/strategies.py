@@ -165,7 +165,6 @@ class TPE(Strategy):
         seed: Of the sampler; trial i draws from (seed, i).
         trials: Number of trials.
         batch: Trials of a round: as many can run side by side.
-        startup: Trials that are drawn at random first, after the start of the space.
 
     Raises:
         UserError: If a number is below 1.
@@ -174,18 +173,14 @@ class TPE(Strategy):
     name = 'tpe'
 
     def __init__(
-        self,
-        space: Space,
-        seed: int = 0,
-        trials: int = 24,
-        batch: int = 4,
-        startup: int | None = None,
+        self, space: Space, seed: int = 0, trials: int = 24, batch: int = 4
     ) -> None:
         if trials < 1 or batch < 1:
             raise UserError(f'trials and batch must be at least 1: {trials}, {batch}')
         super().__init__(space, seed, int(min(trials, space.size)))
         self.batch = batch
-        self.startup = max(batch, self.total // 3) if startup is None else startup
+        # drawn at random first, after the start of the space
+        self.startup = max(batch, self.total // 3)
 
     def describe(self) -> dict:
         """Return name and settings, for the record."""
@@ -234,31 +229,28 @@ class TPE(Strategy):
 class ASHA(TPE):
     """TPE with successive halving: trials behind at a rung end there.
 
-    Rungs are at about 1 / eta² and 1 / eta of the training. A trial goes on from a rung
-    if its validation is among the best 1 / eta of what trials of *earlier rounds*
-    reached there. Unlike the asynchronous rule of ASHA, which compares with whatever
-    has been reported by then, this does not depend on timing; the trials of the first
-    round run to their end.
+    Rungs are at about 1/9 and 1/3 of the training. A trial goes on from a rung if its
+    validation is among the best third of what trials of *earlier rounds* reached there.
+    Unlike the asynchronous rule of ASHA, which compares with whatever has been reported
+    by then, this does not depend on timing; the trials of the first round run to their
+    end.
 
     Args:
         space: What varies.
         length: Length of a training in epochs or iterations.
-        eta: One in ``eta`` trials goes on.
         **kwargs: As in :class:`TPE`.
 
     Raises:
-        UserError: If ``eta`` is below 2 or the training too short for a rung.
+        UserError: If the training is too short for a rung.
     """
 
     name = 'asha'
+    eta = 3  # one in so many trials goes on
 
-    def __init__(self, space: Space, length: int, eta: int = 3, **kwargs) -> None:
+    def __init__(self, space: Space, length: int, **kwargs) -> None:
         super().__init__(space, **kwargs)
-        if eta < 2:
-            raise UserError(f'eta must be at least 2, got {eta}')
-        self.eta = eta
-        self.interval = max(1, length // eta**2)
-        rungs = (self.interval, self.interval * eta)
+        self.interval = max(1, length // self.eta**2)
+        rungs = (self.interval, self.interval * self.eta)
         self.rungs = [step for step in rungs if step < length]
         if not self.rungs:
             raise UserError(
@@ -314,13 +306,7 @@ def _frozen(named: dict, point: Point, outcome: Outcome | None):
 
 
 def make_strategy(
-    name: str,
-    space: Space,
-    seed: int,
-    trials: int,
-    batch: int,
-    length: int,
-    eta: int = 3,
+    name: str, space: Space, seed: int, trials: int, batch: int, length: int
 ) -> Strategy:
     """Return a strategy by name.
 
@@ -331,7 +317,6 @@ def make_strategy(
         trials: Number of trials, for tpe and asha.
         batch: Trials of a round, for tpe and asha.
         length: Length of a training, for asha.
-        eta: One in so many trials goes on, for asha.
 
     Raises:
         UserError: If there is none of that name, or it does not fit the space.
@@ -340,7 +325,7 @@ def make_strategy(
     if name == 'tpe' or (name == 'asha' and length < 2):  # nowhere to stop a trial
         return TPE(space, seed, trials, batch)
     if name == 'asha':
-        return ASHA(space, length, eta, seed=seed, trials=trials, batch=batch)
+        return ASHA(space, length, seed=seed, trials=trials, batch=batch)
     return STRATEGIES[name](space, seed)
 
 

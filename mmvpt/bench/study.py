@@ -131,12 +131,11 @@ class Study:
 
     def _check_point(self, trial: optuna.trial.FrozenTrial, planned: Planned) -> None:
         stored = trial.user_attrs['point']
-        same = len(stored) == len(planned.point) and all(
-            # machines may differ in the last digit
-            math.isclose(a, b, rel_tol=1e-9)
-            for a, b in zip(stored, planned.point)
-        )
-        if not same:
+        # machines may differ in the last digit
+        close = [
+            math.isclose(a, b, rel_tol=1e-9) for a, b in zip(stored, planned.point)
+        ]
+        if len(stored) != len(planned.point) or not all(close):
             raise OtherSearchError(
                 f'{self.storage.name}, study {self.name!r}: trial {planned.slot} was '
                 f'run with the point {stored}, but the search plans '

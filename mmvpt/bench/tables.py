@@ -1,5 +1,5 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Tables of records: rows, columns, and their cells as text."""
+"""Tables of records: rows, columns, what papers state, and their cells as text."""
 
 from __future__ import annotations
 
@@ -8,12 +8,79 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from .groups import TITLES, WEIGHTS
+from mmvpt.zoo.tables import PUBLISHED, TASKS, read_table
+
 from .progress import show_settings
-from .published import Figures, published
 
 MISSING = '–'
 METRICS = {'accuracy/top1': 'top-1 accuracy', 'mIoU': 'mIoU'}
+#: Tasks by group.
+TASKS_OF = {
+    group: [task.name for task in TASKS.values() if task.group == group]
+    for group in ('fgvc', 'natural', 'specialized', 'structured')
+}
+VTAB = ('natural', 'specialized', 'structured')
+#: How many tasks each group of VTAB-1k has.
+SIZES = {group: len(TASKS_OF[group]) for group in VTAB}
+
+#: Column -> task -> its share of the mean.
+WEIGHTS = {g: dict.fromkeys(tasks, 1 / len(tasks)) for g, tasks in TASKS_OF.items()}
+WEIGHTS['mean of groups'] = {
+    task: share / len(VTAB) for group in VTAB for task, share in WEIGHTS[group].items()
+}
+WEIGHTS['mean of tasks'] = dict.fromkeys(
+    WEIGHTS['mean of groups'], 1 / sum(SIZES.values())
+)
+#: How tables call these columns.
+TITLES = {
+    'fgvc': f'mean of {len(TASKS_OF["fgvc"])} tasks',
+    **{group: f'{group.capitalize()} ({SIZES[group]})' for group in VTAB},
+    'mean of groups': f'mean of {len(VTAB)} groups',
+    'mean of tasks': f'mean of {sum(SIZES.values())} tasks',
+}
+
+
+def means_of_vtab(groups: Mapping[str, float]) -> dict[str, float]:
+    """Return both means of VTAB-1k from those of its groups, {} if one is missing."""
+    if not set(VTAB) <= set(groups):
+        return {}
+    total = sum(groups[group] * size for group, size in SIZES.items())
+    return {
+        'mean of groups': sum(groups[group] for group in VTAB) / len(VTAB),
+        'mean of tasks': total / sum(SIZES.values()),
+    }
+
+
+class Figures(NamedTuple):
+    """What is published for a method with a backbone."""
+
+    values: dict[str, float]  # by task, group or mean
+    protocol: str
+    source: str
+
+
+def published(method: str, backbone: str) -> Figures | None:
+    """Return what is published for a method with a backbone, None if nothing is.
+
+    Papers state one mean of VTAB-1k or the other; where they state the means of its
+    groups, both are computed from those.
+
+    Args:
+        method: As in the names of configs.
+        backbone: As in the names of configs, for segmentation with the decoder.
+    """
+    values = {
+        scope: float(text)
+        for (name, weights, scope), text in PUBLISHED.items()
+        if (name, weights) == (method, backbone)
+    }
+    if not values:
+        return None
+    sources = {(r['method'], r['backbone']): r for r in read_table('published_sources')}
+    about = sources[method, backbone]
+    return Figures(
+        {**values, **means_of_vtab(values)}, about['protocol'], about['source']
+    )
 
 
 class Figure(NamedTuple):

@@ -133,6 +133,4 @@ def calibrate(spec: Mapping[str, Any]) -> float | None:
             pass
     # After an error it stays, for its output. The log is open: network disks mind.
     shutil.rmtree(work_dir, ignore_errors=True)
-    if hook.first is None or not hook.total:
-        return None
-    return hook.first - start + hook.total
+    return hook.times[0] - start + hook.total if hook.total else None

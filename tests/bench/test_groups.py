@@ -3,7 +3,7 @@
 
 import pytest
 
-from mmvpt.bench.groups import TITLES, WEIGHTS, means_of_vtab
+from mmvpt.bench.tables import TITLES, WEIGHTS, means_of_vtab
 from mmvpt.zoo.tables import TASKS
 
 

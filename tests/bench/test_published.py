@@ -6,8 +6,8 @@ import re
 import pytest
 
 from mmvpt.bench.collect import collect
-from mmvpt.bench.published import published
 from mmvpt.bench.suites import ROOT, load_suite
+from mmvpt.bench.tables import published
 from mmvpt.zoo.tables import PUBLISHED, read_table
 from tests.bench.results import runs
 

@@ -81,7 +81,7 @@ def run(suite, out, seeds, kills=0, seconds=0.0, seed=0):
     settings = Settings(get_protocol('vpt'), out, seeds, url, 'asha', 4, 2)
     # forks, so that kills meet trainings and not the start of Python
     with Pool(2, context='fork') as pool:
-        benchmark = Benchmark(suite, settings, pool, search=True, line=lambda _: None)
+        benchmark = Benchmark(suite, settings, pool, search=True)
         killer = Killer(pool, kills, seconds, seed)
         killer.start()
         failures = benchmark.run()
