@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from inspect import signature
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.config import Config, ConfigDict
@@ -115,12 +116,10 @@ def list_images(config: Config, before: Mapping[str, Any]) -> dict[str, list[Ima
     Returns:
         The images of 'train', 'val' and 'test'.
     """
+    loaders = {part: config.get(LOADERS[part]) for part in ('train', 'val')}
+    loaders['test'] = before.get('test_dataloader')
     with _scope(config):
-        return {
-            'train': list(_images(config.get('train_dataloader'))),
-            'val': list(_images(config.get('val_dataloader'))),
-            'test': list(_images(before.get('test_dataloader'))),
-        }
+        return {part: list(_images(loader)) for part, loader in loaders.items()}
 
 
 def summarize(parts: Mapping[str, list[Image]]) -> dict[str, dict[str, Any] | None]:
@@ -313,5 +312,4 @@ def count_copies(choosing: Iterable[str], test: Iterable[str]) -> int:
 
 
 def _digest(path: str) -> bytes:
-    with open(path, 'rb') as file:
-        return hashlib.sha256(file.read()).digest()
+    return hashlib.sha256(Path(path).read_bytes()).digest()

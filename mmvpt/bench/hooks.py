@@ -150,20 +150,12 @@ class CalibrationHook(Hook):
         self.times: list[float] = []  # the start of the first one, and all ends
         self.total = 0.0  # what a whole training takes; 0 until it is known
 
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None
-    ) -> None:
+    def before_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Note when the first iteration starts."""
         if not self.times:
             self.times.append(time.monotonic())
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Note when an iteration ends."""
         self.times.append(time.monotonic())
         wanted = min(self.iterations + 2, runner.max_iters)

@@ -11,10 +11,10 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,18 +37,6 @@ class Job:
     alone: bool = False  # nothing may run beside it
 
 
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Let processes that are started meanwhile have these variables."""
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
 class _Worker:
     """One process: an executor of its own, so that its death hits no other job."""
 
@@ -63,20 +51,21 @@ class _Worker:
 
     def submit(self, job: Job) -> futures.Future:
         """Run a job; starts the process if there is none."""
-        try:
-            return self._submit(job)
-        except BrokenProcessPool:  # it died while it was idle
-            self.close()
-            return self._submit(job)
-
-    def _submit(self, job: Job) -> futures.Future:
         if self._executor is not None:
-            return self._executor.submit(_run, job.function, job.spec)
+            try:
+                return self._executor.submit(_run, job.function, job.spec)
+            except BrokenProcessPool:  # it died while it was idle
+                self.close()
         self._executor = ProcessPoolExecutor(1, self._context, _start)
         others = set(multiprocessing.active_children())
-        # Libraries read it when the process starts, before any initializer.
-        with _environment(self._variables):
+        before = dict(os.environ)
+        # Libraries read them when the process starts, before any initializer.
+        os.environ.update(self._variables)
+        try:
             future = self._executor.submit(_run, job.function, job.spec)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
         (self.process,) = set(multiprocessing.active_children()) - others
         return future
 

@@ -113,7 +113,10 @@ class Study:
         trials = self._study.get_trials(deepcopy=False)
         for trial in trials:
             # its command ended before it could show life: nobody else claims now
-            if trial.state == TrialState.RUNNING and not _has_owner(trial):
+            # (Optuna's copies have the owner of another number)
+            owner = trial.user_attrs.get('owner', '')
+            alone = not owner.startswith(f'{trial.number} ')
+            if trial.state == TrialState.RUNNING and alone:
                 self._study.tell(trial.number, state=TrialState.FAIL)
         trials = self._study.get_trials(deepcopy=False)
         known = {t.user_attrs['slot']: t for t in trials if t.state != TrialState.FAIL}
@@ -191,11 +194,6 @@ class Study:
             claim.trial.set_user_attr('given_up', why[:500])
             self._study.tell(claim.trial, state=TrialState.FAIL)
         self._mine.discard(claim.trial._trial_id)
-
-
-def _has_owner(trial: optuna.trial.FrozenTrial) -> bool:
-    """Tell whether its owner has shown life; Optuna's copies have those of others."""
-    return trial.user_attrs.get('owner', '').startswith(f'{trial.number} ')
 
 
 def _outcome(trial: optuna.trial.FrozenTrial) -> Outcome:

@@ -116,7 +116,6 @@ class Suite:
     cells: Mapping[tuple[str, str], Cell]  # by method and task
     protocol: str = 'vpt'
     seeds: tuple[int, ...] | None = None
-    source: str | None = None  # its file
 
 
 def names() -> list[str]:
@@ -383,5 +382,4 @@ def _file_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suit
         cells,
         config.get('protocol', 'own'),
         tuple(config['seeds']) if config.get('seeds') else None,
-        str(path),
     )

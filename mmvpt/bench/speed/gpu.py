@@ -67,11 +67,10 @@ def fill(
         UserError: If a cell is unknown.
     """
     chosen = list(CELLS) if cells is None else list(cells)
-    unknown = [name for name in chosen if name not in CELLS]
-    if unknown:
-        raise UserError(
-            f'there is no cell {unknown[0]!r}; there are: {"; ".join(CELLS)}.'
-        )
+    for name in chosen:
+        if name not in CELLS:
+            known = '; '.join(CELLS)
+            raise UserError(f'there is no cell {name!r}; there are: {known}.')
     for name in chosen:
         file = _file(folder, name)
         if file.exists():
@@ -123,10 +122,8 @@ def _rows(name: str, result: dict) -> list[list[str]]:
     found: dict[int, dict[str, dict]] = {}
     for group in result['groups']:
         setting = group['setting']
-        by_name = {row['subject']: row for row in group['rows']}
-        found.setdefault(setting['num_tokens'], {})[setting['mode']] = by_name[
-            'vpt-deep'
-        ]
+        (row,) = (row for row in group['rows'] if row['subject'] == 'vpt-deep')
+        found.setdefault(setting['num_tokens'], {})[setting['mode']] = row
 
     def time(row: dict) -> str:
         return f'{1e3 * row["wall"]["median"]:.1f}' if 'wall' in row else ''

@@ -14,6 +14,8 @@ from matplotlib import pyplot as plt
 
 from mmvpt.errors import UserError
 
+from .report import net
+
 #: Readable by the colour-blind; one for each subject that is drawn, with a marker.
 STYLES = {
     'vpt-deep': ('#0072B2', 'o', '-'),
@@ -134,8 +136,7 @@ def points_of(
             if row['subject'] == name and value in row:
                 found = row[value]
                 if value == 'memory':
-                    found = found['peak'] - found.get('before', 0)
-                yield (
-                    place(group['setting']),
-                    found['least'] if isinstance(found, dict) else found,
-                )
+                    found = net(found)
+                elif isinstance(found, dict):
+                    found = found['least']
+                yield place(group['setting']), found

@@ -101,9 +101,9 @@ def _layers(config: Config) -> int:
 def _processes(config: Config, rates: list[float], folder: str) -> list[list[str]]:
     file = f'{folder}/plain.py'
     config.dump(file)
+    start = [sys.executable, str(ROOT / 'tools/train.py'), file]
     return [
-        [*_tool('train.py'), file, '--work-dir', f'{folder}/{k}']
-        + ['--cfg-options', f'{_KEY}={rate}']
+        [*start, '--work-dir', f'{folder}/{k}', '--cfg-options', f'{_KEY}={rate}']
         for k, rate in enumerate(rates)
     ]
 
@@ -117,14 +117,10 @@ def _search(
         config.custom_hooks = [*config.get('custom_hooks', ()), hook]
     file = f'{folder}/shared.py'
     config.dump(file)
-    space = Path(folder, 'space.py')
-    space.write_text(f'space = {{{_KEY!r}: {rates}}}\n')
-    options = ['--workers', str(workers), '--out', f'{folder}/search']
-    return [*_tool('search.py'), file, '--space', str(space), *options]
-
-
-def _tool(name: str) -> list[str]:
-    return [sys.executable, str(ROOT / 'tools' / name)]
+    space = f'{folder}/space.py'
+    Path(space).write_text(f'space = {{{_KEY!r}: {rates}}}\n')
+    start = [sys.executable, str(ROOT / 'tools/search.py'), file, '--space', space]
+    return [*start, '--workers', str(workers), '--out', f'{folder}/search']
 
 
 def _run(command: list[str]) -> None:
