@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from mmvpt.engine.work_dir import lock_work_dir
 from mmvpt.errors import UserError
 
-from . import get_protocol, progress
-from .console import detail, say
+from . import get_protocol
+from .console import detail, place, say, show_costs, show_settings
 from .pool import Job, Pool
 from .report import report
 from .scheduler import Batch, Source, gather, run
@@ -185,7 +185,7 @@ class Finals(Source):
         self.done += 1
         done = sum(peer.done for peer in self._peers)
         total = sum(peer.total for peer in self._peers)
-        return f'{progress.place(done, total)} {job.name}: {how}'
+        return f'{place(done, total)} {job.name}: {how}'
 
 
 class Benchmark:
@@ -302,7 +302,7 @@ class Benchmark:
             if why := timed.failed_for.get(id(cell)):
                 untimed.append(f'{cell.label}: {why}')
                 detail(f'{cell.label}: cannot be timed, {why.splitlines()[0]}')
-        print(progress.preview(rows, self.pool.size), flush=True)
+        print(show_costs(rows, self.pool.size), flush=True)
         return untimed
 
     def run(self) -> list[str]:
@@ -336,6 +336,6 @@ class Benchmark:
         if search.chosen is None:
             path = record_path(self.settings, cell, 'search')
             search.chosen = write_search(path, search)['best']['overrides']
-            shown = progress.show_settings(search.chosen) or 'as it is'
+            shown = show_settings(search.chosen) or 'as it is'
             detail(f'{cell.label}: chosen {shown}')
         return search.chosen

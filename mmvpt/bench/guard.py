@@ -295,20 +295,14 @@ def count_copies(choosing: Iterable[str], test: Iterable[str]) -> int:
         choosing: Paths of images that train or validate.
         test: Paths of test images.
     """
-    by_size: dict[int, list[str]] = {}
-    for path in test:
-        if os.path.isfile(path):
-            by_size.setdefault(os.path.getsize(path), []).append(path)
-    digests: dict[int, set[bytes]] = {}
-    copies = 0
-    for path in choosing:
-        size = os.path.getsize(path) if os.path.isfile(path) else -1
-        if size not in by_size:
-            continue
-        if size not in digests:
-            digests[size] = {_digest(other) for other in by_size[size]}
-        copies += _digest(path) in digests[size]
-    return copies
+
+    def sizes_of(paths: Iterable[str]) -> dict[str, int]:
+        return {path: os.path.getsize(path) for path in paths if os.path.isfile(path)}
+
+    ours, theirs = sizes_of(choosing), sizes_of(test)
+    both = {*ours.values()} & {*theirs.values()}
+    digests = {_digest(path) for path, size in theirs.items() if size in both}
+    return sum(_digest(path) in digests for path, size in ours.items() if size in both)
 
 
 def _digest(path: str) -> bytes:

@@ -7,6 +7,7 @@ import re
 import statistics
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +105,8 @@ def reset_peak_memory() -> None:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         return
-    try:
+    with suppress(OSError):  # peak_memory() then covers the whole life of the process
         (_PROCESS / 'clear_refs').write_text('5')  # resets VmHWM, see man proc
-    except OSError:
-        pass  # peak_memory() then covers the whole life of the process
 
 
 def peak_memory() -> int | None:

@@ -10,9 +10,8 @@ from typing import Any
 from mmvpt.display import progress_bar
 from mmvpt.errors import UserError
 
-from .console import detail
+from .console import detail, time_left
 from .pool import Job, Pool
-from .progress import time_left
 
 #: How often a job's process may die before the job counts as failed.
 MAX_DEATHS = 5

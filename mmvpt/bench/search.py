@@ -12,15 +12,15 @@ from mmvpt.engine.checks import check
 from mmvpt.engine.run import load_config
 from mmvpt.errors import UserError
 
-from . import get_protocol, progress, write_record
-from .console import detail, say
+from . import get_protocol, write_record
+from .console import detail, say, show_costs, show_settings
 from .pool import Pool
 from .provenance import fingerprint
 from .records import kept_record, now, plain, record_head
 from .scheduler import result_of, run
 from .settings import Settings, record_path, search_spec
 from .space import Space, read_space
-from .strategies import Strategy, make_strategy
+from .strategies import Strategy, curve, make_strategy
 from .suites import Cell
 
 if TYPE_CHECKING:  # a command without a search needs no Optuna
@@ -80,7 +80,7 @@ def search(
             say('Timing a few iterations')
             seconds = result_of(pool, f'{TRIALS}:calibrate', spec)
             rows = [(found.strategy.name, left, seconds)]
-            print(progress.preview(rows, pool.size), flush=True)
+            print(show_costs(rows, pool.size), flush=True)
         if preview:
             return None
         say(f'{found.total} trials, {found.done} are done')
@@ -95,10 +95,12 @@ def search(
     load_config(config, options).dump(str(folder / 'best.py'))
     say(
         f'best {record["metric"]} on validation {record["best"]["value"]:.2f}: '
-        f'{progress.show_settings(record["best"]["overrides"]) or "as it is"}'
+        f'{show_settings(record["best"]["overrides"]) or "as it is"}'
     )
-    curve = progress.show_curve(found.outcomes)
-    detail(f'best so far, by {inspected["unit"]} trained: {curve}')
+    points = curve(found.outcomes)
+    rises = [p for i, p in enumerate(points) if i == 0 or p[1] > points[i - 1][1]]
+    shown = ', '.join(f'{value:.2f} after {cost:g}' for cost, value in rises)
+    detail(f'best so far, by {inspected["unit"]} trained: {shown}')
     detail(f'config: {folder / "best.py"}')
     return record
 

@@ -11,7 +11,7 @@ from mmvpt.engine.run import load_config
 from mmvpt.errors import UserError
 
 from . import Protocol, metric_of
-from .schema import NAMES
+from .records import NAMES
 from .space import Space
 from .suites import Cell
 

@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from .console import place, show_settings
 from .pool import Job
-from .progress import place, show_settings
 from .scheduler import Source
 from .settings import OtherSearchError, StorageError
 from .storage import Storage, optuna

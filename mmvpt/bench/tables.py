@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mmvpt.zoo.tables import PUBLISHED, TASKS, read_table
 
-from .progress import show_settings
+from .console import show_settings
 
 MISSING = '–'
 METRICS = {'accuracy/top1': 'top-1 accuracy', 'mIoU': 'mIoU'}

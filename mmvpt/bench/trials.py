@@ -9,6 +9,7 @@ import socket
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +127,8 @@ def calibrate(spec: Mapping[str, Any]) -> float | None:
     work_dir = Path(spec['work_dir']) / f'calibration_{owner}'
     hook = CalibrationHook()
     start = time.monotonic()
-    with console(work_dir):
-        try:
-            _train(spec, spec.get('stage', 'search'), work_dir, hook)
-        except (Calibrated, FloatingPointError):
-            pass
+    with console(work_dir), suppress(Calibrated, FloatingPointError):
+        _train(spec, spec.get('stage', 'search'), work_dir, hook)
     # After an error it stays, for its output. The log is open: network disks mind.
     shutil.rmtree(work_dir, ignore_errors=True)
     return hook.times[0] - start + hook.total if hook.total else None

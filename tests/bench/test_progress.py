@@ -3,7 +3,7 @@
 
 from types import SimpleNamespace
 
-from mmvpt.bench.progress import show_settings, time_left
+from mmvpt.bench.console import show_settings, time_left
 
 
 def test_settings_are_short():

@@ -22,8 +22,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmvpt.files import write_whole
-
+from .. import write_json
 from ..hooks import resident
 from ..provenance import PACKAGES, installed
 from .subjects import Setting, Subject, differences, split_name
@@ -222,8 +221,7 @@ def finish(result: dict, out: str, summary: str) -> dict:
 def write(result: dict, out: str) -> None:
     """Write OUT.json, with the load of this moment."""
     result['load_after'] = os.getloadavg()
-    text = json.dumps(result, indent=1) + '\n'
-    write_whole(Path(out).with_suffix('.json'), text.encode())
+    write_json(Path(out).with_suffix('.json'), result)
 
 
 def describe_machine(device: str) -> dict:
