@@ -319,7 +319,7 @@ def _pipeline_sizes(config: Config, size: int) -> dict[str, Any]:
     old = config.model.backbone.img_size
     if size == old:
         return {}
-    found = {}
+    found: dict[str, Any] = {}
     for split in ('train', 'val', 'test'):
         dataset = (config.get(f'{split}_dataloader') or {}).get('dataset') or {}
         for i, step in enumerate(dataset.get('pipeline') or ()):
@@ -346,8 +346,9 @@ def _file_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suit
     require_known('method', chosen, known)
     tasks = config['tasks']
     stated = config.get('backbone', '')
-    other = backbone not in (None, stated)
-    changes = _exchange(backbone, f'{path} has {stated!r}') if other else None
+    changes = None
+    if backbone is not None and backbone != stated:
+        changes = _exchange(backbone, f'{path} has {stated!r}')
     cells = {}
     for method in chosen:
         entry = config['methods'][method]
@@ -367,7 +368,7 @@ def _file_suite(name: str, methods: Sequence[str], backbone: str | None) -> Suit
                 task,
                 about.get('group', ''),
                 method,
-                backbone if other else stated,
+                backbone or stated,
                 file,
                 json.loads(json.dumps(options).replace('{task}', task)),
                 Space(space, entry.get('start')) if space else None,
