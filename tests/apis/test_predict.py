@@ -122,7 +122,7 @@ def test_unreadable_images_raise_or_are_collected(classifier, tmp_path):
         classifier.predict(tmp_path, errors='ignore')
     with pytest.raises(ValueError, match='batch_size must be'):
         classifier.predict(tmp_path, batch_size=0)
-    with pytest.raises(ValueError, match="one of .'rgb', 'bgr'.*got 'gbr'"):
+    with pytest.raises(ValueError, match="one of 'rgb', 'bgr'; got 'gbr'"):
         classifier.predict(tmp_path, channels='gbr')
 
 
