@@ -12,7 +12,7 @@ from tests.config_files import ROOT
 REFERENCES = {
     'cub100_1k': ['linear probe, converged', 'VPT-deep'],
     'cub100_1k_davpt': ['no metric losses'],
-    'msrc21': ['frozen, linear head', 'VPT-deep, linear head'],
+    'msrc21': ['frozen, linear head', 'VPT-deep, linear head', 'frozen, UPerNet'],
 }
 
 
