@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mmvpt import analysis
+from mmvpt.analysis import pictures
 from mmvpt.analysis.class_map import HISTORY
 
 
@@ -182,3 +183,15 @@ def test_logs_that_cannot_be_read(tmp_path):
     file.write_text('nonsense\n{"loss": 1, "step": 1}\n')
     with pytest.raises(ValueError, match='line 1 is no row'):
         analysis.read_curves(tmp_path)
+
+
+def test_the_names_of_many_runs_fit(tmp_path):
+    write_scalars(tmp_path, [dict(loss=1.0, iter=i, step=i) for i in (1, 2)])
+    curves = analysis.read_curves(tmp_path)
+    runs = {f'full fine-tuning, seed {i}': curves for i in range(10)}
+    for keys in (['loss'], ['loss'] * 3):
+        figure = pictures.draw_curves(runs, keys)
+        figure.canvas.draw()
+        (legend,) = figure.legends
+        box, whole = legend.get_window_extent(), figure.bbox
+        assert whole.x0 <= box.x0 and box.x1 <= whole.x1 and box.y1 <= whole.y1

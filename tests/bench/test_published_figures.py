@@ -1,6 +1,7 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """The tables of the documentation are those of the records beside them."""
 
+import json
 import re
 
 import pytest
@@ -54,3 +55,19 @@ def test_readme():
     head, rule, *shown = rows(text.split('\n## ')[0])
     assert head[0] == 'method' and set(''.join(rule)) == {'-'}
     assert len(shown) > 5 and set(shown) <= expected
+
+
+def test_epochs():
+    """Accuracy over epochs, with the settings that the searches chose."""
+    text = (ROOT / 'docs/cub100_1k/epochs.json').read_text()
+    shown = rows((ROOT / 'docs/results.md').read_text())
+    for run in json.loads(text)['runs']:
+        name = run['method'].replace(' ', '-').replace(',', '')
+        path = ROOT / f'docs/cub100_1k/records/{name}_dinov2-s_search.json'
+        best = json.loads(path.read_text())['best']
+        options = {o.split('=')[0]: o.split('=')[1] for o in run['options']}
+        assert options == {key: str(value) for key, value in best['overrides'].items()}
+        assert run['epochs'] == [2, 4, 6, 8, 10, 12]
+        values = [best['value'], *run['top1']]
+        figures = (*(f'{value:.1f}' for value in values), f'{run["seconds"][-1]:.0f}')
+        assert (run['method'], *figures) in shown

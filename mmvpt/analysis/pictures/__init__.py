@@ -404,7 +404,12 @@ def draw_curves(
     """
     columns = min(3, len(keys))
     rows = int(np.ceil(len(keys) / columns))
-    figure = new_figure(4.2 * columns + 0.3, 3 * rows + 1.1 + 0.07 * len(runs))
+    width = 4.2 * columns + 0.3
+    # as many names side by side as fit at 8 points, with the lines before them
+    fitting = int(width / (0.062 * (max(map(len, runs)) + 9)))
+    beside = max(1, min(5, fitting, len(runs)))
+    lines = int(np.ceil(len(runs) / beside))
+    figure = new_figure(width, 3 * rows + 1 + 0.18 * lines)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     handles = {}
     for axis, key in zip(axes, keys):
@@ -435,7 +440,7 @@ def draw_curves(
     figure.legend(
         handles=list(handles.values()),
         loc='outside upper center',
-        ncols=min(5, len(handles)),
+        ncols=beside,
         fontsize=8,
         frameon=False,
     )
