@@ -90,12 +90,13 @@ def validate(record: Any) -> None:
         InvalidRecordError: If a field is missing, unknown or of the wrong type, or the
             record claims a protocol that its own data or selection contradict.
     """
-    for fault in _faults(record):
+    fault = next(_faults(record), None)
+    if fault is not None:
         raise InvalidRecordError(fault)
 
 
 def _faults(record: Any) -> Iterator[str]:
-    """Yield what is wrong; only the first one is sure to be right."""
+    """Yield what is wrong; what follows the first fault rests on what it denies."""
     if not isinstance(record, dict) or record.get('format') != FORMAT:
         yield f'is no {FORMAT}'
         return

@@ -35,7 +35,8 @@ def attend(
     """
     if logit_bias is None and not drop_rate and _is_sliced(query, key_values):
         return SlicedAttention.apply(query, num_heads, *key_values)
-    return _fused(query, key_values, num_heads, logit_bias, drop_rate)
+    options = dict(attn_mask=logit_bias, dropout_p=drop_rate)
+    return _fused(query, key_values, num_heads, **options)
 
 
 def join(parts: Sequence[Tensor], count: int) -> Tensor:
@@ -45,18 +46,12 @@ def join(parts: Sequence[Tensor], count: int) -> Tensor:
 
 
 def _fused(
-    query: Tensor,
-    key_values: Sequence[Tensor],
-    num_heads: int,
-    logit_bias: Tensor | None = None,
-    drop_rate: float = 0.0,
+    query: Tensor, key_values: Sequence[Tensor], num_heads: int, **options: Any
 ) -> Tensor:
     both = _heads(join(key_values, query.shape[0]), 2, num_heads)
     key, value = both.unbind()  # whose backward is one copy, where two indices add
     query = _heads(query, 1, num_heads).squeeze(0)
-    out = F.scaled_dot_product_attention(
-        query, key, value, attn_mask=logit_bias, dropout_p=drop_rate
-    )
+    out = F.scaled_dot_product_attention(query, key, value, **options)
     return out.transpose(1, 2).flatten(2)
 
 
