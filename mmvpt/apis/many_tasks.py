@@ -1,12 +1,12 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Many tuned models served from one frozen backbone."""
+"""Many tuned models on one frozen backbone, served or trained together."""
 
 from __future__ import annotations
 
 import contextlib
 import operator
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Union
 
 import torch
@@ -33,8 +33,8 @@ class TaskBank:
 
     Each task is a whole model and can be used as such: ``bank['birds']``. Frozen
     weights of its backbone are those of the task that was added first, the same
-    tensors; weights that a task tunes are its own. So leave the tasks in eval mode;
-    to go on training one, copy it (``copy.deepcopy``).
+    tensors; weights that a task tunes are its own. :meth:`losses` trains them
+    together; to go on training one by itself, copy it (``copy.deepcopy``).
 
     :meth:`forward` and :meth:`predict` take batches in which every image belongs to
     another task and run them through the layers together, see
@@ -161,6 +161,33 @@ class TaskBank:
         return outputs
 
     __call__ = forward
+
+    def losses(self, data: Mapping[str, Mapping]) -> dict[str, dict[str, Tensor]]:
+        """Return the losses of tasks, whose images run together, for one backward pass.
+
+        Equal to those of each model by itself, gradients too, but for the order in
+        which dropout draws. The same images may be given to several tasks: trials of
+        one search, say.
+
+        Args:
+            data: What the model of each task is called with: ``inputs``, normalised
+                images of one size (B_k, in_channels, height, width), and
+                ``data_samples``, as its ``data_preprocessor`` returns them.
+
+        Returns:
+            By task, what the model returns with ``mode='loss'``.
+
+        Raises:
+            KeyError: For an unknown task.
+            UserError: If some tasks are in training mode and others not, or one is
+                guided by metric losses.
+        """
+        features = self._features({name: part['inputs'] for name, part in data.items()})
+        found = {}
+        for name, part in data.items():
+            with _computed(backbone_of(self[name]), features[name]):
+                found[name] = model_of(self[name])(**part, mode='loss')
+        return found
 
     @torch.no_grad()
     def predict(

@@ -6,9 +6,11 @@ import copy
 import pytest
 import torch
 from mmpretrain.models import ImageClassifier
+from mmpretrain.structures import DataSample
 
 from mmvpt.apis import many_tasks
 from mmvpt.apis.many_tasks import TaskBank, backbone_of, model_of
+from mmvpt.engine.hooks import MetricGuidanceHook
 from mmvpt.errors import UserError
 
 ARCH = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=64)
@@ -90,6 +92,51 @@ def test_mixed_batch_equals_separate_models(bank, models):
             expected = models[task](image[None])[0]
         assert output.shape == (model_of(models[task]).head.num_classes,)
         torch.testing.assert_close(output, expected, rtol=0, atol=1e-6)
+
+
+def gradients(model):
+    return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize('mode', [True, False])
+def test_losses_together_equal_those_of_each_alone(bank, models, mode):
+    parts = {}
+    every = [*models.values(), *(bank[name] for name in models)]
+    for module in (module for model in every for module in model.modules()):
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # draws come in another order
+    for k, (name, model) in enumerate(models.items()):
+        model.double().train(mode)
+        count = 1 + k % 3
+        labels = [DataSample().set_gt_label(i % 3) for i in range(count)]
+        images = torch.randn(count, 3, 16, 16, dtype=torch.float64)
+        parts[name] = dict(inputs=images, data_samples=labels)
+        bank[name].double().train(mode)
+    together = {name: sum(x.values()) for name, x in bank.losses(parts).items()}
+    sum(together.values()).backward()
+    for name, model in models.items():
+        loss = sum(model(**parts[name], mode='loss').values())
+        loss.backward()
+        torch.testing.assert_close(together[name], loss, msg=name)
+        found, expected = gradients(bank[name]), gradients(model)
+        assert found.keys() == expected.keys() and expected
+        for key, grad in expected.items():
+            torch.testing.assert_close(found[key], grad, rtol=1e-9, atol=1e-12)
+
+
+def test_what_cannot_train_together(bank):
+    part = dict(inputs=torch.zeros(1, 3, 16, 16))
+    part['data_samples'] = [DataSample().set_gt_label(0)]
+    bank['deep'].train()
+    with pytest.raises(ValueError, match='call train'):
+        bank.losses(dict(deep=part, longer=part))
+    bank['davpt+'].train()
+    hook = MetricGuidanceHook()
+    hook.attach(bank['davpt+'], backbone_of(bank['davpt+']))
+    with pytest.raises(ValueError, match='metric guidance reads the layers of one'):
+        bank.losses({'deep': part, 'davpt+': part})
+    hook.detach()
+    assert len(bank.losses({'deep': part, 'davpt+': part})) == 2
 
 
 def test_a_task_by_name_is_the_model_itself(bank, models):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Many tasks served from one backbone: memory and time."""
+"""Many tasks on one backbone, served or trained: memory and time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ def main() -> None:
     """Run it with the arguments of the process."""
     from mmvpt.command_line import declared, run
 
-    run(declared('mmvpt.bench.speed.tasks:serve'), __doc__)
+    mode = dict(choices=('infer', 'train'))
+    run(declared('mmvpt.bench.speed.tasks:measure_tasks'), __doc__, mode=mode)
 
 
 if __name__ == '__main__':

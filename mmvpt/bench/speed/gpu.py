@@ -47,6 +47,10 @@ CELLS = {
     'data beside a step, bf16': 'data --device cuda --dtype bf16 --batch-size 64 '
     '--workers 2 --repeats 50',
     'many tasks': 'tasks --device cuda --batch-size 64',
+    'trials in one batch, ViT-B, 224': 'tasks --mode train --device cuda --tasks 1 4 8 '
+    '--batch-size 32 --repeats 30',
+    'trials in one batch, ViT-S, 96': 'tasks --mode train --device cuda --tasks 1 4 16 '
+    '--arch vit-s --image-size 96 --batch-size 32 --repeats 30',
 }
 
 

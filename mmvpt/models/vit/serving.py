@@ -1,5 +1,5 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
-"""Serving: static prompts computed once, and one batch for several backbones."""
+"""Static prompts computed once, and one batch for several backbones."""
 
 from __future__ import annotations
 
@@ -164,10 +164,11 @@ def run_mixed(
     batch; each image brings the keys and values of its own prompts. Unlike numbers of
     prompts are filled up with keys that get a logit of :math:`-\infty`. Apart run
     layers that are tuned, and those whose rows at the prompts are read afterwards. What
-    comes out is what each backbone computes by itself.
+    comes out is what each backbone computes by itself, gradients too; dropout draws in
+    another order.
 
     Args:
-        vits: Different backbones, in eval mode.
+        vits: Different backbones, all in eval mode or all in training mode.
         images: Normalised images of each, (B_k, in_channels, height, width), all of
             one size.
 
@@ -175,10 +176,19 @@ def run_mixed(
         The outputs of each backbone.
 
     Raises:
-        UserError: If a backbone is in training mode.
+        UserError: If some are in training mode and others not, or a metric loss listens
+            to one that trains.
     """
-    if any(vit.training for vit in vits):
-        raise UserError('mixed batches are for evaluation: call eval() first.')
+    if len({vit.training for vit in vits}) > 1:
+        raise UserError(
+            'some backbones are in training mode and others in eval mode, but they '
+            'share layers: call train() or eval() of all.'
+        )
+    if any(vit.training and vit.guide.reads for vit in vits):
+        raise UserError(
+            'metric guidance reads the layers of one model in its own forward pass: '
+            'train it by itself, or detach the hook.'
+        )
     states = _embed(vits, images)
     outs: list[list[Tensor]] = [[] for _ in vits]
     whole: dict[tuple[int, ...], Tensor] = {}

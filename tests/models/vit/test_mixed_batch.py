@@ -1,8 +1,6 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """Images of several backbones in one batch give what each gives by itself."""
 
-import copy
-
 import pytest
 import torch
 
@@ -101,7 +99,7 @@ def test_equal_numbers_of_prompts_need_no_mask(batches, monkeypatch):
     assert not torch.allclose(outs[0][0], outs[1][0])
 
 
-def test_training_is_refused():
-    vit = build(prompt=DEEP).train()
-    with pytest.raises(ValueError, match='call eval'):
-        run_mixed([vit, copy.deepcopy(vit)], [torch.zeros(1, 3, 32, 32)] * 2)
+def test_one_mode_for_all():
+    vits = [build(prompt=DEEP).train(), build(prompt=DEEP).eval()]
+    with pytest.raises(ValueError, match='some backbones are in training mode'):
+        run_mixed(vits, [torch.zeros(1, 3, 32, 32)] * 2)
