@@ -33,6 +33,7 @@ def measure_tasks(
     image_size: int = 224,
     batch_size: int = 32,
     num_tokens: int = 10,
+    last_layers: int | None = None,
     device: str = 'cpu',
     threads: int = 1,
     repeats: int = 5,
@@ -47,6 +48,7 @@ def measure_tasks(
         image_size: Side in pixels.
         batch_size: Images; in training those of each task.
         num_tokens: Prompts of every layer (M).
+        last_layers: Prompts are in so many last layers [all].
         device: cpu or cuda.
         threads: Threads of PyTorch on the CPU.
         repeats: Measured rounds, after one that is not.
@@ -59,10 +61,14 @@ def measure_tasks(
     torch.set_num_threads(threads)
     shape = (batch_size, 3, image_size, image_size)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
+    prompt = dict(type='DeepPrompt', num_tokens=num_tokens)
+    if last_layers is not None:
+        depth = PromptedVisionTransformer.arch_zoo[arch]['num_layers']
+        prompt['layers'] = list(range(depth - last_layers, depth))
     bank = TaskBank()
     for count in sorted(tasks):
         while len(bank) < count:
-            bank.add(f'task{len(bank)}', _task(arch, image_size, num_tokens, device))
+            bank.add(f'task{len(bank)}', _task(arch, image_size, prompt, device))
         names = [f'task{k % count}' for k in range(batch_size)]
         ways = (
             _served(bank, images, names) if mode == 'infer' else _trained(bank, images)
@@ -92,10 +98,9 @@ def table(result: dict) -> str:
     return markdown(rows)
 
 
-def _task(arch: str, image_size: int, num_tokens: int, device: str) -> Classifier:
+def _task(arch: str, image_size: int, prompt: dict, device: str) -> Classifier:
     """Build a task; frozen weights are those of a seed, prompts and head its own."""
     torch.manual_seed(0)
-    prompt = dict(type='DeepPrompt', num_tokens=num_tokens)
     vit = PromptedVisionTransformer(arch, image_size, prompt=prompt)
     torch.seed()
     torch.nn.init.normal_(vit.prompt.tokens)

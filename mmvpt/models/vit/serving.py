@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -162,7 +162,8 @@ def run_mixed(
 
     In every layer, backbones whose parameters of it are the same tensors run as one
     batch; each image brings the keys and values of its own prompts. Unlike numbers of
-    prompts are filled up with keys that get a logit of :math:`-\infty`. Apart run
+    prompts are filled up with keys that get a logit of :math:`-\infty`. The same images
+    of several backbones run once up to the first layer in which these differ. Apart run
     layers that are tuned, and those whose rows at the prompts are read afterwards. What
     comes out is what each backbone computes by itself, gradients too; dropout draws in
     another order.
@@ -199,20 +200,8 @@ def run_mixed(
                 states[k] = vit.enter(states[k])
                 groups.setdefault(_together(vit, states[k]) or (k,), []).append(k)
         joined = {}
-        for members in map(tuple, groups.values()):
-            if len(members) == 1:
-                states[members[0]] = vits[members[0]].run_layer(states[members[0]])
-                continue
-            tokens = whole.get(members)
-            if tokens is None:
-                tokens = torch.cat([states[k].tokens for k in members])
-            entering = [states[k] for k in members]
-            joined[members] = tokens = _run_together(vits[members[0]], entering, tokens)
-            sizes = [len(state.tokens) for state in entering]
-            for k, rows in zip(members, tokens.split(sizes)):
-                states[k] = states[k]._replace(
-                    layer=i + 1, tokens=rows, attended=None, left=None
-                )
+        for group in groups.values():
+            joined.update(_run_group(vits, states, _alike(group, states), whole))
         whole = joined
         for k, vit in enumerate(vits):
             if i in vit.out_indices:
@@ -235,11 +224,23 @@ def _embed(
         groups.setdefault((settings, *map(id, own)), []).append(k)
     states: dict[int, State] = {}
     for members in groups.values():
-        tokens, grid = vits[members[0]].embed(torch.cat([images[k] for k in members]))
-        sizes = [len(images[k]) for k in members]
-        for k, rows in zip(members, tokens.split(sizes)):
-            states[k] = vits[k].start(rows, grid)
+        given = {id(images[k]): images[k] for k in members}
+        tokens, grid = vits[members[0]].embed(torch.cat(list(given.values())))
+        parts = tokens.split([len(part) for part in given.values()])
+        rows = dict(zip(given, parts))
+        for k in members:
+            states[k] = vits[k].start(rows[id(images[k])], grid)
     return states
+
+
+def _alike(group: Sequence[int], states: Mapping[int, State]) -> list[list[int]]:
+    """Divide a group: who runs the same rows without prompts has the same result."""
+    found: dict[object, list[int]] = {}
+    for k in group:
+        state = states[k]
+        plain = state.prompts is None and state.attended is None
+        found.setdefault(id(state.tokens) if plain else (k,), []).append(k)
+    return list(found.values())
 
 
 def _tensors(*modules: nn.Module) -> list[Tensor]:
@@ -256,6 +257,46 @@ def _together(vit: PromptedVisionTransformer, state: State) -> tuple | None:
         return None
     weights = map(id, _tensors(vit.layers[state.layer]))
     return (reads.cls_only, reads.num_extra, vit.rope_dtype, *weights)
+
+
+def _run_group(
+    vits: Sequence[PromptedVisionTransformer],
+    states: dict[int, State],
+    alike: Sequence[Sequence[int]],
+    whole: Mapping[tuple, Tensor],
+) -> dict[tuple, Tensor]:
+    """Run a layer for a group, see :func:`_alike`, and put what comes out into states.
+
+    Args:
+        vits: The backbones.
+        states: Those entering the layer.
+        alike: The group.
+        whole: Joined tokens of groups that left the last layer.
+
+    Returns:
+        The same of this layer.
+    """
+    members = tuple(first for first, *_ in alike)
+    entering = [states[k] for k in members]
+    if len(members) == 1:
+        after = vits[members[0]].run_layer(entering[0])
+        joined, parts = {}, [after.tokens]
+    else:
+        tokens = whole.get(members)
+        if tokens is None:
+            tokens = torch.cat([state.tokens for state in entering])
+        tokens = _run_together(vits[members[0]], entering, tokens)
+        joined = {members: tokens}
+        parts = tokens.split([len(state.tokens) for state in entering])
+    for rows, same in zip(parts, alike):
+        for k in same:
+            layer = states[k].layer + 1
+            states[k] = states[k]._replace(
+                layer=layer, tokens=rows, attended=None, left=None
+            )
+    if len(members) == 1:
+        states[members[0]] = after  # prompts may have left the layer, too
+    return joined
 
 
 def _run_together(

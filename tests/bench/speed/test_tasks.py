@@ -22,6 +22,8 @@ def test_serving(tmp_path, capsys):
 def test_training(tmp_path, capsys):
     shape = dict(arch='vit-ti', image_size=32, batch_size=2, num_tokens=3)
     out = str(tmp_path / 'tasks')
-    result = measure_tasks(mode='train', tasks=[2], **shape, repeats=2, out=out)
+    result = measure_tasks(
+        mode='train', tasks=[2], **shape, last_layers=3, repeats=2, out=out
+    )
     assert list(result['rows'][0]['seconds']) == ['together', 'one by one']
     assert 'together / one by one' in capsys.readouterr().out

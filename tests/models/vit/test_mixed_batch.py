@@ -99,6 +99,35 @@ def test_equal_numbers_of_prompts_need_no_mask(batches, monkeypatch):
     assert not torch.allclose(outs[0][0], outs[1][0])
 
 
+def test_the_same_images_run_once_until_backbones_differ(monkeypatch):
+    late = [dict(prompt=dict(DEEP, layers=[2])), dict(prompt=None)]
+    vits = share([build(**task) for task in [*late, *late, dict(prompt=DEEP)]])
+    images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    expected = [vit(images) for vit in vits]
+    rows = []
+    for i, layer in enumerate(vits[0].layers):
+        monkeypatch.setattr(
+            layer.attn.qkv,
+            'forward',
+            lambda x, i=i, qkv=layer.attn.qkv: (
+                rows.append((i, len(x))) or type(qkv).forward(qkv, x)
+            ),
+        )
+    for vit in vits[1:]:
+        vit.layers = vits[0].layers
+    outs = run_mixed(vits, [images] * 4 + [images.clone()])
+    torch.testing.assert_close(outs, expected, rtol=0, atol=1e-10)
+    together = {i: max(n for k, n in rows if k == i) for i, _ in rows}
+    assert together == {0: 4, 1: 4, 2: 8}
+    for k, task in enumerate([*late, *late, dict(prompt=DEEP)]):
+        if task['prompt']:
+            tokens = list(vits[k].prompt.parameters())
+            found = torch.autograd.grad(outs[k][0].sum(), tokens, retain_graph=True)
+            torch.testing.assert_close(
+                found, torch.autograd.grad(expected[k][0].sum(), tokens)
+            )
+
+
 def test_one_mode_for_all():
     vits = [build(prompt=DEEP).train(), build(prompt=DEEP).eval()]
     with pytest.raises(ValueError, match='some backbones are in training mode'):
