@@ -22,6 +22,7 @@ from mmengine.fileio import load
 
 from mmvpt.display import find_function
 from mmvpt.engine.config_file import OptionAction, load_config
+from mmvpt.engine.early_checks import MODEL, statement
 
 _PACKAGE = Path(__file__).parent
 
@@ -33,7 +34,7 @@ def declared(name: str) -> Callable:
         name: 'module:name'. Its decorators do not change the signature, and defaults
             are no names of the module.
     """
-    node = _statement(name)
+    node = statement(name)
     node.body = [n for n in node.body if isinstance(n, (ast.Expr, ast.AnnAssign))]
     future = ast.parse('from __future__ import annotations').body
     found: dict[str, Any] = dict(dataclass=dataclass)
@@ -52,7 +53,7 @@ def listed(name: str) -> list[str]:
     Args:
         name: 'module:NAME' of a constant that is written out.
     """
-    value = _statement(name).value
+    value = statement(name).value
     if isinstance(value, ast.Call):  # dict(key=...)
         return [str(keyword.arg) for keyword in value.keywords]
     items: Any = value.keys if isinstance(value, ast.Dict) else value.elts
@@ -62,17 +63,6 @@ def listed(name: str) -> list[str]:
 def table(name: str) -> dict[str, Any]:
     """Return a table of the package, such as ``bench/protocols.yml``."""
     return load(str(_PACKAGE / name))
-
-
-def _statement(name: str) -> Any:
-    """Return the statement that makes a name of a module."""
-    module, _, wanted = name.partition(':')
-    path = _PACKAGE.parent.joinpath(*module.split('.')).with_suffix('.py')
-    for node in ast.parse(path.read_text(encoding='utf-8')).body:
-        for target in (node, *getattr(node, 'targets', ()), getattr(node, 'target', 0)):
-            if wanted in (getattr(target, 'name', 0), getattr(target, 'id', 0)):
-                return node
-    raise LookupError(name)
 
 
 #: Arguments of commands that run in several processes; torch.distributed.launch passes
@@ -131,8 +121,8 @@ def run(
     """
     also = changes.pop('also', ())
     args = parser_of(doc, function, *also, **changes).parse_args(argv)
-    if 'config' in args:
-        load_config(args.config)  # a mistake in it is told before anything is imported
+    if getattr(args, 'config', None) is not None:  # told before anything is imported
+        load_config(args.config, getattr(args, 'cfg_options', None), MODEL)
     return function(**vars(args))
 
 

@@ -112,6 +112,54 @@ def similar(name: str, known: Iterable[str]) -> str:
     return f' Did you mean {" or ".join(map(repr, close))}?' if close else ''
 
 
+def no_option(name: str, key: object, value: object, options: Iterable[str]) -> str:
+    """Word an option of a config that its class does not take.
+
+    Args:
+        name: The class.
+        key: The option.
+        value: What the config gives it.
+        options: What there is.
+    """
+    hint = similar(str(key), options) or f' Options: {", ".join(options)}.'
+    return f'{name} has no option {key!r} (value {value!r} in the config).{hint}'
+
+
+def unknown_type(name: str, kind: str, hint: str, known: Collection[str]) -> str:
+    """Word a type of a config that nobody registered.
+
+    Args:
+        name: The type.
+        kind: What its registry holds.
+        hint: What may be meant, if anything is near.
+        known: What there is.
+    """
+    if not hint and len(known) <= 20:
+        hint = f' Known types: {", ".join(sorted(known))}.'
+    elif not hint:
+        hint = (
+            ' Correct it, or add the module that registers it to custom_imports; types '
+            "of mmvpt carry the prefix 'mmvpt.'."
+        )
+    return f'{name!r} is no known {kind}.{hint}'
+
+
+def refuse(problems: Iterable[tuple[str, str]]) -> None:
+    """Raise all mistakes of a config as one error, if there are any.
+
+    Args:
+        problems: Places, and what is wrong there.
+    """
+    lines = [f'{place}: {text}' for place, text in dict.fromkeys(problems)]
+    if len(lines) == 1:
+        raise UserError(lines[0])
+    if lines:
+        raise UserError(
+            f'{len(lines)} mistakes in the config:\n'
+            + '\n'.join(f'  {i}. {line}' for i, line in enumerate(lines, 1))
+        )
+
+
 def require_known(what: str, names: Iterable[str], known: Collection[str]) -> None:
     """Refuse names that there are not, and say what there is.
 

@@ -1,18 +1,29 @@
 # Copyright (c) mmvpt contributors. Licensed under Apache-2.0.
 """What a process imports before it has something to do."""
 
+import functools
+import json
 import re
 import subprocess
 import sys
+from importlib import import_module
 
-from tests.config_files import ROOT
+import pytest
+
+from mmvpt.command_line import OptionAction
+from mmvpt.engine import checks, early_checks
+from mmvpt.engine.config_file import load_config
+from mmvpt.engine.early_checks import FIELDS, TRAINED, VALIDATED
+from mmvpt.errors import UserError
+from mmvpt.registry import ADAPTERS, PROMPTS
+from tests.config_files import CONFIGS, ROOT, load
 
 HEAVY = ('torch', 'mmcv', 'mmpretrain', 'mmseg', 'cv2', 'onnx', 'optuna', 'matplotlib')
-HELP = f"""
-import contextlib, io, sys
+ENDS = f"""
+import contextlib, io, json, sys
 from mmvpt.__main__ import main
 
-broken = sys.argv[1]  # tools set the arguments
+given = sys.argv[1]  # tools set the arguments
 
 def ends(*words):
     out = io.StringIO()
@@ -24,7 +35,8 @@ def ends(*words):
     loaded = [name for name in {HEAVY} if name in sys.modules]
     assert not loaded, (words, loaded)
     return out.getvalue()
-
+"""
+HELP = f"""{ENDS}
 tools = ends('--help').split('help):')[1].split()
 assert len(tools) > 25
 for tool in tools:
@@ -35,10 +47,51 @@ for words, said in (
     (['train', 'missing.py'], 'missing.py does not exist'),
     (['test', 'missing.py', 'missing.pth'], 'missing.py does not exist'),
     (['search', 'missing.py', '--space', 'x'], 'missing.py does not exist'),
-    (['train', broken], 'line 2: not valid Python'),
+    (['train', given], 'line 2: not valid Python'),
 ):
     assert said in ends(*words), (words, ends(*words))
 """
+TOLD = f"""{ENDS}
+print(json.dumps([ends(*words) for words in json.loads(given)]))
+"""
+BASE = f"_base_ = ['{ROOT}/configs/vpt/vpt-deep_dinov2-s_cub100.py']\n"
+SEEDED = "dict(type='mmvpt.SeededTransforms', transforms=[])"
+#: What a config says, options, and places of the mistakes.
+MISTAKES = [
+    ("model = dict(backbone=dict(frozen_dtypes='x'))", '', ['model.backbone.frozen_d']),
+    ("_base_ = ['0.py']\nval_cfg = None", '', ['model.backbone.frozen_dtypes: ']),
+    ('', 'model.backbone.foo=[1,2]', ['model.backbone.foo: Pr', ' Options: arch, ']),
+    ('', 'model.backbone.prompt.num_tokns=5', ["mean 'num_tokens'?"]),
+    ('', 'model.backbone.prompt.type=DeepPromt', ["mean 'DeepPrompt'?"]),
+    ('', 'model.backbone.prompt.type=mmvpt.Abc', [' Known types: Adap']),
+    ("model = dict(backbone=dict(adapter=dict(type='LoRA', rang=1)))", '', ["'rank'?"]),
+    (
+        "custom_hooks = [dict(type='mmvpt.FiniteLossHook', priority='LOW', no=1)]",
+        '',
+        ['custom_hooks.0.no: FiniteLossHook has no option', 'Options: '],
+    ),
+    (
+        f'train_dataloader = dict(dataset=dict(pipeline=[{SEEDED[:-1]}, seeds=1)]))\n'
+        "default_hooks = dict(a=dict(type='mmvpt.PrefixCacheHook', max_gbs=1))\n"
+        "test_dataloader = dict(sampler=dict(type='mmvpt.SeededSampler', rounds=1))",
+        '',
+        ['3 mistakes', '.pipeline.0.seeds: S', 'default_hooks.a.m', 'sampler.rounds'],
+    ),
+    ('', 'modle.backbone.foo=1', ["--cfg-options modle.backbone.foo: .*'model'?"]),
+]
+#: What other checks judge: options of other classes, classes that others may register.
+LEFT = [
+    "model = dict(type='ImageClassifier', foo=1)",
+    "model = dict(backbone=dict(type='mmvpt.Conv2d', foo=1))",
+    "model = dict(backbone=dict(type='mmvpt.models.vit.PromptedVisionTransformer'))",
+    "train_dataloader = dict(dataset=dict(type='mmvpt.VTAB1k', serialize_data=False))",
+    "custom_imports = dict(imports=['json'])\nmodel = dict(backbone=dict(foo=1))",
+    "model = dict(neck=dict(type='mine.Neck'), backbone=dict(foo=1))",
+    "model = dict(backbone=dict(_scope_='mine', foo=1))",
+    "default_scope = 'mine'\nmodel = dict(backbone=dict(foo=1))",
+    "backbone = dict(type='mmvpt.PromptedVisionTransformer', foo=1)",
+    "model = dict(backbone=dict(prompt=dict(_delete_=True, type='mine.Prompt')))",
+]
 # As custom_imports of a config do; prompts and adapters have no root in mmengine.
 TYPES = """
 import importlib, sys
@@ -58,6 +111,7 @@ def python(script, *words):
     command = [sys.executable, '-W', 'ignore', '-c', script, *map(str, words)]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
 
 
 def test_help_and_unreadable_configs_need_no_torch(tmp_path):
@@ -72,3 +126,80 @@ def test_every_registered_type_is_found_by_its_name():
     types = {f'{registry}.{name or known}' for registry, name, known in found}
     assert {'MODELS.PromptedVisionTransformer', 'HOOKS.MetricGuidanceHook'} <= types
     python(TYPES, *sorted(types))
+
+
+@pytest.fixture(scope='module')
+def told(tmp_path_factory):
+    """Return what ``train`` says of every config of ``MISTAKES``, and their files."""
+    folder = tmp_path_factory.mktemp('mistakes')
+    paths = [folder / f'{i}.py' for i in range(len(MISTAKES))]
+    commands = []
+    for path, (text, option, _) in zip(paths, MISTAKES):
+        path.write_text(text if '_base_' in text else BASE + text)
+        commands.append(
+            ['train', str(path), *(['--cfg-options', option] * bool(option))]
+        )
+    return paths, json.loads(python(TOLD, json.dumps(commands)))
+
+
+@pytest.mark.parametrize('case', range(len(MISTAKES)))
+def test_mistakes_are_told_without_torch_as_the_whole_check_tells_them(told, case):
+    path, said = (items[case] for items in told)
+    _, option, words = MISTAKES[case]
+    assert all(re.search(word, said) for word in words), said
+    key, _, value = option.partition('=')
+    options = {key: OptionAction._parse_iterable(value)} if key else None
+    with pytest.raises(UserError) as error:
+        checks.check(load_config(path, options))
+    assert said == f'train.py: error: {error.value}\n'
+
+
+def test_tools_tell_mistakes_in_what_they_check(tmp_path):
+    path = tmp_path / 'a.py'
+    path.write_text(f'{BASE}model = dict(backbone=dict(foo=1))')
+    tools = (['test', 'a.pth'], ['search', '--strategy', 'fixed'], ['prune', 'a.pth'])
+    commands = [[tool, str(path), *rest] for tool, *rest in tools]
+    commands[-1] += ['--work-dir', str(tmp_path)]
+    for (tool, *_), said in zip(
+        commands, json.loads(python(TOLD, json.dumps(commands)))
+    ):
+        assert said.startswith(f'{tool}.py: error: model.backbone.foo: '), said
+
+    mistake = 'dict(sampler=dict(type="mmvpt.SeededSampler", rounds=1))'
+    for stage, unread in (('train', TRAINED), ('val', VALIDATED)):
+        path.write_text(f'{BASE}{stage}_dataloader = {mistake}')
+        config = load_config(path)
+        ((place, _),) = early_checks.mistakes(config, FIELDS)
+        assert place == f'{stage}_dataloader.sampler.rounds'
+        assert not list(early_checks.mistakes(config, FIELDS.keys() - unread))
+
+
+@pytest.mark.parametrize('text', LEFT)
+def test_what_is_not_certain_is_left_to_the_whole_check(tmp_path, text):
+    path = tmp_path / 'a.py'
+    path.write_text(BASE + text)
+    assert not list(early_checks.mistakes(load_config(path), FIELDS))
+
+
+def test_options_of_the_source_are_those_of_the_classes():
+    names, modules = early_checks.index()
+    for registry in (PROMPTS, ADAPTERS):
+        ours = {k for k, c in registry.module_dict.items() if 'mmvpt.' in c.__module__}
+        assert names[registry].keys() == ours
+    registered = [name for known in names.values() for name in known.values()]
+    judged = 0
+    for name in registered:
+        options = early_checks.options(name, modules)
+        if options is not None:
+            found = getattr(import_module(modules[name]), name)
+            assert options == list(checks._parameters(found)), name
+            judged += 1
+    assert judged >= 40 and len(registered) < 60
+
+
+def test_configs_have_no_mistake_that_the_source_tells(monkeypatch):
+    for name in ('index', 'statement'):  # which every config reads anew otherwise
+        cached = functools.cache(getattr(early_checks, name))
+        monkeypatch.setattr(early_checks, name, cached)
+    for path in CONFIGS:
+        assert not list(early_checks.mistakes(load(path), FIELDS)), path

@@ -30,71 +30,24 @@ from mmengine.registry import DefaultScope, Registry
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
 
-from mmvpt.errors import UserError, similar
-from mmvpt.registry import ADAPTERS, PROMPTS
+from mmvpt.errors import UserError, no_option, refuse, similar, unknown_type
 
 from .check_rules import RULES
+from .early_checks import (
+    BUILT,
+    GIVEN,
+    LOADED,
+    REGISTRIES,
+    TAKEN_OUT,
+    UNCHECKED,
+    popped,
+)
 
-# What a dict at the top of a config, or under a key of a dict, is built by.
-_REGISTRIES = dict(
-    model=roots.MODELS,
-    data_preprocessor=roots.MODELS,
-    tta_model=roots.MODELS,
-    backbone=roots.MODELS,
-    neck=roots.MODELS,
-    head=roots.MODELS,
-    decode_head=roots.MODELS,
-    loss=roots.MODELS,
-    auxiliary_head=roots.MODELS,
-    prompt=PROMPTS,
-    adapter=ADAPTERS,
-    init_cfg=roots.WEIGHT_INITIALIZERS,
-    dataset=roots.DATASETS,
-    datasets=roots.DATASETS,
-    pipeline=roots.TRANSFORMS,
-    transforms=roots.TRANSFORMS,
-    tta_pipeline=roots.TRANSFORMS,
-    collate_fn=roots.FUNCTIONS,
-    val_evaluator=roots.METRICS,
-    test_evaluator=roots.METRICS,
-    metrics=roots.METRICS,
-    optimizer=roots.OPTIMIZERS,
-    param_scheduler=roots.PARAM_SCHEDULERS,
-    custom_hooks=roots.HOOKS,
-    visualizer=roots.VISUALIZERS,
-    vis_backends=roots.VISBACKENDS,
-    log_processor=roots.LOG_PROCESSORS,
-)
-# Fields of a config that are built as they stand.
-_FIELDS = (
-    *('model', 'data_preprocessor', 'tta_model', 'tta_pipeline', 'param_scheduler'),
-    *('custom_hooks', 'visualizer', 'log_processor', 'val_evaluator', 'test_evaluator'),
-)
 # A dict under these keys must name its type.
 _TYPED = {
     *('model', 'backbone', 'head', 'decode_head', 'prompt', 'adapter', 'dataset'),
     *('pipeline', 'transforms', 'optimizer', 'param_scheduler', 'custom_hooks'),
     *('sampler', 'batch_sampler', 'val_evaluator', 'test_evaluator', 'metrics'),
-}
-# Types under these keys are none, or have keys that their owner takes out.
-_UNCHECKED = ('clip_grad', 'policies', 'tokenizer', 'metainfo')
-# What whoever builds an object gives it besides the config.
-_GIVEN = {
-    roots.PARAM_SCHEDULERS: {'optimizer'},
-    roots.OPTIMIZERS: {'params', 'model'},
-    roots.DATA_SAMPLERS: {'dataset', 'seed', 'sampler', 'batch_size', 'drop_last'},
-    roots.LOOPS: {'runner', 'dataloader', 'evaluator'},
-    PROMPTS: {'embed_dims', 'num_layers', 'patch_grid', 'patch_size'},
-    roots.HOOKS: set(),
-    roots.TRANSFORMS: set(),
-    roots.DATASETS: set(),
-    roots.METRICS: set(),
-}
-# Keys that whoever builds an object takes out.
-_TAKEN_OUT = {
-    roots.PARAM_SCHEDULERS: ['convert_to_iter_based'],
-    roots.HOOKS: ['priority'],
-    roots.MODELS: ['requires_grad'],  # of a norm_cfg
 }
 _NUMBERS = {int, float}
 _PLAIN = (str, int, float, list, tuple)
@@ -119,7 +72,7 @@ class _Ours(inspect.Parameter):
 
 def check_fields(config: Config) -> None:
     """Refuse a config whose parts are not dicts or lists where they must be."""
-    dicts = {*_FIELDS, 'optim_wrapper', 'default_hooks', 'randomness', 'env_cfg'}
+    dicts = {*BUILT, 'optim_wrapper', 'default_hooks', 'randomness', 'env_cfg'}
     for stage in ('train', 'val', 'test'):
         dicts |= {f'{stage}_dataloader', f'{stage}_cfg'}
     for field in sorted(dicts & set(config)):
@@ -151,14 +104,7 @@ def check(config: Config) -> None:
         if not problems:  # rules may rely on what has been checked
             for rule in RULES:
                 problems += rule(config)
-    lines = [f'{place}: {text}' for place, text in dict.fromkeys(problems)]
-    if len(lines) == 1:
-        raise UserError(lines[0])
-    if lines:
-        raise UserError(
-            f'{len(lines)} mistakes in the config:\n'
-            + '\n'.join(f'  {i}. {line}' for i, line in enumerate(lines, 1))
-        )
+    refuse(problems)
 
 
 def check_mmdetection(config: Config) -> None:
@@ -216,12 +162,7 @@ def _check_field(field: str, value: Any) -> Iterator[tuple[str, str]]:
             return
         taken = {**_parameters(DataLoader), 'num_batch_per_epoch': None}
         yield from _bind('DataLoader', taken, value, field)
-        for key, registry in (
-            ('sampler', roots.DATA_SAMPLERS),
-            ('batch_sampler', roots.DATA_SAMPLERS),
-            ('dataset', roots.DATASETS),
-            ('collate_fn', roots.FUNCTIONS),
-        ):
+        for key, registry in LOADED.items():
             if isinstance(value.get(key), Mapping):
                 yield from _check(value[key], f'{field}.{key}', registry)
         for key in ('dataset', 'sampler'):
@@ -249,8 +190,8 @@ def _check_field(field: str, value: Any) -> Iterator[tuple[str, str]]:
     elif field == 'randomness' and isinstance(value, Mapping):
         taken = _parameters(mmengine.runner.Runner.set_randomness)
         yield from _bind('randomness', taken, value, field)
-    elif field in _FIELDS:
-        yield from _check(value, field, _REGISTRIES[field])
+    elif field in BUILT:
+        yield from _check(value, field, REGISTRIES[field])
 
 
 def _check_clipping(value: Any, place: str) -> Iterator[tuple[str, str]]:
@@ -304,9 +245,9 @@ def _check(value: Any, place: str, registry: Registry) -> Iterator[tuple[str, st
     elif value['type'] is not None:
         yield from _check_object(value, place, registry)
     for key, item in value.items():
-        if key in _UNCHECKED or (registry is roots.HOOKS and isinstance(item, str)):
+        if key in UNCHECKED or (registry is roots.HOOKS and isinstance(item, str)):
             continue  # text of a hook has been compared with its signature
-        inner = _REGISTRIES.get(key, registry)
+        inner = REGISTRIES.get(key, registry)
         yield from _check(item, f'{place}.{key}', inner)
 
 
@@ -346,8 +287,8 @@ def _check_object(
     taken = _parameters(found)
     if registry is roots.WEIGHT_INITIALIZERS and name == 'PretrainedInit':
         return  # the backbone takes more, and checks it
-    taken = {**taken, **dict.fromkeys(_TAKEN_OUT.get(registry, ()))}
-    yield from _bind(name, taken, given, place, _GIVEN.get(registry, ()))
+    taken = {**taken, **dict.fromkeys(TAKEN_OUT.get(registry, ()))}
+    yield from _bind(name, taken, given, place, GIVEN.get(registry, ()))
     yield from _missing(name, found, given, place, registry)
 
 
@@ -362,11 +303,7 @@ def _bind(
     for key, value in given.items():
         if key not in taken and ... not in taken:
             options = [option for option in taken if option not in filled]
-            hint = similar(str(key), options) or f' Options: {", ".join(options)}.'
-            yield (
-                f'{place}.{key}',
-                f'{name} has no option {key!r} (value {value!r} in the config).{hint}',
-            )
+            yield f'{place}.{key}', no_option(name, key, value, options)
         elif parameter := taken.get(key):
             if wrong := _misfit(value, parameter):
                 yield f'{place}.{key}', f'{name} takes {wrong}, got {value!r}'
@@ -376,7 +313,7 @@ def _missing(
     name: str, found: Any, given: Mapping, place: str, registry: Registry
 ) -> Iterator[tuple[str, str]]:
     """Name required parameters that neither the config nor the builder gives."""
-    if registry not in _GIVEN:
+    if registry not in GIVEN:
         return
     lacking = [
         key
@@ -384,7 +321,7 @@ def _missing(
         if parameter.default is parameter.empty
         and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         and key not in given
-        and key not in _GIVEN[registry]
+        and key not in GIVEN[registry]
     ]
     if lacking:
         words = ' and '.join(map(repr, lacking))
@@ -421,10 +358,10 @@ def _parameters(found: Any) -> dict[Any, inspect.Parameter | None]:
                 taken.setdefault(key, parameter)
         if rest is None:
             return taken
-        popped = _popped(function, rest)
-        if popped is None:
+        keys = _popped(function, rest)
+        if keys is None:
             break
-        taken.update(dict.fromkeys(popped - set(taken)))
+        taken.update(dict.fromkeys(sorted(keys - set(taken))))
     return {**taken, ...: None}  # what is behind ** goes where nobody can tell
 
 
@@ -458,22 +395,7 @@ def _popped(function: Any, rest: str) -> set[str] | None:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):
         return None
-    keys: set[str] = set()
-    passed = False
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            name = getattr(node.func, 'attr', '')
-            inside = getattr(node.func, 'value', None)
-            if name in ('pop', 'get') and getattr(inside, 'id', '') == rest:
-                keys |= {
-                    str(a.value) for a in node.args[:1] if isinstance(a, ast.Constant)
-                }
-            for keyword in node.keywords:
-                if keyword.arg is None and getattr(keyword.value, 'id', '') == rest:
-                    if name != '__init__':
-                        return None
-                    passed = True
-    return keys if passed else None
+    return popped(tree, rest)
 
 
 def _misfit(value: Any, parameter: inspect.Parameter) -> str | None:
@@ -602,15 +524,8 @@ def _unknown(name: str, registry: Registry) -> str:
         known = {f'{prefix}.{key}' for key in _names(child)}
     hint = similar(name if child else short, known)
     if scope == 'mmengine':
-        hint = _about_scope(hint)
-    elif not hint and len(known) <= 20:
-        hint = f' Known types: {", ".join(sorted(known))}.'
-    elif not hint:
-        hint = (
-            ' Correct it, or add the module that registers it to custom_imports; types '
-            "of mmvpt carry the prefix 'mmvpt.'."
-        )
-    return f'{name!r} is no known {registry.name}.{hint}'
+        return f'{name!r} is no known {registry.name}.{_about_scope(hint)}'
+    return unknown_type(name, registry.name, hint, known)
 
 
 def _about_scope(hint: str) -> str:

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import os
 import re
+import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -16,7 +16,9 @@ from mmengine.config import Config, DictAction
 from mmengine.config.lazy import LazyAttr, LazyObject
 from mmengine.config.utils import ConfigParsingError
 
-from mmvpt.errors import MissingFileError, UserError, similar
+from mmvpt.errors import MissingFileError, UserError, refuse, similar
+
+from .early_checks import initializer, mistakes, statement
 
 _ABOUT_IMPORTS = (
     'An import beside _base_ is only for modules of the standard library; name types '
@@ -67,12 +69,18 @@ class OptionAction(DictAction):
             parser.error(f'{option_string}: {error}')
 
 
-def load_config(path: str | os.PathLike, options: dict | None = None) -> Config:
+def load_config(
+    path: str | os.PathLike,
+    options: dict | None = None,
+    checked: Collection[str] = (),
+) -> Config:
     """Read a config and merge ``--cfg-options`` into it.
 
     Args:
         path: A Python, json or yaml config.
         options: Changes, by dotted key.
+        checked: Fields whose mistakes are told now, as far as the source of mmvpt tells
+            them; where torch is imported, the whole check is near.
 
     Raises:
         UserError: If there is no such file, it is no config, or an option does not fit.
@@ -96,6 +104,8 @@ def load_config(path: str | os.PathLike, options: dict | None = None) -> Config:
         raise UserError(f'config {path}: {_unreadable(error, str(path))}') from error
     if options:
         merge_options(config, options)
+    if 'torch' not in sys.modules:
+        refuse(mistakes(config, checked))
     return config
 
 
@@ -180,10 +190,8 @@ def _unreadable(error: BaseException, path: str) -> str:
 
 def merge_options(config: Config, options: dict[str, Any]) -> None:
     """Merge ``--cfg-options`` into a config."""
-    from mmengine.runner import Runner  # seconds, which reading a file does not need
-
-    known = {*inspect.signature(Runner.__init__).parameters, *_OTHER_FIELDS}
-    known -= {'self', 'cfg'}  # Runner's cfg is the config itself
+    _, taken = initializer(statement('mmengine.runner.runner:Runner'))
+    known = {*taken, *_OTHER_FIELDS} - {'cfg'}  # that is the config itself
     for key in options:
         field = key.split('.')[0]
         own = (config.get('model') or {}).get(field)
