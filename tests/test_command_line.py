@@ -46,6 +46,13 @@ def test_arguments_become_those_of_the_function():
     assert args.cfg_options == {'a.b': 1} and not hasattr(args, 'seen')
 
 
+def test_a_config_may_be_left_out():
+    def publish(config: str | None = None):
+        return config
+
+    assert run(publish, 'Doc.', []) is None
+
+
 def test_help_is_what_the_docstring_says():
     printed = ' '.join(parser_of('Doc.', grow, feed).format_help().split())
     assert 'where it stands, 100 % of them in a row [1 2]' in printed

@@ -79,8 +79,8 @@ def load_config(
     Args:
         path: A Python, json or yaml config.
         options: Changes, by dotted key.
-        checked: Fields whose mistakes are told now, as far as the source of mmvpt tells
-            them; where torch is imported, the whole check is near.
+        checked: Fields that the whole check will look into. What the source of mmvpt
+            tells of their mistakes is told now, unless torch is imported already.
 
     Raises:
         UserError: If there is no such file, it is no config, or an option does not fit.
@@ -104,7 +104,7 @@ def load_config(
         raise UserError(f'config {path}: {_unreadable(error, str(path))}') from error
     if options:
         merge_options(config, options)
-    if 'torch' not in sys.modules:
+    if checked and 'torch' not in sys.modules:
         refuse(mistakes(config, checked))
     return config
 

@@ -8,6 +8,7 @@ once torch and OpenMMLab are imported, which takes seconds.
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping
 from importlib.util import find_spec
@@ -98,6 +99,7 @@ TRAINED = {'train_dataloader', 'train_cfg', 'param_scheduler'}
 VALIDATED = {'val_dataloader', 'val_cfg', 'val_evaluator'}
 # Projects that register nothing with mmvpt, whatever of them is imported.
 _PROJECTS = {'mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'mmdet', 'mmvpt', 'torch'}
+_SCOPE = re.compile(r"'type': '(\w+)\.|'(?:_scope_|default_scope)': '(\w+)'")
 _CLASS = re.compile(
     r"^(?:@(\w+)\.register_module\((?:name='(\w+)')?\)\n(?:@.*\n)*)?class (\w+)", re.M
 )
@@ -110,21 +112,14 @@ def mistakes(config: Config, fields: Collection[str]) -> Iterator[tuple[str, str
 
     Args:
         config: The config.
-        fields: Fields that are looked into.
+        fields: Those of ``FIELDS`` that are looked into.
     """
-    parts = [
-        part
-        for field in config
-        if field in fields and field in FIELDS
-        for part in _typed(config[field], field, FIELDS[field])
-    ]
-    types = [part['type'] for part, _, _ in parts if '.' in part['type']]
-    projects = {name.partition('.')[0] for name in types}
-    projects.add(config.get('default_scope') or 'mmengine')
+    projects = {a or b for a, b in _SCOPE.findall(repr(config.to_dict()))}
     if config.get('custom_imports') or not projects <= _PROJECTS:
         return
     names, modules = index()
-    for part, place, registry in parts:
+    checked = (_typed(config[key], key, FIELDS[key]) for key in config if key in fields)
+    for part, place, registry in itertools.chain.from_iterable(checked):
         prefix, _, short = part['type'].rpartition('.')
         rootless = registry in (PROMPTS, ADAPTERS)
         if '_scope_' in part or prefix not in ('mmvpt', 'mmvpt' * (not rootless)):
