@@ -16,13 +16,13 @@ def main(argv: Sequence[str] | None = None) -> dict:
     """Measure, and return what is in the JSON file."""
     from mmvpt.command_line import SPEED, declared, listed, run
 
-    bare, full, in_half, peft, attention, methods, with_cp = (
+    bare, full, ways, peft, attention, methods, with_cp = (
         listed(f'mmvpt.bench.speed.subjects:{name}')
-        for name in ('BARE', 'FULL', 'IN_HALF', 'PEFT', 'ATTENTION', 'METHODS')
+        for name in ('BARE', 'FULL', 'WAYS', 'PEFT', 'ATTENTION', 'METHODS')
         + ('WITH_CP',)
     )
     usual = ['full-token', *bare, *full]
-    against = [*usual, *in_half, *peft]
+    against = [*usual, *ways, *peft]
     return run(
         declared('mmvpt.bench.speed.speed:measure_methods'),
         __doc__,

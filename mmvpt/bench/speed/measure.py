@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import itertools
 import json
 import os
 import platform
@@ -130,13 +131,15 @@ def measure_memory(name: str, setting: Setting) -> dict[str, Any] | None:
 
     Returns:
         In bytes, on the CPU ``before`` (resident after all imports and a step of a
-        tiny model) and ``peak`` (largest resident set); on a GPU ``peak`` (largest
-        allocation). For training without recomputation also ``kept``, see
-        :func:`kept_for_backward`. None if a GPU has no room for it.
+        tiny model), ``peak`` (largest resident set) and ``allocated``, see
+        :func:`most_allocated`; on a GPU ``peak`` (largest allocation). For training
+        without recomputation also ``kept``, see :func:`kept_for_backward`. None if a
+        GPU has no room for it.
     """
     cell = json.dumps([name, dataclasses.asdict(setting)])
     out = subprocess.run(
         [sys.executable, '-m', __spec__.name, cell],
+        env={**os.environ, 'KINETO_LOG_LEVEL': '99'},  # the profiler's own messages
         stdout=subprocess.PIPE,
         check=True,
         text=True,
@@ -158,6 +161,7 @@ def memory_here(name: str, setting: Setting) -> dict[str, Any]:
         subject.run()
     if setting.device == 'cpu':
         found = dict(before=before, peak=resident('VmHWM'))
+        found['allocated'] = most_allocated(subject)
     else:
         synchronize(setting.device)
         found = dict(peak=torch.cuda.max_memory_allocated())
@@ -165,6 +169,27 @@ def memory_here(name: str, setting: Setting) -> dict[str, Any]:
     if setting.mode == 'train' and plain:
         found['kept'] = kept_for_backward(subject)
     return found
+
+
+def most_allocated(subject: Subject) -> int:
+    """Count the bytes of tensors when they are most in a run, parameters included.
+
+    What ``torch.cuda.max_memory_allocated`` is on a GPU. Unlike a resident set this is
+    the same on every machine, and has no holes of the heap.
+    """
+    states = subject.optimizer.state.values() if subject.optimizer else ()
+    held = [*subject.model.parameters(), *subject.model.buffers(), subject.images]
+    held += [x for state in states for x in state.values() if torch.is_tensor(x)]
+    now = sum(
+        {
+            x.untyped_storage()._cdata: x.untyped_storage().nbytes() for x in held
+        }.values()
+    )
+    with torch.autograd.profiler.profile(use_cpu=True, profile_memory=True) as profile:
+        subject.run()
+    events = [e for e in profile.kineto_results.events() if e.name() == '[memory]']
+    changes = (e.nbytes() for e in sorted(events, key=lambda e: e.start_ns()))
+    return now + max(itertools.accumulate(changes), default=0)
 
 
 def kept_for_backward(subject: Subject) -> int:

@@ -43,8 +43,9 @@ def ratios(row: dict, other: dict) -> dict:
         )
     if 'memory' in row and 'memory' in other:
         found['memory'] = net(row['memory']) / net(other['memory'])
-        if 'kept' in row['memory'] and other['memory'].get('kept'):
-            found['kept'] = row['memory']['kept'] / other['memory']['kept']
+        for key in ('allocated', 'kept'):
+            if key in row['memory'] and other['memory'].get(key):
+                found[key] = row['memory'][key] / other['memory'][key]
     return found
 
 
@@ -86,12 +87,11 @@ def group_table(group: dict) -> list[str]:
         columns['peak MiB'] = lambda row: (
             f'{net(row["memory"]) / MEBI:.0f}' if 'memory' in row else TOO_LARGE
         )
-    if any('kept' in row.get('memory', ()) for row in rows):
-        columns['kept MiB'] = lambda row: (
-            f'{row["memory"]["kept"] / MEBI:.0f}' if 'memory' in row else TOO_LARGE
-        )
+    for key in ('allocated', 'kept'):
+        if any(key in row.get('memory', ()) for row in rows):
+            columns[f'{key} MiB'] = partial(mebibytes, key=key)
     for label in labels:
-        for key in ('operations', 'wall', 'processor', 'memory', 'kept'):
+        for key in ('operations', 'wall', 'processor', 'memory', 'allocated', 'kept'):
             if any(key in row['ratios'].get(label, ()) for row in rows):
                 columns[f'{key} / {label}'] = partial(ratio, label=label, key=key)
     body = [[cell(row) for cell in columns.values()] for row in rows]
@@ -117,6 +117,11 @@ def group_table(group: dict) -> list[str]:
         most = max(max(found.values()) for found in group['checks'].values())
         lines += ['', f'Full-token ways compute the same to {most:.0e}, relative.']
     return lines
+
+
+def mebibytes(row: dict, key: str) -> str:
+    """Format a figure of memory of a row, in MiB."""
+    return f'{row["memory"][key] / MEBI:.0f}' if 'memory' in row else TOO_LARGE
 
 
 def seconds(row: dict, clock: str) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mmvpt.engine.hooks import MetricGuidanceHook
-from mmvpt.models.vit import PromptedVisionTransformer
+from mmvpt.models.vit import PromptedVisionTransformer, attention
 
 from .full_token import FullTokenViT
 
@@ -45,9 +45,10 @@ BARE = ('bare', 'bare-timm', 'bare-mmpretrain')
 FULL = ('full', 'full-timm', 'full-mmpretrain')
 #: LoRA of PEFT (rank 8, query, key and value) on timm's ViT; only where it is named.
 PEFT = ('lora-peft',)
-#: Ways to run a method in bfloat16, ``METHOD/bf16`` and so on: under autocast, or with
-#: frozen weights kept so (``frozen_dtype``).
-IN_HALF = ('bf16', 'bf16-frozen')
+#: Ways to run a method, ``METHOD/bf16`` and so on: in bfloat16 under autocast, or with
+#: frozen weights kept so (``frozen_dtype``); on a CPU with PyTorch's fused attention in
+#: place of ``SlicedAttention``.
+WAYS = ('bf16', 'bf16-frozen', 'fused')
 NUM_CLASSES = 200
 #: What is recomputed in backward, as the backbone's ``with_cp`` says it.
 WITH_CP: dict[str, bool | str] = {'none': False, 'mlp': 'mlp', 'layer': True}
@@ -140,9 +141,9 @@ class Subject:
         self, name: str, setting: Setting, frozen: dict[str, Tensor] | None = None
     ) -> None:
         self.name, self.setting = name, setting
-        name, self.dtype = split_name(name, setting.dtype)
+        name, self.way = split_name(name, setting.dtype)
         torch.manual_seed(0)
-        backbone, dims = build_backbone(name, setting, self.dtype)
+        backbone, dims = build_backbone(name, setting, self.way)
         torch.manual_seed(1)
         self.model = Classifier(backbone, dims).to(setting.device)
         if frozen and isinstance(backbone, (PromptedVisionTransformer, FullTokenViT)):
@@ -203,11 +204,13 @@ class Subject:
         return {n: p.data for n, p in vit.named_parameters() if not p.requires_grad}
 
     def _autocast(self) -> contextlib.AbstractContextManager:
-        if self.dtype != 'bf16':
+        if self.way != 'bf16':
             return contextlib.nullcontext()
         return torch.autocast(self.setting.device, torch.bfloat16)
 
     def _kernel(self) -> contextlib.AbstractContextManager:
+        if self.way == 'fused':
+            return _fused_attention()
         if self.setting.attention == 'auto':
             return contextlib.nullcontext()
         return sdpa_kernel(getattr(SDPBackend, self.setting.attention.upper()))
@@ -223,7 +226,7 @@ def subject_names(
     Args:
         mode: ``train`` or ``infer``.
         methods: Keys of ``METHODS``.
-        against: ``full-token`` and entries of ``IN_HALF``, ``BARE``, ``FULL`` and
+        against: ``full-token`` and entries of ``WAYS``, ``BARE``, ``FULL`` and
             ``PEFT``.
     """
     names = []
@@ -233,19 +236,19 @@ def subject_names(
         names.append(method)
         if 'full-token' in against and f'{method}/full-token' in FULL_TOKEN:
             names.append(f'{method}/full-token')
-        names += [f'{method}/{dtype}' for dtype in IN_HALF if dtype in against]
+        names += [f'{method}/{way}' for way in WAYS if way in against]
     plain = BARE if mode == 'infer' else BARE + FULL + PEFT
     return names + [name for name in plain if name in against]
 
 
 def split_name(name: str, dtype: str) -> tuple[str, str]:
-    """Return the name of a subject without a dtype, and its dtype, else ``dtype``."""
-    plain, _, other = name.partition('/')
-    return (plain, other) if other in IN_HALF else (name, dtype)
+    """Return the name of a subject without its way, and that way, else ``dtype``."""
+    plain, _, way = name.partition('/')
+    return (plain, way) if way in WAYS else (name, dtype)
 
 
 def build_backbone(
-    name: str, setting: Setting, dtype: str = 'fp32'
+    name: str, setting: Setting, way: str = 'fp32'
 ) -> tuple[nn.Module, int]:
     """Build what a subject runs, and say how many channels it returns."""
     arch = PromptedVisionTransformer.arch_zoo[setting.arch]
@@ -279,7 +282,7 @@ def build_backbone(
             prompt=prompt,
             tunable=tunable,
             with_cp=WITH_CP[setting.with_cp] if name in METHODS else False,
-            frozen_dtype='bfloat16' if dtype == 'bf16-frozen' else None,
+            frozen_dtype='bfloat16' if way == 'bf16-frozen' else None,
         )
     if name.startswith('bare'):
         vit.requires_grad_(False)
@@ -299,6 +302,15 @@ def prompt_config(method: str, setting: Setting) -> dict:
     elif method.startswith('da-vpt'):
         config.update(num_classes=NUM_CLASSES, num_guided_tokens=count)
     return config
+
+
+@contextlib.contextmanager
+def _fused_attention() -> Iterator[None]:
+    held, attention.is_sliced = attention.is_sliced, lambda *_: False
+    try:
+        yield
+    finally:
+        attention.is_sliced = held
 
 
 def build_optimizer(model: nn.Module, name: str) -> torch.optim.Optimizer:

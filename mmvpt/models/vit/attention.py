@@ -33,7 +33,7 @@ def attend(
         logit_bias: Added to the logits, (B, 1, 1, all T_k).
         drop_rate: Dropout of the weights.
     """
-    if logit_bias is None and not drop_rate and _is_sliced(query, key_values):
+    if logit_bias is None and not drop_rate and is_sliced(query, key_values):
         return SlicedAttention.apply(query, num_heads, *key_values)
     options = dict(attn_mask=logit_bias, dropout_p=drop_rate)
     return _fused(query, key_values, num_heads, **options)
@@ -60,7 +60,7 @@ def _heads(x: Tensor, parts: int, num_heads: int) -> Tensor:
     return x.unflatten(-1, (parts, num_heads, -1)).permute(2, 0, 3, 1, 4)
 
 
-def _is_sliced(query: Tensor, key_values: Sequence[Tensor]) -> bool:
+def is_sliced(query: Tensor, key_values: Sequence[Tensor]) -> bool:
     """Whether :class:`SlicedAttention` serves: training on a CPU in full precision."""
     tensors = (query, *key_values)
     if not torch.is_grad_enabled() or not any(x.requires_grad for x in tensors):

@@ -95,6 +95,21 @@ def test_what_autograd_keeps():
     assert measure.kept_for_backward(double) > 1.9 * kept['full']
 
 
+def test_what_tensors_hold_at_most():
+    """Weights, what autograd keeps and little more; with fused attention more."""
+    subjects = {n: Subject(n, TINY) for n in ('vpt-deep', 'vpt-deep/fused')}
+    for subject in subjects.values():
+        subject.run()
+    most = {name: measure.most_allocated(subjects[name]) for name in subjects}
+    kept = {name: measure.kept_for_backward(subjects[name]) for name in subjects}
+    plain = subjects['vpt-deep'].model
+    weights = sum(p.numel() * p.element_size() for p in plain.parameters())
+    assert kept['vpt-deep'] < most['vpt-deep'] - weights < 4 * kept['vpt-deep']
+    assert most['vpt-deep'] == measure.most_allocated(subjects['vpt-deep'])
+    assert kept['vpt-deep'] < kept['vpt-deep/fused']
+    assert most['vpt-deep'] < most['vpt-deep/fused']
+
+
 def test_trying_leaves_a_subject_as_it_was():
     subject = Subject('vpt-deep', TINY)
     before = subject.model.backbone.prompt.tokens.clone()
@@ -225,7 +240,8 @@ def test_no_method_takes_more_operations_than_the_plain_way(method, mode):
 def test_memory_of_a_process_of_its_own():
     held = torch.ones(2**26)  # 256 MiB here, which must not count there
     memory = measure.measure_memory('vpt-deep', TINY)
-    assert 0 < memory['before'] < memory['peak'] and memory['kept'] > 0
+    assert 0 < memory['before'] < memory['peak']
+    assert 0 < memory['kept'] < memory['allocated']
     assert memory['peak'] - memory['before'] < held.nbytes
 
 
@@ -233,15 +249,18 @@ def test_ratios():
     row = dict(
         operations=3,
         seconds=dict(wall=[1.0, 4.0, 9.0]),
-        memory=dict(before=100, peak=130),
+        memory=dict(before=100, peak=130, allocated=6),
     )
     other = dict(
         operations=4,
         seconds=dict(wall=[2.0, 4.0, 6.0]),
-        memory=dict(before=90, peak=150),
+        memory=dict(before=90, peak=150, allocated=8),
     )
     assert ratios(row, other) == dict(
-        operations=0.75, wall=dict(median=1.0, least=0.5), memory=0.5
+        operations=0.75,
+        wall=dict(median=1.0, least=0.5),
+        memory=0.5,
+        allocated=0.75,
     )
     # one that had no room has neither
     assert ratios(row, dict(operations=4)) == dict(operations=0.75)
