@@ -13,6 +13,7 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from mmvpt.errors import one_of
+from mmvpt.models.precision import warn_of_slow_bfloat16
 from mmvpt.registry import OPTIM_WRAPPERS
 
 _DTYPES = ('bfloat16', 'float16')
@@ -37,6 +38,7 @@ class AutocastOptimWrapper(OptimWrapper):
         one_of('dtype', dtype, _DTYPES)
         super().__init__(**kwargs)
         self.cast_dtype = getattr(torch, dtype)
+        warn_of_slow_bfloat16(self.cast_dtype)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:

@@ -2,6 +2,7 @@
 """Optimizer, schedule and precision."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmvpt.engine.optim import AutocastOptimWrapper, WarmupCosineLR
+from mmvpt.models.vit import PromptedVisionTransformer
 from tests.engine.miniature import ROOT, config, write_data
 
 SCHEDULE = Config.fromfile(str(ROOT / 'configs/_base_/schedules/vpt_sgd_100e.py'))
@@ -193,3 +195,22 @@ def test_autocast_dtype():
     optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
     with pytest.raises(ValueError, match="'bfloat16'.*got 'int8'"):
         AutocastOptimWrapper(dtype='int8', optimizer=optimizer)
+
+
+@pytest.mark.parametrize(
+    ('capability', 'dtype', 'slow'),
+    [
+        ('AVX2', 'bfloat16', True),
+        ('AVX512', 'bfloat16', False),
+        ('AVX2', 'float16', False),
+    ],
+)
+def test_bfloat16_without_its_instructions(monkeypatch, capability, dtype, slow):
+    monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: capability)
+    monkeypatch.setattr('mmvpt.models.precision.get_device', lambda: 'cpu')
+    optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        AutocastOptimWrapper(dtype=dtype, optimizer=optimizer)
+        PromptedVisionTransformer('vit-ti', 32, frozen_dtype=dtype)
+    assert [str(w.message)[:16] for w in said] == ['bfloat16 is slow'] * 2 * slow
