@@ -117,12 +117,13 @@ def run(
         doc: What the help begins with.
         argv: Arguments; those of the process by default.
         **changes: See :func:`parser_of`; ``also`` names further functions, to which the
-            first one hands keyword arguments on.
+            first one hands keyword arguments on, ``checked`` what the function builds
+            of a config.
     """
-    also = changes.pop('also', ())
+    also, checked = changes.pop('also', ()), changes.pop('checked', MODEL)
     args = parser_of(doc, function, *also, **changes).parse_args(argv)
     if getattr(args, 'config', None) is not None:  # told before anything is imported
-        load_config(args.config, getattr(args, 'cfg_options', None), MODEL)
+        load_config(args.config, getattr(args, 'cfg_options', None), checked)
     return function(**vars(args))
 
 

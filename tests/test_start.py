@@ -13,7 +13,7 @@ import pytest
 from mmvpt.command_line import OptionAction
 from mmvpt.engine import checks, early_checks
 from mmvpt.engine.config_file import load_config
-from mmvpt.engine.early_checks import FIELDS, TRAINED, VALIDATED
+from mmvpt.engine.early_checks import MODEL, RUNNER
 from mmvpt.errors import UserError
 from mmvpt.registry import ADAPTERS, PROMPTS
 from tests.config_files import CONFIGS, ROOT, load
@@ -55,7 +55,6 @@ TOLD = f"""{ENDS}
 print(json.dumps([ends(*words) for words in json.loads(given)]))
 """
 BASE = f"_base_ = ['{ROOT}/configs/vpt/vpt-deep_dinov2-s_cub100.py']\n"
-SEEDED = "dict(type='mmvpt.SeededTransforms', transforms=[])"
 #: What a config says, options, and places of the mistakes.
 MISTAKES = [
     ("model = dict(backbone=dict(frozen_dtypes='x'))", '', ['model.backbone.frozen_d']),
@@ -71,11 +70,15 @@ MISTAKES = [
         ['custom_hooks.0.no: FiniteLossHook has no option', 'Options: '],
     ),
     (
-        f'train_dataloader = dict(dataset=dict(pipeline=[{SEEDED[:-1]}, seeds=1)]))\n'
-        "default_hooks = dict(a=dict(type='mmvpt.PrefixCacheHook', max_gbs=1))\n"
-        "test_dataloader = dict(sampler=dict(type='mmvpt.SeededSampler', rounds=1))",
+        'model = dict(backbone=dict(foo=1, prompt=dict(foo=2)))\n'
+        "default_hooks = dict(a=dict(type='mmvpt.PrefixCacheHook', max_gbs=1))",
         '',
-        ['3 mistakes', '.pipeline.0.seeds: S', 'default_hooks.a.m', 'sampler.rounds'],
+        [
+            '3 mistakes',
+            'backbone.foo: P',
+            'backbone.prompt.foo: D',
+            'default_hooks.a.m',
+        ],
     ),
     ('', 'modle.backbone.foo=1', ["--cfg-options modle.backbone.foo: .*'model'?"]),
 ]
@@ -178,20 +181,17 @@ def test_tools_tell_mistakes_in_what_they_check(tmp_path):
     ):
         assert said.startswith(f'{tool}.py: error: model.backbone.foo: '), said
 
-    mistake = 'dict(sampler=dict(type="mmvpt.SeededSampler", rounds=1))'
-    for stage, unread in (('train', TRAINED), ('val', VALIDATED)):
-        path.write_text(f'{BASE}{stage}_dataloader = {mistake}')
-        config = load_config(path)
-        ((place, _),) = early_checks.mistakes(config, FIELDS)
-        assert place == f'{stage}_dataloader.sampler.rounds'
-        assert not list(early_checks.mistakes(config, FIELDS.keys() - unread))
+    path.write_text(f'{BASE}default_hooks = dict(a=dict(type="mmvpt.SeedHook", no=1))')
+    hooks = ('default_hooks', 'custom_hooks')
+    assert {*MODEL, *hooks} == {*RUNNER}
+    assert not list(early_checks.mistakes(load_config(path), MODEL))
 
 
 @pytest.mark.parametrize('text', LEFT)
 def test_what_is_not_certain_is_left_to_the_whole_check(tmp_path, text):
     path = tmp_path / 'a.py'
     path.write_text(BASE + text)
-    assert not list(early_checks.mistakes(load_config(path), FIELDS))
+    assert not list(early_checks.mistakes(load_config(path), RUNNER))
 
 
 def test_options_of_the_source_are_those_of_the_classes():
@@ -214,4 +214,4 @@ def test_configs_have_no_mistake_that_the_source_tells(monkeypatch):
         cached = functools.cache(getattr(early_checks, name))
         monkeypatch.setattr(early_checks, name, cached)
     for path in CONFIGS:
-        assert not list(early_checks.mistakes(load(path), FIELDS)), path
+        assert not list(early_checks.mistakes(load(path), RUNNER)), path

@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> dict | None:
     """Search, and return the record, None after --preview."""
     from mmvpt.command_line import SEARCH, declared, parser_of, table
     from mmvpt.engine.config_file import load_config
-    from mmvpt.engine.early_checks import FIELDS
+    from mmvpt.engine.early_checks import RUNNER
 
     search = declared('mmvpt.bench.search:search')
     protocols = table('bench/protocols.yml').items()
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> dict | None:
         parser.error(
             '--space is needed, unless --strategy fixed tries the config alone'
         )
-    load_config(args.config, args.cfg_options, FIELDS)  # told before any import
+    load_config(args.config, args.cfg_options, RUNNER)  # told before any import
     return search(**vars(args))
 
 

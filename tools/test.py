@@ -9,19 +9,16 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Test, and return the metrics."""
-    from mmvpt.command_line import DISTRIBUTED, declared, parser_of
-    from mmvpt.engine.config_file import load_config
-    from mmvpt.engine.early_checks import FIELDS, TRAINED
+    from mmvpt.command_line import DISTRIBUTED, declared, run
+    from mmvpt.engine.early_checks import RUNNER
 
     test = declared('mmvpt.engine.run:test')
-    testing_config = declared('mmvpt.engine.run_config:testing_config')
-    items = dict(choices=['metrics', 'pred'])
-    parser = parser_of(__doc__, test, testing_config, out_item=items, **DISTRIBUTED)
-    args = parser.parse_args(argv)
-    replaced = ('test_dataloader',) * args.tta  # its pipeline is
-    checked = FIELDS.keys() - TRAINED - {*replaced}
-    load_config(args.config, args.cfg_options, checked)  # told before any import
-    return test(**vars(args))
+    options = dict(
+        also=(declared('mmvpt.engine.run_config:testing_config'),),
+        checked=RUNNER,
+        out_item=dict(choices=['metrics', 'pred']),
+    )
+    return run(test, __doc__, argv, **options, **DISTRIBUTED)
 
 
 if __name__ == '__main__':

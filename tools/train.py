@@ -12,7 +12,7 @@ def main(argv: Sequence[str] | None = None) -> Any:
     """Train, and return the runner."""
     from mmvpt.command_line import DISTRIBUTED, declared, parser_of
     from mmvpt.engine.config_file import load_config
-    from mmvpt.engine.early_checks import FIELDS, VALIDATED
+    from mmvpt.engine.early_checks import RUNNER
 
     train = declared('mmvpt.engine.run:train')
     training_config = declared('mmvpt.engine.run_config:training_config')
@@ -21,8 +21,7 @@ def main(argv: Sequence[str] | None = None) -> Any:
     args = parser.parse_args(argv)
     if args.overwrite and args.resume:
         parser.error('--overwrite deletes what --resume continues; give one of them')
-    checked = FIELDS.keys() - (() if args.validate else VALIDATED)
-    load_config(args.config, args.cfg_options, checked)  # told before any import
+    load_config(args.config, args.cfg_options, RUNNER)  # told before any import
     return train(**vars(args))
 
 

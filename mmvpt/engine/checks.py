@@ -33,16 +33,13 @@ from torch.utils.data import DataLoader
 from mmvpt.errors import UserError, no_option, refuse, similar, unknown_type
 
 from .check_rules import RULES
-from .early_checks import (
-    BUILT,
-    GIVEN,
-    LOADED,
-    REGISTRIES,
-    TAKEN_OUT,
-    UNCHECKED,
-    popped,
-)
+from .early_checks import GIVEN, REGISTRIES, TAKEN_OUT, UNCHECKED, popped
 
+# Fields of a config that are built as they stand.
+_FIELDS = (
+    *('model', 'data_preprocessor', 'tta_model', 'tta_pipeline', 'param_scheduler'),
+    *('custom_hooks', 'visualizer', 'log_processor', 'val_evaluator', 'test_evaluator'),
+)
 # A dict under these keys must name its type.
 _TYPED = {
     *('model', 'backbone', 'head', 'decode_head', 'prompt', 'adapter', 'dataset'),
@@ -72,7 +69,7 @@ class _Ours(inspect.Parameter):
 
 def check_fields(config: Config) -> None:
     """Refuse a config whose parts are not dicts or lists where they must be."""
-    dicts = {*BUILT, 'optim_wrapper', 'default_hooks', 'randomness', 'env_cfg'}
+    dicts = {*_FIELDS, 'optim_wrapper', 'default_hooks', 'randomness', 'env_cfg'}
     for stage in ('train', 'val', 'test'):
         dicts |= {f'{stage}_dataloader', f'{stage}_cfg'}
     for field in sorted(dicts & set(config)):
@@ -162,7 +159,12 @@ def _check_field(field: str, value: Any) -> Iterator[tuple[str, str]]:
             return
         taken = {**_parameters(DataLoader), 'num_batch_per_epoch': None}
         yield from _bind('DataLoader', taken, value, field)
-        for key, registry in LOADED.items():
+        for key, registry in (
+            ('sampler', roots.DATA_SAMPLERS),
+            ('batch_sampler', roots.DATA_SAMPLERS),
+            ('dataset', roots.DATASETS),
+            ('collate_fn', roots.FUNCTIONS),
+        ):
             if isinstance(value.get(key), Mapping):
                 yield from _check(value[key], f'{field}.{key}', registry)
         for key in ('dataset', 'sampler'):
@@ -190,7 +192,7 @@ def _check_field(field: str, value: Any) -> Iterator[tuple[str, str]]:
     elif field == 'randomness' and isinstance(value, Mapping):
         taken = _parameters(mmengine.runner.Runner.set_randomness)
         yield from _bind('randomness', taken, value, field)
-    elif field in BUILT:
+    elif field in _FIELDS:
         yield from _check(value, field, REGISTRIES[field])
 
 

@@ -8,7 +8,6 @@ once torch and OpenMMLab are imported, which takes seconds.
 from __future__ import annotations
 
 import ast
-import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping
 from importlib.util import find_spec
@@ -49,21 +48,10 @@ REGISTRIES = dict(
     optimizer=roots.OPTIMIZERS,
     param_scheduler=roots.PARAM_SCHEDULERS,
     custom_hooks=roots.HOOKS,
+    default_hooks=roots.HOOKS,
     visualizer=roots.VISUALIZERS,
     vis_backends=roots.VISBACKENDS,
     log_processor=roots.LOG_PROCESSORS,
-)
-# Fields of a config that are built as they stand.
-BUILT = (
-    *('model', 'data_preprocessor', 'tta_model', 'tta_pipeline', 'param_scheduler'),
-    *('custom_hooks', 'visualizer', 'log_processor', 'val_evaluator', 'test_evaluator'),
-)
-# Parts of a data loader.
-LOADED = dict(
-    sampler=roots.DATA_SAMPLERS,
-    batch_sampler=roots.DATA_SAMPLERS,
-    dataset=roots.DATASETS,
-    collate_fn=roots.FUNCTIONS,
 )
 # Types under these keys are none, or have keys that their owner takes out.
 UNCHECKED = ('clip_grad', 'policies', 'tokenizer', 'metainfo')
@@ -85,18 +73,9 @@ TAKEN_OUT = {
     roots.HOOKS: ['priority'],
     roots.MODELS: ['requires_grad'],  # of a norm_cfg
 }
-#: Fields that are looked into, by what builds them.
-FIELDS: dict[str, Registry | None] = {
-    **{field: REGISTRIES[field] for field in BUILT},
-    **dict.fromkeys(('train_dataloader', 'val_dataloader', 'test_dataloader')),
-    **dict.fromkeys(('train_cfg', 'val_cfg', 'test_cfg'), roots.LOOPS),
-    'default_hooks': roots.HOOKS,
-}
-#: Those that every command builds, that a test leaves alone, and a training without
-#: validation.
-MODEL = {'model', 'data_preprocessor'}
-TRAINED = {'train_dataloader', 'train_cfg', 'param_scheduler'}
-VALIDATED = {'val_dataloader', 'val_cfg', 'val_evaluator'}
+#: Fields of a config that every command builds, and what a runner builds besides.
+MODEL = ('model', 'data_preprocessor')
+RUNNER = (*MODEL, 'default_hooks', 'custom_hooks')
 # Projects that register nothing with mmvpt, whatever of them is imported.
 _PROJECTS = {'mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'mmdet', 'mmvpt', 'torch'}
 _SCOPE = re.compile(r"'type': '(\w+)\.|'(?:_scope_|default_scope)': '(\w+)'")
@@ -112,14 +91,14 @@ def mistakes(config: Config, fields: Collection[str]) -> Iterator[tuple[str, str
 
     Args:
         config: The config.
-        fields: Those of ``FIELDS`` that are looked into.
+        fields: Those of ``RUNNER`` that are looked into.
     """
     projects = {a or b for a, b in _SCOPE.findall(repr(config.to_dict()))}
     if config.get('custom_imports') or not projects <= _PROJECTS:
         return
     names, modules = index()
-    checked = (_typed(config[key], key, FIELDS[key]) for key in config if key in fields)
-    for part, place, registry in itertools.chain.from_iterable(checked):
+    content = {key: config[key] for key in config if key in fields}
+    for part, place, registry in _typed(content):
         prefix, _, short = part['type'].rpartition('.')
         rootless = registry in (PROMPTS, ADAPTERS)
         if '_scope_' in part or prefix not in ('mmvpt', 'mmvpt' * (not rootless)):
@@ -141,9 +120,9 @@ def mistakes(config: Config, fields: Collection[str]) -> Iterator[tuple[str, str
             yield f'{place}.type', text
 
 
-def index() -> tuple[dict[Registry | None, dict[str, str]], dict[str, str]]:
+def index() -> tuple[dict[Registry, dict[str, str]], dict[str, str]]:
     """Return registered classes by root and key, and modules of all by their names."""
-    names: dict[Registry | None, dict[str, str]] = {}
+    names: dict[Registry, dict[str, str]] = {}
     modules: dict[str, str] = {}
     folder = Path(ours.__file__).parent
     for path in folder.rglob('*.py'):
@@ -239,16 +218,16 @@ def popped(tree: ast.AST, rest: str) -> set[str] | None:
 
 
 def _typed(
-    value: Any, place: str, registry: Registry | None
-) -> Iterator[tuple[Mapping, str, Registry | None]]:
+    value: Any, place: str = '', registry: Registry = roots.MODELS
+) -> Iterator[tuple[Mapping, str, Registry]]:
     """Yield every dict with a type, its place, and what builds it."""
     if isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
-            yield from _typed(item, f'{place}.{i}', registry)
+            yield from _typed(item, f'{place}{i}.', registry)
     elif isinstance(value, Mapping):
         if isinstance(value.get('type'), str):
-            yield value, place, registry
+            yield value, place[:-1], registry
         for key, item in value.items():
             if key not in UNCHECKED:
-                inner = REGISTRIES.get(key, LOADED.get(key, registry))
-                yield from _typed(item, f'{place}.{key}', inner)
+                inner = REGISTRIES.get(key, registry)
+                yield from _typed(item, f'{place}{key}.', inner)
