@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -171,20 +172,21 @@ def test_mistakes_are_told_without_torch_as_the_whole_check_tells_them(
 
 
 def test_tools_tell_mistakes_in_what_they_check(tmp_path):
-    path = tmp_path / 'a.py'
-    path.write_text(f'{BASE}model = dict(backbone=dict(foo=1))')
-    tools = (['test', 'a.pth'], ['search', '--strategy', 'fixed'], ['prune', 'a.pth'])
-    commands = [[tool, str(path), *rest] for tool, *rest in tools]
-    commands[-1] += ['--work-dir', str(tmp_path)]
-    for (tool, *_), said in zip(
-        commands, json.loads(python(TOLD, json.dumps(commands)))
-    ):
-        assert said.startswith(f'{tool}.py: error: model.backbone.foo: '), said
-
-    path.write_text(f'{BASE}default_hooks = dict(a=dict(type="mmvpt.SeedHook", no=1))')
-    hooks = ('default_hooks', 'custom_hooks')
-    assert {*MODEL, *hooks} == {*RUNNER}
-    assert not list(early_checks.mistakes(load_config(path), MODEL))
+    model, hook = str(tmp_path / 'model.py'), str(tmp_path / 'hook.py')
+    Path(model).write_text(f'{BASE}model = dict(backbone=dict(foo=1))')
+    part = 'dict(type="mmvpt.FiniteLossHook", no=1)'
+    Path(hook).write_text(f'{BASE}default_hooks = dict(a={part})')
+    commands = [
+        ['prune', model, 'a.pth', '--work-dir', str(tmp_path)],
+        *(['test', config, 'a.pth'] for config in (model, hook)),
+        *(['search', config, '--strategy', 'fixed'] for config in (model, hook)),
+    ]
+    places = {model: 'model.backbone.foo', hook: 'default_hooks.a.no'}
+    told = json.loads(python(TOLD, json.dumps(commands)))
+    for (tool, config, *_), said in zip(commands, told):
+        assert said.startswith(f'{tool}.py: error: {places[config]}: '), said
+    # what does not build hooks does not mind
+    assert not list(early_checks.mistakes(load_config(hook), MODEL))
 
 
 @pytest.mark.parametrize('text', LEFT)

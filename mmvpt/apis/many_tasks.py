@@ -167,7 +167,7 @@ class TaskBank:
 
         Equal to those of each model by itself, gradients too, but for the order in
         which dropout draws. The same images may be given to several tasks: trials of
-        one search, say.
+        one search, say. Losses that hooks of a runner add are not among them.
 
         Args:
             data: What the model of each task is called with: ``inputs``, normalised

@@ -180,11 +180,8 @@ def most_allocated(subject: Subject) -> int:
     states = subject.optimizer.state.values() if subject.optimizer else ()
     held = [*subject.model.parameters(), *subject.model.buffers(), subject.images]
     held += [x for state in states for x in state.values() if torch.is_tensor(x)]
-    now = sum(
-        {
-            x.untyped_storage()._cdata: x.untyped_storage().nbytes() for x in held
-        }.values()
-    )
+    storages = {x.untyped_storage()._cdata: x.untyped_storage() for x in held}
+    now = sum(storage.nbytes() for storage in storages.values())
     with torch.autograd.profiler.profile(use_cpu=True, profile_memory=True) as profile:
         subject.run()
     events = [e for e in profile.kineto_results.events() if e.name() == '[memory]']

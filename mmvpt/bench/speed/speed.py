@@ -51,8 +51,9 @@ def measure_methods(
     Args:
         methods: Prompt methods.
         against: With what to compare; bf16: each method under autocast, bf16-frozen:
-            with frozen weights kept in bfloat16, fused: with PyTorch's attention on a
-            CPU, too; lora-peft: LoRA of PEFT, if it is installed [all but these four].
+            with frozen weights kept in bfloat16, fused: with PyTorch's attention where
+            a CPU has ours; lora-peft: LoRA of PEFT, if it is installed [all but these
+            four].
         measure: What to measure.
         modes: train for a step of forward, backward and optimizer; infer.
         num_tokens: Prompts (M) of every layer that has prompts.

@@ -278,8 +278,9 @@ def _run_group(
     """
     members = tuple(first for first, *_ in alike)
     entering = [states[k] for k in members]
-    if len(members) == 1:
-        after = vits[members[0]].run_layer(entering[0])
+    if len(members) == 1:  # others of the group get its rows
+        states[members[0]] = after = vits[members[0]].run_layer(entering[0])
+        alike = [alike[0][1:]]
         joined, parts = {}, [after.tokens]
     else:
         tokens = whole.get(members)
@@ -294,8 +295,6 @@ def _run_group(
             states[k] = states[k]._replace(
                 layer=layer, tokens=rows, attended=None, left=None
             )
-    if len(members) == 1:
-        states[members[0]] = after  # prompts may have left the layer, too
     return joined
 
 
