@@ -99,9 +99,11 @@ def test_equal_numbers_of_prompts_need_no_mask(batches, monkeypatch):
     assert not torch.allclose(outs[0][0], outs[1][0])
 
 
-def test_the_same_images_run_once_until_backbones_differ(monkeypatch):
+@pytest.mark.parametrize('other', [True, False])
+def test_the_same_images_run_once_until_backbones_differ(monkeypatch, other):
     late = [dict(prompt=dict(DEEP, layers=[2])), dict(prompt=None)]
-    vits = share([build(**task) for task in [*late, *late, dict(prompt=DEEP)]])
+    tasks = [*late, *late, *[dict(prompt=DEEP)] * other]
+    vits = share([build(**task) for task in tasks])
     images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     expected = [vit(images) for vit in vits]
     rows = []
@@ -115,11 +117,12 @@ def test_the_same_images_run_once_until_backbones_differ(monkeypatch):
         )
     for vit in vits[1:]:
         vit.layers = vits[0].layers
-    outs = run_mixed(vits, [images] * 4 + [images.clone()])
+    outs = run_mixed(vits, [images] * 4 + [images.clone()] * other)
     torch.testing.assert_close(outs, expected, rtol=0, atol=1e-10)
     together = {i: max(n for k, n in rows if k == i) for i, _ in rows}
-    assert together == {0: 4, 1: 4, 2: 8}
-    for k, task in enumerate([*late, *late, dict(prompt=DEEP)]):
+    more = 2 * other
+    assert together == {0: 2 + more, 1: 2 + more, 2: 6 + more}
+    for k, task in enumerate(tasks):
         if task['prompt']:
             tokens = list(vits[k].prompt.parameters())
             found = torch.autograd.grad(outs[k][0].sum(), tokens, retain_graph=True)
